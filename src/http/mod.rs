@@ -1,0 +1,35 @@
+//! HTTP: accepts connections, serves static files, hands requests to pages, and gives a socket away when a page asks.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::http::request::Parts;
+
+use crate::socket::Takeover;
+
+/// A response body: whole, a file, or what a page still writes.
+pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+pub type Response = hyper::Response<Body>;
+
+/// A request on its way to Lua, its body already read (and bounded).
+pub struct PageRequest {
+    pub head: Parts,
+    /// The header names and values in the order and letter case in which they were sent.
+    pub headers: Vec<(String, Bytes)>,
+    pub body: Bytes,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// The address the client connected to.
+    pub local: SocketAddr,
+    pub is_tls: bool,
+}
+
+/// What came of a request that was handed to Lua.
+pub enum PageReply {
+    Response(Response),
+    /// The page took the socket: no response will come.
+    Taken(Takeover),
+    /// No directory function wanted it; the search for somebody who does goes on.
+    NotMine(Box<PageRequest>),
+}

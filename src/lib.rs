@@ -1,0 +1,27 @@
+//! `smq`: a Lua-scriptable message server.
+//!
+//! It hosts Barracuda-style applications (a folder of Lua Server Pages, a `.preload` script and static files) and gives
+//! their scripts a publish/subscribe broker as `require"smq.hub"`.
+//!
+//! # The map
+//!
+//! | module | owns | knows nothing of |
+//! | --- | --- | --- |
+//! | [`protocol`] | packets, ids, return codes: bytes to packets and back | I/O, tokio, Lua, HTTP |
+//! | [`broker`] | topics, peers, subscriptions, observers, routing; decides, never waits | HTTP, Lua |
+//! | [`connection`], [`transport`] | one client's life on a raw socket or a WebSocket, plain or TLS | Lua, pages |
+//! | [`http`] | accepting, TLS, static files; hands a request to a page, gives its socket away when asked | SMQ |
+//! | [`lua`] | the one thread that runs Lua | HTTP, SMQ |
+//! | [`lsp`], [`bindings`] | pages, apps and what scripts can call | wire bytes |
+//! | [`config`], [`server`] | flags, configuration, start and stop | everything below |
+//!
+//! Everyone is a peer: a socket and the hub's own Lua side attach to the broker alike, with an ephemeral topic id and a
+//! bounded outbound queue of encoded packets, so each feature has one path through the code.
+
+pub mod bindings;
+pub mod config;
+pub mod http;
+pub mod lsp;
+pub mod lua;
+pub mod server;
+pub mod socket;
