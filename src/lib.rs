@@ -19,9 +19,11 @@
 //! bounded outbound queue of encoded packets, so each feature has one path through the code.
 
 pub mod bindings;
+pub mod broker;
 pub mod config;
 pub mod http;
 pub mod lsp;
 pub mod lua;
+pub mod protocol;
 pub mod server;
 pub mod socket;
