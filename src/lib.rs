@@ -21,9 +21,11 @@
 pub mod bindings;
 pub mod broker;
 pub mod config;
+pub mod connection;
 pub mod http;
 pub mod lsp;
 pub mod lua;
 pub mod protocol;
 pub mod server;
 pub mod socket;
+pub mod transport;

@@ -1,0 +1,58 @@
+//! What a hub knows besides its routes: names, peers, subscriptions and observations. Guarded by one lock that publishers
+//! never take; a change and the control packets that tell of it are one step under that lock, so every peer hears of
+//! changes in the order in which they happened.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::names::Names;
+use super::peer::Peer;
+use super::topic::{Observers, Topic};
+use crate::protocol::{Etid, Target, Tid};
+
+#[derive(Default)]
+pub struct Directory {
+    pub topics: Names,
+    pub subtopics: Names,
+    pub peers: HashMap<Etid, Member>,
+    /// Clients by uid.
+    pub uids: HashMap<Box<[u8]>, Arc<Peer>>,
+    /// Who observes a topic; topics that nobody observes have no entry.
+    pub topic_observers: HashMap<Tid, Observers>,
+}
+
+/// A peer of the hub and what ties it to the rest.
+pub struct Member {
+    pub peer: Arc<Peer>,
+    /// Subscribed topics, with the peer's place in each.
+    pub subscriptions: HashMap<Tid, Subscription>,
+    /// What the peer observes.
+    pub observing: HashSet<Target>,
+    /// Who observes the peer's end.
+    pub observers: Observers,
+}
+
+pub struct Subscription {
+    pub topic: Arc<Topic>,
+    pub place: usize,
+}
+
+impl Member {
+    pub fn new(peer: Arc<Peer>) -> Self {
+        Self { peer, subscriptions: HashMap::new(), observing: HashSet::new(), observers: HashMap::new() }
+    }
+}
+
+impl Directory {
+    /// Forgets that `observer` observes `target`.
+    pub fn forget_observer(&mut self, target: Target, observer: Etid) {
+        if let Some(observers) = self.topic_observers.get_mut(&Tid(target.0)) {
+            observers.remove(&observer);
+            if observers.is_empty() {
+                self.topic_observers.remove(&Tid(target.0));
+            }
+        } else if let Some(member) = self.peers.get_mut(&Etid(target.0)) {
+            member.observers.remove(&observer);
+        }
+    }
+}

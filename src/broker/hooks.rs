@@ -1,0 +1,100 @@
+//! What a hub asks its owner: the script that made it.
+//!
+//! Questions are asked with every lock free, and the asker waits for the answer without blocking its thread. A hub asks
+//! only what its owner wants to hear ([`Interest`]), so a hub without callbacks never leaves the thread that read a
+//! packet.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::peer::{CloseReason, Identity, Peer};
+use super::session::Session;
+use crate::protocol::ReturnCode;
+
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Which questions the owner wants to be asked. Fixed for the hub's life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interest {
+    pub authenticate: bool,
+    pub permittop: bool,
+    pub permitsubtop: bool,
+    pub onconnect: bool,
+    pub onclose: bool,
+    pub onpublish: bool,
+    pub ondrop: bool,
+}
+
+/// A client that wants to connect.
+#[derive(Clone, Debug)]
+pub struct Newcomer {
+    /// The number under which the owner announced the connection.
+    pub token: u64,
+    /// The seed sent in Init, for credentials that are hashed with it.
+    pub seed: u32,
+    pub identity: Identity,
+    pub credentials: Box<[u8]>,
+    pub address: Option<SocketAddr>,
+}
+
+/// The answer to a newcomer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub code: ReturnCode,
+    pub reason: Vec<u8>,
+}
+
+impl Verdict {
+    pub fn accepted() -> Self {
+        Self { code: ReturnCode::ACCEPTED, reason: Vec::new() }
+    }
+
+    pub fn denied() -> Self {
+        Self { code: ReturnCode::ACCESS_DENIED, reason: Vec::new() }
+    }
+}
+
+/// Packets of one peer that need the owner's answer, beginning with the first that does. The session goes with them and
+/// comes back, so the peer's packets are handled in order by one thread at a time.
+pub struct Batch {
+    pub session: Session,
+    /// Whole raw frames.
+    pub frames: Vec<u8>,
+    /// The first frame is a message that was routed and reached nobody.
+    pub first_was_dropped: bool,
+}
+
+/// A hub's owner. The defaults agree with everything.
+pub trait Hooks: Send + Sync + 'static {
+    fn interest(&self) -> Interest {
+        Interest::default()
+    }
+
+    /// May this client connect? Asked if [`Interest::authenticate`] is set. A refusal's code goes into the Connack.
+    fn authenticate(&self, _newcomer: Newcomer) -> Answer<'_, Verdict> {
+        Box::pin(std::future::ready(Verdict::accepted()))
+    }
+
+    /// The client is registered and its Connack queued; its packets wait until this returns.
+    fn connected(&self, _peer: Arc<Peer>) -> Answer<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// The client is gone; it is still registered until this returns.
+    fn closed(&self, _peer: Arc<Peer>, _reason: CloseReason) -> Answer<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// Handles packets that need permission, or the news that a message reached nobody. Returns the session, and the
+    /// reason if the peer must be closed.
+    fn packets(&self, batch: Batch) -> Answer<'_, (Session, Option<CloseReason>)> {
+        Box::pin(std::future::ready((batch.session, None)))
+    }
+}
+
+/// The owner who agrees with everything.
+pub struct NoHooks;
+
+impl Hooks for NoHooks {}

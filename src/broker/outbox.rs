@@ -1,0 +1,261 @@
+//! What one thread has read and is about to send: the arena, and for each receiver the ranges of it that are its.
+//!
+//! A read lands in the arena; routing a message notes a range of the arena for each receiver and copies nothing. Once per
+//! turn of the thread's event loop, after the tasks of that turn, every receiver gets all its ranges in one write.
+//! Messages of many publishers to one receiver thus share a system call, which is what delivering a message costs.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use super::peer::Peer;
+use crate::transport::Framing;
+
+/// The arena is flushed before it grows beyond this.
+const ARENA: usize = 512 * 1024;
+/// Ranges shorter than this on average are gathered by copying, which is cheaper than a vector of slices.
+const GATHER_BELOW: usize = 1024;
+/// The kernel takes no more slices in one call.
+const MAX_SLICES: usize = 1024;
+/// The end of a list of ranges.
+const NONE: u32 = u32::MAX;
+
+/// A range of the arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub start: usize,
+    pub end: usize,
+}
+
+/// One thread's outgoing messages. Never borrowed while something waits.
+#[derive(Default)]
+pub struct Outbox {
+    /// What was read, made or converted in this turn.
+    pub arena: Vec<u8>,
+    pending: Vec<Pending>,
+    ranges: Vec<Range>,
+    /// By a peer's slot: its place in `pending`, valid if that names the same peer.
+    places: Vec<u32>,
+    gathered: Vec<u8>,
+    /// What a WebSocket read brings, before it is unmasked into the arena.
+    pub masked: Vec<u8>,
+    flusher: Flusher,
+    /// Set when a message went to the server's own peer; the connection that sees it minds that queue's limit.
+    pub reached_server: bool,
+}
+
+struct Pending {
+    peer: Arc<Peer>,
+    first: u32,
+    last: u32,
+    count: u32,
+    bytes: usize,
+}
+
+struct Range {
+    span: Span,
+    next: u32,
+}
+
+/// The task that flushes at the end of a turn.
+#[derive(Default)]
+enum Flusher {
+    #[default]
+    Absent,
+    Asleep(Waker),
+    Awake,
+}
+
+thread_local! {
+    static OUTBOX: RefCell<Outbox> = RefCell::default();
+}
+
+/// Lends this thread's outbox to `work`, which must not call scripts or anything else that might ask for it, too.
+pub fn with_outbox<T>(work: impl FnOnce(&mut Outbox) -> T) -> T {
+    OUTBOX.with(|outbox| work(&mut outbox.borrow_mut()))
+}
+
+impl Outbox {
+    /// Makes room for what one read brings. Ranges noted before are sent if the arena is full.
+    pub fn make_room(&mut self) {
+        if self.arena.len() >= ARENA {
+            self.flush();
+        }
+    }
+
+    /// Copies `bytes` into the arena.
+    pub fn place(&mut self, bytes: &[u8]) -> Span {
+        let start = self.arena.len();
+        self.arena.extend_from_slice(bytes);
+        Span { start, end: self.arena.len() }
+    }
+
+    /// Converts raw frames of the arena to another framing, behind them in the arena.
+    pub fn convert(&mut self, frames: Span, framing: Framing) -> Span {
+        if framing == Framing::Raw {
+            return frames;
+        }
+        let mut converted = std::mem::take(&mut self.gathered);
+        converted.clear();
+        framing.convert(&self.arena[frames.start..frames.end], &mut converted);
+        let span = self.place(&converted);
+        self.gathered = converted;
+        span
+    }
+
+    /// Notes that `peer` gets the whole frames in `span`, in its framing.
+    pub fn note(&mut self, peer: &Arc<Peer>, span: Span) {
+        if peer.is_server() {
+            self.reached_server = true;
+            if peer.outbound.push_messages(&[IoSlice::new(&self.arena[span.start..span.end])]) {
+                peer.outbound.wake();
+            }
+            return;
+        }
+        let place = self.place_of(peer);
+        let pending = &mut self.pending[place];
+        pending.bytes += span.end - span.start;
+        if let Some(last) = self.ranges.get_mut(pending.last as usize)
+            && last.span.end == span.start
+        {
+            last.span.end = span.end;
+            return;
+        }
+        let index = self.ranges.len() as u32;
+        match self.ranges.get_mut(pending.last as usize) {
+            Some(last) => last.next = index,
+            None => pending.first = index,
+        }
+        pending.last = index;
+        pending.count += 1;
+        self.ranges.push(Range { span, next: NONE });
+    }
+
+    /// Queues a control packet, a raw frame, for `peer`, behind everything noted for it so far. It is in the peer's queue
+    /// when this returns, so nothing that another thread sends afterwards can overtake it.
+    pub fn control(&mut self, peer: &Arc<Peer>, frame: &[u8]) {
+        let place = if peer.is_server() { None } else { Some(self.place_of(peer)) };
+        if let Some(place) = place {
+            self.settle(place);
+        }
+        let mut converted = Vec::new();
+        let frame = match peer.outbound.framing() {
+            Framing::Raw => frame,
+            framing => {
+                framing.convert(frame, &mut converted);
+                &converted
+            }
+        };
+        peer.push_control(frame);
+        if place.is_none() {
+            peer.outbound.wake();
+        }
+    }
+
+    /// Queues bytes that belong to the peer's transport (a WebSocket's Pong or close frame), like a control packet.
+    pub fn transport_control(&mut self, peer: &Arc<Peer>, bytes: &[u8]) {
+        let place = self.place_of(peer);
+        self.settle(place);
+        peer.push_control(bytes);
+    }
+
+    /// Moves what is noted for a peer to its queue.
+    fn settle(&mut self, place: usize) {
+        let pending = &mut self.pending[place];
+        let mut index = pending.first;
+        let peer = pending.peer.clone();
+        (pending.first, pending.last, pending.count, pending.bytes) = (NONE, NONE, 0, 0);
+        while let Some(range) = self.ranges.get(index as usize) {
+            peer.outbound.push_messages(&[IoSlice::new(&self.arena[range.span.start..range.span.end])]);
+            index = range.next;
+        }
+    }
+
+    /// The peer's place in `pending`, which it gets if it has none.
+    fn place_of(&mut self, peer: &Arc<Peer>) -> usize {
+        let slot = peer.slot();
+        if slot >= self.places.len() {
+            self.places.resize(slot + 1, NONE);
+        }
+        let place = self.places[slot] as usize;
+        if self.pending.get(place).is_some_and(|pending| Arc::ptr_eq(&pending.peer, peer)) {
+            return place;
+        }
+        if self.pending.is_empty() {
+            self.wake_flusher();
+        }
+        self.places[slot] = self.pending.len() as u32;
+        self.pending.push(Pending { peer: peer.clone(), first: NONE, last: NONE, count: 0, bytes: 0 });
+        self.pending.len() - 1
+    }
+
+    /// Sends everything, with one write per receiver, and empties the arena.
+    pub fn flush(&mut self) {
+        let mut pending = std::mem::take(&mut self.pending);
+        for receiver in pending.drain(..) {
+            self.send(&receiver);
+        }
+        self.pending = pending;
+        self.ranges.clear();
+        self.arena.clear();
+        self.arena.shrink_to(2 * ARENA);
+    }
+
+    fn send(&mut self, receiver: &Pending) {
+        let outbound = &receiver.peer.outbound;
+        if receiver.count == 1 {
+            let span = self.ranges[receiver.first as usize].span;
+            outbound.write(&[IoSlice::new(&self.arena[span.start..span.end])]);
+        } else if receiver.bytes < GATHER_BELOW * receiver.count as usize {
+            self.gathered.clear();
+            let mut index = receiver.first;
+            while let Some(range) = self.ranges.get(index as usize) {
+                self.gathered.extend_from_slice(&self.arena[range.span.start..range.span.end]);
+                index = range.next;
+            }
+            outbound.write(&[IoSlice::new(&self.gathered)]);
+        } else {
+            self.send_slices(receiver);
+        }
+    }
+
+    fn send_slices(&self, receiver: &Pending) {
+        let mut slices = Vec::with_capacity((receiver.count as usize).min(MAX_SLICES));
+        let mut index = receiver.first;
+        while let Some(range) = self.ranges.get(index as usize) {
+            slices.push(IoSlice::new(&self.arena[range.span.start..range.span.end]));
+            index = range.next;
+            if slices.len() == MAX_SLICES {
+                receiver.peer.outbound.write(&slices);
+                slices.clear();
+            }
+        }
+        receiver.peer.outbound.write(&slices);
+    }
+
+    fn wake_flusher(&mut self) {
+        match std::mem::replace(&mut self.flusher, Flusher::Awake) {
+            Flusher::Asleep(waker) => waker.wake(),
+            Flusher::Awake => {}
+            // Without a runtime, as in a test of the broker alone, the owner of the outbox flushes.
+            Flusher::Absent => match tokio::runtime::Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn(flush_every_turn())),
+                Err(_) => self.flusher = Flusher::Absent,
+            },
+        }
+    }
+}
+
+/// The flusher of this thread: woken by the first range of a turn, it runs behind the tasks that were ready then.
+async fn flush_every_turn() {
+    poll_fn::<(), _>(|cx| {
+        with_outbox(|outbox| {
+            outbox.flush();
+            outbox.flusher = Flusher::Asleep(cx.waker().clone());
+        });
+        Poll::Pending
+    })
+    .await;
+}

@@ -1,0 +1,286 @@
+//! What a connected peer's packets do: the rules of the protocol, without I/O.
+
+use std::sync::Arc;
+
+use super::hooks::Batch;
+use super::outbox::{Outbox, Span};
+use super::peer::{CloseReason, Peer};
+use super::{Hub, Named, encoded};
+use crate::protocol::{Ack, FRAME_HEAD, MAX_PAYLOAD, PUBLISH_HEAD, Packet, Publish, Target, Tid, kind};
+use crate::transport::Framing;
+use crate::transport::raw;
+
+/// The state of one connected peer that only its own packets touch.
+pub struct Session {
+    hub: Hub,
+    peer: Arc<Peer>,
+    /// Payload of the PubFrag packets that wait for the last one.
+    fragments: Vec<u8>,
+}
+
+/// What the owner has to say about a packet before it is handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question<'a> {
+    /// May the peer subscribe (`is_subscription`) or publish to the topic `name`?
+    Topic { name: &'a [u8], is_subscription: bool },
+    /// May the peer create the sub-topic?
+    Subtopic { name: &'a [u8] },
+    /// Shall this message be delivered?
+    Publish(Publish<'a>),
+}
+
+/// What came of one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handled {
+    Done,
+    /// The message reached nobody.
+    Dropped,
+    Close(CloseReason),
+}
+
+/// What came of all packets of one read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// The packets from this offset of the arena on are the owner's business first.
+    Ask {
+        from: usize,
+        /// The first of them is a message that was routed and reached nobody.
+        dropped: bool,
+    },
+    Close(CloseReason),
+}
+
+impl Session {
+    /// A session of a peer that is registered at the hub.
+    pub fn new(hub: Hub, peer: Arc<Peer>) -> Self {
+        Self { hub, peer, fragments: Vec::new() }
+    }
+
+    pub fn peer(&self) -> &Arc<Peer> {
+        &self.peer
+    }
+
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// Handles whole frames in the arena, in order, up to the first packet that needs the owner.
+    pub fn handle(&mut self, outbox: &mut Outbox, frames: Span) -> Outcome {
+        let mut at = frames.start;
+        while at < frames.end {
+            let (next, outcome) = if outbox.arena[at + 2] == kind::PUBLISH {
+                self.handle_run(outbox, Span { start: at, end: frames.end })
+            } else {
+                self.handle_other(outbox, at)
+            };
+            if outcome != Outcome::Done {
+                return outcome;
+            }
+            at = next;
+        }
+        Outcome::Done
+    }
+
+    /// Handles the Publish frames at the start of `frames` that go to one target: they are routed together.
+    fn handle_run(&mut self, outbox: &mut Outbox, frames: Span) -> (usize, Outcome) {
+        let interest = self.hub.interest();
+        let mut run = Span { start: frames.start, end: frames.start };
+        let mut target = None;
+        let mut fault = None;
+        while run.end < frames.end && outbox.arena[run.end + 2] == kind::PUBLISH {
+            let rest = &outbox.arena[run.end..frames.end];
+            let frame = &rest[..raw::first_length(rest)];
+            match self.check_publish(frame) {
+                Err(close) => fault = Some(close),
+                Ok(to) if target.is_none_or(|target| target == to) => {
+                    target = Some(to);
+                    run.end += frame.len();
+                    continue;
+                }
+                Ok(_) => {}
+            }
+            break;
+        }
+        if let Some(target) = target {
+            if interest.onpublish {
+                return (run.start, Outcome::Ask { from: run.start, dropped: false });
+            }
+            if !self.hub.route(outbox, target, run) && interest.ondrop {
+                return (run.start, Outcome::Ask { from: run.start, dropped: true });
+            }
+        } else if let Some(fault) = fault {
+            return (run.end, self.close_for(outbox, fault));
+        }
+        // A fault behind good messages is met again at the start of the next run.
+        (run.end, Outcome::Done)
+    }
+
+    fn handle_other(&mut self, outbox: &mut Outbox, at: usize) -> (usize, Outcome) {
+        let end = at + raw::first_length(&outbox.arena[at..]);
+        let frame = outbox.arena[at..end].to_vec();
+        let interest = self.hub.interest();
+        let is_for_owner = match frame[2] {
+            kind::PUBFRAG => interest.onpublish || interest.ondrop,
+            _ => self.question(&frame).is_some(),
+        };
+        if is_for_owner {
+            return (at, Outcome::Ask { from: at, dropped: false });
+        }
+        match self.handle_one(outbox, &frame, true) {
+            Handled::Close(reason) => (end, Outcome::Close(reason)),
+            Handled::Done | Handled::Dropped => (end, Outcome::Done),
+        }
+    }
+
+    /// Takes the packets from an offset of the arena on to the owner, along with the session.
+    pub fn into_batch(self, outbox: &Outbox, from: Span, first_was_dropped: bool) -> Batch {
+        Batch { frames: outbox.arena[from.start..from.end].to_vec(), session: self, first_was_dropped }
+    }
+
+    /// Collects a fragment. The last one gives the whole message, as a Publish frame; any other packet gives itself.
+    pub fn assemble(&mut self, frame: Vec<u8>) -> Result<Option<Vec<u8>>, CloseReason> {
+        if frame[2] != kind::PUBFRAG {
+            return Ok(Some(frame));
+        }
+        let Ok(Packet::PubFrag(fragment)) = Packet::decode(&frame[2..]) else { return Err(CloseReason::Protocol) };
+        let is_too_long = self.fragments.len() + fragment.payload.len() > MAX_PAYLOAD;
+        if self.peer.outbound.framing() == Framing::WebSocket || is_too_long {
+            return Err(CloseReason::Protocol);
+        }
+        self.fragments.extend_from_slice(fragment.payload);
+        if fragment.target == Target(0) {
+            return Ok(None);
+        }
+        let payload = std::mem::take(&mut self.fragments);
+        Ok(Some(encoded(&Packet::Publish(Publish { payload: &payload, ..fragment }))))
+    }
+
+    /// What the owner must be asked about this frame, if anything.
+    pub fn question<'a>(&self, frame: &'a [u8]) -> Option<Question<'a>> {
+        let interest = self.hub.interest();
+        match Packet::decode(&frame[2..]) {
+            Ok(Packet::Subscribe { name }) if interest.permittop && !self.hub.is_subscribed(&self.peer, name) => {
+                Some(Question::Topic { name, is_subscription: true })
+            }
+            Ok(Packet::Create { name }) if interest.permittop => Some(Question::Topic { name, is_subscription: false }),
+            Ok(Packet::Createsub { name }) if interest.permitsubtop && self.hub.subtopic_number(name).is_none() => {
+                Some(Question::Subtopic { name })
+            }
+            Ok(Packet::Publish(publish)) if interest.onpublish && publish.publisher == self.peer.etid() => {
+                Some(Question::Publish(publish))
+            }
+            _ => None,
+        }
+    }
+
+    /// Handles one frame whose question, if it had one, was answered with `granted`.
+    pub fn handle_one(&mut self, outbox: &mut Outbox, frame: &[u8], granted: bool) -> Handled {
+        let packet = match Packet::decode(&frame[2..]) {
+            Ok(packet) => packet,
+            Err(_) => return Handled::Close(CloseReason::Protocol),
+        };
+        let (hub, peer) = (&self.hub, &self.peer);
+        match packet {
+            Packet::Subscribe { name } => {
+                if !fits(name) {
+                    return Handled::Close(CloseReason::Protocol);
+                }
+                if granted {
+                    hub.subscribe(outbox, peer, name);
+                } else {
+                    outbox.control(peer, &encoded(&Packet::Suback(Ack { granted: None, name })));
+                }
+            }
+            Packet::Create { name } => {
+                if !fits(name) {
+                    return Handled::Close(CloseReason::Protocol);
+                }
+                let granted = if granted { number(hub.create(name, None)) } else { None };
+                outbox.control(peer, &encoded(&Packet::Createack(Ack { granted, name })));
+            }
+            Packet::Createsub { name } => {
+                if !fits(name) {
+                    return Handled::Close(CloseReason::Protocol);
+                }
+                let granted = if granted { number(hub.createsub(name, None)) } else { None };
+                outbox.control(peer, &encoded(&Packet::Createsuback(Ack { granted, name })));
+            }
+            Packet::Publish(_) => return self.publish(outbox, frame, granted),
+            Packet::PubFrag(_) => {
+                return match self.assemble(frame.to_vec()) {
+                    Ok(Some(whole)) => self.publish(outbox, &whole, granted),
+                    Ok(None) => Handled::Done,
+                    Err(reason) => Handled::Close(reason),
+                };
+            }
+            Packet::Unsubscribe { target } => hub.unsubscribe(outbox, peer, Tid(target.0)),
+            Packet::Observe { target } => {
+                hub.observe(outbox, peer, target, true);
+            }
+            Packet::Unobserve { target } => hub.unobserve(peer, target),
+            Packet::Disconnect { .. } => return Handled::Close(CloseReason::Disconnect),
+            Packet::Ping => outbox.control(peer, &encoded(&Packet::Pong)),
+            Packet::Pong => {}
+            Packet::Init { .. }
+            | Packet::Connect(_)
+            | Packet::Connack { .. }
+            | Packet::Suback(_)
+            | Packet::Createack(_)
+            | Packet::Createsuback(_)
+            | Packet::Change { .. } => return Handled::Close(CloseReason::Protocol),
+        }
+        Handled::Done
+    }
+
+    fn publish(&self, outbox: &mut Outbox, frame: &[u8], granted: bool) -> Handled {
+        match self.check_publish(frame) {
+            Err(fault) => match self.close_for(outbox, fault) {
+                Outcome::Close(reason) => Handled::Close(reason),
+                _ => Handled::Done,
+            },
+            Ok(_) if !granted => Handled::Done,
+            Ok(target) => {
+                let span = outbox.place(frame);
+                if self.hub.route(outbox, target, span) { Handled::Done } else { Handled::Dropped }
+            }
+        }
+    }
+
+    /// Where a Publish frame goes, if it is whole and from this peer.
+    fn check_publish(&self, frame: &[u8]) -> Result<Target, Fault> {
+        let head = frame.get(FRAME_HEAD..FRAME_HEAD + PUBLISH_HEAD).ok_or(Fault::Malformed)?;
+        let number = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        if number(4) != self.peer.etid().0 {
+            return Err(Fault::WrongPublisher);
+        }
+        Ok(Target(number(0)))
+    }
+
+    fn close_for(&self, outbox: &mut Outbox, fault: Fault) -> Outcome {
+        if fault == Fault::WrongPublisher {
+            outbox.control(&self.peer, &encoded(&Packet::Disconnect { reason: b"corrupt frame" }));
+        }
+        Outcome::Close(CloseReason::Protocol)
+    }
+}
+
+/// Why a Publish is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Malformed,
+    /// It claims to be from somebody else.
+    WrongPublisher,
+}
+
+/// Whether a name leaves room for its acknowledgement.
+fn fits(name: &[u8]) -> bool {
+    name.len() <= crate::protocol::MAX_NAME
+}
+
+fn number<T: Into<u32>>(named: Named<T>) -> Option<u32> {
+    match named {
+        Named::Known(number) => Some(number.into()),
+        Named::Refused => None,
+    }
+}

@@ -1,0 +1,363 @@
+//! One client's life on a socket that a page gave away: Init, Connect, packets, the end.
+//!
+//! The connection's task runs on the shard that accepted the socket. It reads and routes; it sends only what other
+//! threads could not (see [`crate::broker::outbound`]).
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::broker::hooks::{Batch, Newcomer, Verdict};
+use crate::broker::outbound::Outbound;
+use crate::broker::outbox::with_outbox;
+use crate::broker::peer::{CloseReason, Identity, Peer};
+use crate::broker::session::{Outcome, Session};
+use crate::broker::{Hub, encoded};
+use crate::protocol::{Connect, Etid, MIN_UID, Packet, ReturnCode, VERSION};
+use crate::socket::{Socket, Takeover};
+use crate::transport::Framing;
+use crate::transport::websocket::{self, Status};
+use crate::transport::wire::{Filled, First, PlainWriter, Stop, Wire};
+
+/// Reads of a turn, after which other connections of the shard have theirs.
+const READS_PER_TURN: usize = 4;
+
+/// How the HTTP request that starts a connection is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Greeting {
+    /// Raw transport, no response: the first byte sent is the Init frame's.
+    None,
+    /// Raw transport, a 200 response without a body length.
+    Http,
+    /// WebSocket, a 101 response with this Sec-WebSocket-Accept.
+    WebSocket { accept: String },
+}
+
+/// A request that became a connection to a hub.
+pub struct Upgrade {
+    pub hub: Hub,
+    pub greeting: Greeting,
+    /// The number under which the hub's owner knows the connection.
+    pub token: u64,
+    pub address: Option<SocketAddr>,
+}
+
+impl Greeting {
+    fn framing(&self) -> Framing {
+        match self {
+            Self::None | Self::Http => Framing::Raw,
+            Self::WebSocket { .. } => Framing::WebSocket,
+        }
+    }
+
+    fn response(&self) -> String {
+        match self {
+            Self::None => String::new(),
+            Self::Http => "HTTP/1.1 200 OK\r\nSmqBroker: true\r\n\r\n".into(),
+            Self::WebSocket { accept } => format!(
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Accept: {accept}\r\n\r\n"
+            ),
+        }
+    }
+}
+
+impl Upgrade {
+    /// What is done with the socket. The receiver hears, or finds its sender gone, when the handshake is over.
+    pub fn into_takeover(self) -> (Takeover, oneshot::Receiver<()>) {
+        let (over, is_over) = oneshot::channel();
+        let takeover = move |socket: Socket, early: Bytes| {
+            tokio::spawn(async move {
+                // Boxed, since a task is as large as its largest state for all its life.
+                let connected = Box::pin(self.handshake(socket, early)).await;
+                let _ = over.send(());
+                if let Some((wire, session)) = connected {
+                    run(wire, session).await;
+                }
+            });
+        };
+        (Box::new(takeover), is_over)
+    }
+
+    /// Init, Connect, authentication, Connack. `None` if no client came of it.
+    async fn handshake(self, socket: Socket, early: Bytes) -> Option<(Wire, Session)> {
+        let (mut wire, writer) = Wire::new(socket, self.greeting.framing(), &early);
+        let seed = rand::random();
+        self.greet(&mut wire, seed).await.ok()?;
+        let connect = tokio::time::timeout(self.hub.handshake_timeout(), read_connect(&mut wire)).await;
+        let connect = match connect {
+            Ok(Ok(connect)) => connect,
+            Ok(Err(Refusal::Lost)) => return None,
+            Ok(Err(Refusal::Closed)) => {
+                wire.close().await;
+                return None;
+            }
+            Ok(Err(Refusal::Malformed)) => return refuse(wire, ReturnCode::VERSION, b"").await,
+            Err(_) => return refuse(wire, ReturnCode::UNAVAILABLE, b"").await,
+        };
+        let newcomer = Newcomer {
+            token: self.token,
+            seed,
+            identity: connect.identity,
+            credentials: connect.credentials,
+            address: self.address,
+        };
+        let verdict = self.authenticate(newcomer.clone()).await;
+        if verdict.code != ReturnCode::ACCEPTED {
+            return refuse(wire, verdict.code, &verdict.reason).await;
+        }
+        let peer = self.register(&wire, newcomer).await;
+        if let Some(writer) = writer {
+            peer.outbound.open(Box::<PlainWriter>::new(writer));
+        }
+        if self.hub.interest().onconnect {
+            self.hub.hooks().connected(peer.clone()).await;
+        }
+        Some((wire, Session::new(self.hub, peer)))
+    }
+
+    async fn greet(&self, wire: &mut Wire, seed: u32) -> std::io::Result<()> {
+        self.set_keepalive(wire);
+        let mut greeting = self.greeting.response().into_bytes();
+        if wire.is_tls() && !greeting.is_empty() {
+            // A client may throw away what shares a record with the response's head.
+            wire.write_all(&greeting).await?;
+            greeting.clear();
+        }
+        let address = self.address.map(|address| address.ip().to_canonical().to_string()).unwrap_or_default();
+        let init = encoded(&Packet::Init { version: VERSION, seed, address: address.as_bytes() });
+        wire.framing().convert(&init, &mut greeting);
+        wire.write_all(&greeting).await
+    }
+
+    /// A connection without keepalive probes works, too; so a failure is only logged.
+    fn set_keepalive(&self, wire: &Wire) {
+        let keepalive = self.hub.keepalive();
+        let probes = socket2::TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval);
+        if let Err(error) = socket2::SockRef::from(wire.tcp()).set_tcp_keepalive(&probes) {
+            tracing::debug!("no TCP keepalive for {:?}: {error}", self.address);
+        }
+    }
+
+    async fn authenticate(&self, newcomer: Newcomer) -> Verdict {
+        if self.hub.interest().authenticate {
+            self.hub.hooks().authenticate(newcomer).await
+        } else {
+            Verdict::accepted()
+        }
+    }
+
+    /// Registers the client, in place of an older one with the same uid, whose etid it then gets.
+    async fn register(&self, wire: &Wire, newcomer: Newcomer) -> Arc<Peer> {
+        let mut etid = None;
+        loop {
+            if let Some(older) = self.hub.client_with_uid(&newcomer.identity.uid) {
+                with_outbox(|outbox| self.hub.close(outbox, &older, CloseReason::Kicked, Some(b"reconnect")));
+                etid = Some(older.etid());
+                older.ended().await;
+                continue;
+            }
+            let etid = etid.take().unwrap_or_else(|| self.hub.new_etid());
+            let outbound = Outbound::new(wire.framing(), self.hub.limits().queued);
+            let peer =
+                Arc::new(Peer::client(etid, newcomer.identity.clone(), newcomer.address, newcomer.token, outbound));
+            let connack = Packet::Connack { code: ReturnCode::ACCEPTED, etid, reason: b"" };
+            if with_outbox(|outbox| self.hub.connect(outbox, &peer, &connack)).is_ok() {
+                return peer;
+            }
+        }
+    }
+}
+
+/// What a Connect said.
+struct Introduction {
+    identity: Identity,
+    credentials: Box<[u8]>,
+}
+
+/// Why there was no Connect.
+enum Refusal {
+    Malformed,
+    /// The WebSocket was closed; the answer to that is sent.
+    Closed,
+    Lost,
+}
+
+async fn read_connect(wire: &mut Wire) -> Result<Introduction, Refusal> {
+    loop {
+        match wire.first_message().await {
+            Ok(First::Message(message)) => return introduction(&message),
+            Ok(First::Malformed) => return Err(Refusal::Malformed),
+            Ok(First::Answer(answer)) => wire.write_all(&answer).await.map_err(|_| Refusal::Lost)?,
+            Ok(First::Closed(answer)) => {
+                wire.add_last_words(&answer);
+                return Err(Refusal::Closed);
+            }
+            Err(_) => return Err(Refusal::Lost),
+        }
+    }
+}
+
+fn introduction(message: &[u8]) -> Result<Introduction, Refusal> {
+    match Packet::decode(message) {
+        Ok(Packet::Connect(Connect { uid, credentials, info, .. })) if uid.len() >= MIN_UID => Ok(Introduction {
+            identity: Identity { uid: uid.into(), info: info.into() },
+            credentials: credentials.into(),
+        }),
+        _ => Err(Refusal::Malformed),
+    }
+}
+
+async fn refuse(mut wire: Wire, code: ReturnCode, reason: &[u8]) -> Option<(Wire, Session)> {
+    let reason = &reason[..reason.len().min(crate::protocol::MAX_NAME)];
+    let connack = encoded(&Packet::Connack { code, etid: Etid(0), reason });
+    let framing = wire.framing();
+    let mut last_words = Vec::new();
+    framing.convert(&connack, &mut last_words);
+    if framing == Framing::WebSocket {
+        websocket::encode_close(Status::NORMAL, &mut last_words);
+    }
+    wire.add_last_words(&last_words);
+    wire.close().await;
+    None
+}
+
+/// What a connection's task has to do next.
+enum Turn {
+    /// These packets need the hub's owner.
+    Ask {
+        frames: Vec<u8>,
+        first_was_dropped: bool,
+        /// What to do behind them.
+        stop: Option<Stop>,
+    },
+    /// The server's own callbacks are behind: stop reading until they have caught up.
+    Wait,
+    End(CloseReason),
+}
+
+/// Handles a connected client's packets until it ends.
+async fn run(mut wire: Wire, mut session: Session) {
+    let (hub, peer) = (session.hub().clone(), session.peer().clone());
+    let reason = loop {
+        match poll_fn(|cx| poll_turn(cx, &mut wire, &mut session)).await {
+            Turn::End(reason) => break reason,
+            Turn::Wait => while_sending(&mut wire, &peer, hub.server_has_room()).await,
+            Turn::Ask { frames, first_was_dropped, stop } => {
+                let batch = Batch { session, frames, first_was_dropped };
+                let (back, close) = while_sending(&mut wire, &peer, hub.hooks().packets(batch)).await;
+                session = back;
+                if let Some(reason) = close.or(stop.map(close_reason)) {
+                    break reason;
+                }
+            }
+        }
+    };
+    drop(session);
+    end(wire, &hub, &peer, reason).await;
+}
+
+/// One turn: sends what only this task can, then reads and routes.
+fn poll_turn(cx: &mut Context<'_>, wire: &mut Wire, session: &mut Session) -> Poll<Turn> {
+    let peer = session.peer().clone();
+    peer.outbound.register(cx.waker());
+    if let Some(reason) = peer.closing() {
+        return Poll::Ready(Turn::End(reason));
+    }
+    let write_failed = matches!(wire.poll_send(cx, &peer.outbound), Poll::Ready(Err(_)));
+    for _ in 0..READS_PER_TURN {
+        match poll_read(cx, wire, session) {
+            Poll::Ready(Some(turn)) => return Poll::Ready(turn),
+            Poll::Ready(None) => {}
+            Poll::Pending if write_failed => return Poll::Ready(Turn::End(CloseReason::WriteFailed)),
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+/// One read and what it brought; `None` to go on reading.
+fn poll_read(cx: &mut Context<'_>, wire: &mut Wire, session: &mut Session) -> Poll<Option<Turn>> {
+    with_outbox(|outbox| {
+        outbox.make_room();
+        let mut answers = Vec::new();
+        let (frames, stop) = match std::task::ready!(wire.poll_fill(cx, outbox, &mut answers)) {
+            Ok(Filled::Frames(frames, stop)) => (frames, stop),
+            Ok(Filled::EndOfFile) | Err(_) => return Poll::Ready(Some(Turn::End(CloseReason::ReadFailed))),
+        };
+        let outcome = session.handle(outbox, frames);
+        if !answers.is_empty() {
+            outbox.transport_control(session.peer(), &answers);
+        }
+        Poll::Ready(match outcome {
+            Outcome::Close(reason) => Some(Turn::End(reason)),
+            Outcome::Ask { from, dropped } => {
+                let frames = outbox.arena[from..frames.end].to_vec();
+                Some(Turn::Ask { frames, first_was_dropped: dropped, stop })
+            }
+            Outcome::Done => match stop {
+                Some(stop) => Some(Turn::End(close_reason(stop))),
+                None if std::mem::take(&mut outbox.reached_server) && session.hub().is_server_full() => {
+                    Some(Turn::Wait)
+                }
+                None => None,
+            },
+        })
+    })
+}
+
+fn close_reason(stop: Stop) -> CloseReason {
+    match stop {
+        Stop::WebSocket => CloseReason::SocketClosed,
+        Stop::Malformed => CloseReason::Protocol,
+    }
+}
+
+/// Waits for `work` and meanwhile sends what only this task can.
+async fn while_sending<T>(wire: &mut Wire, peer: &Peer, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        peer.outbound.register(cx.waker());
+        // A broken write side is met again in the next turn.
+        let _ = wire.poll_send(cx, &peer.outbound);
+        work.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Ends a client: its last words are taken from the queue, its end is told, the socket closed.
+async fn end(mut wire: Wire, hub: &Hub, peer: &Arc<Peer>, reason: CloseReason) {
+    with_outbox(|outbox| outbox.flush());
+    peer.outbound.reserve_for_task();
+    let is_lost = matches!(reason, CloseReason::ReadFailed | CloseReason::WriteFailed);
+    poll_fn(|cx| {
+        // As much as goes out without waiting, so that the client hears before the hub's owner does.
+        let _ = wire.poll_send(cx, &peer.outbound);
+        Poll::Ready(())
+    })
+    .await;
+    wire.take_last_words(&peer.outbound);
+    if wire.framing() == Framing::WebSocket && reason != CloseReason::SocketClosed {
+        let mut close = Vec::new();
+        websocket::encode_close(Status::NORMAL, &mut close);
+        wire.add_last_words(&close);
+    }
+    if let Some(dropped) = peer.drops_to_report() {
+        tracing::warn!("{:?} did not read fast enough and lost {dropped} messages", peer.address());
+    }
+    if peer.begin_end() {
+        if hub.interest().onclose {
+            hub.hooks().closed(peer.clone(), reason).await;
+        }
+        with_outbox(|outbox| hub.disconnect(outbox, peer));
+    }
+    if !is_lost {
+        wire.close().await;
+    }
+}

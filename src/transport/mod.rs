@@ -1,0 +1,38 @@
+//! How packets are framed on a connection. Inside the server packets are raw frames; a WebSocket's are converted on the
+//! way in and on the way out.
+
+pub mod raw;
+pub mod websocket;
+pub mod wire;
+
+/// The framing of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Raw frames, see [`crate::protocol`].
+    Raw,
+    /// One binary WebSocket message per packet.
+    WebSocket,
+}
+
+impl Framing {
+    /// Appends raw frames to `out` in this framing. `frames` must hold whole frames only.
+    pub fn convert(self, frames: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Self::Raw => out.extend_from_slice(frames),
+            Self::WebSocket => {
+                for message in raw::messages(frames) {
+                    websocket::encode(websocket::BINARY, message, out);
+                }
+            }
+        }
+    }
+
+    /// The length of the first frame of `bytes`, which hold whole frames in this framing.
+    pub fn first_length(self, bytes: &[u8]) -> usize {
+        let length = match self {
+            Self::Raw => raw::first_length(bytes),
+            Self::WebSocket => websocket::first_length(bytes),
+        };
+        length.clamp(1, bytes.len())
+    }
+}

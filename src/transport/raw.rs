@@ -1,0 +1,45 @@
+//! Raw frames, the form in which packets travel inside the server, too: a 16 bit length that counts itself, the type, the
+//! body.
+
+use crate::protocol::{Error, frame_length};
+
+/// How many bytes at the start of `input` are whole frames, and what is wrong behind them.
+pub fn whole_frames(input: &[u8]) -> (usize, Result<(), Error>) {
+    let mut end = 0;
+    loop {
+        match frame_length(&input[end..]) {
+            Ok(Some(length)) if length <= input.len() - end => end += length,
+            Ok(_) => return (end, Ok(())),
+            Err(error) => return (end, Err(error)),
+        }
+    }
+}
+
+/// The messages (type and body) of whole frames, in order.
+pub fn messages(frames: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = frames;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let (frame, behind) = rest.split_at(first_length(rest).clamp(2, rest.len()));
+        rest = behind;
+        Some(&frame[2..])
+    })
+}
+
+/// The length that the frame at the start of `frames` declares.
+pub fn first_length(frames: &[u8]) -> usize {
+    match *frames {
+        [high, low, ..] => usize::from(u16::from_be_bytes([high, low])),
+        _ => frames.len(),
+    }
+}
+
+/// Appends the raw frame of a message (type and body), which must be no longer than a frame can be.
+pub fn encode(message: &[u8], out: &mut Vec<u8>) {
+    let length = message.len() + 2;
+    debug_assert!(length <= crate::protocol::MAX_FRAME);
+    out.extend_from_slice(&(length as u16).to_be_bytes());
+    out.extend_from_slice(message);
+}
