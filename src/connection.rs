@@ -111,12 +111,12 @@ impl Upgrade {
         if verdict.code != ReturnCode::ACCEPTED {
             return refuse(wire, verdict.code, &verdict.reason).await;
         }
-        let peer = self.register(&wire, newcomer).await;
+        let peer = self.register(&wire, &newcomer).await;
         if let Some(writer) = writer {
             peer.outbound.open(Box::<PlainWriter>::new(writer));
         }
         if self.hub.interest().onconnect {
-            self.hub.hooks().connected(peer.clone()).await;
+            self.hub.hooks().connected(peer.clone(), newcomer).await;
         }
         Some((wire, Session::new(self.hub, peer)))
     }
@@ -153,7 +153,7 @@ impl Upgrade {
     }
 
     /// Registers the client, in place of an older one with the same uid, whose etid it then gets.
-    async fn register(&self, wire: &Wire, newcomer: Newcomer) -> Arc<Peer> {
+    async fn register(&self, wire: &Wire, newcomer: &Newcomer) -> Arc<Peer> {
         let mut etid = None;
         loop {
             if let Some(older) = self.hub.client_with_uid(&newcomer.identity.uid) {
@@ -250,7 +250,8 @@ async fn run(mut wire: Wire, mut session: Session) {
             Turn::Wait => while_sending(&mut wire, &peer, hub.server_has_room()).await,
             Turn::Ask { frames, first_was_dropped, stop } => {
                 let batch = Batch { session, frames, first_was_dropped };
-                let (back, close) = while_sending(&mut wire, &peer, hub.hooks().packets(batch)).await;
+                let answer = while_sending(&mut wire, &peer, hub.hooks().packets(batch)).await;
+                let Ok((back, close)) = answer else { break CloseReason::Shutdown };
                 session = back;
                 if let Some(reason) = close.or(stop.map(close_reason)) {
                     break reason;
@@ -258,7 +259,6 @@ async fn run(mut wire: Wire, mut session: Session) {
             }
         }
     };
-    drop(session);
     end(wire, &hub, &peer, reason).await;
 }
 

@@ -66,6 +66,10 @@ pub struct Batch {
     pub first_was_dropped: bool,
 }
 
+/// The owner has ended, and with it what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnerGone;
+
 /// A hub's owner. The defaults agree with everything.
 pub trait Hooks: Send + Sync + 'static {
     fn interest(&self) -> Interest {
@@ -78,7 +82,7 @@ pub trait Hooks: Send + Sync + 'static {
     }
 
     /// The client is registered and its Connack queued; its packets wait until this returns.
-    fn connected(&self, _peer: Arc<Peer>) -> Answer<'_, ()> {
+    fn connected(&self, _peer: Arc<Peer>, _newcomer: Newcomer) -> Answer<'_, ()> {
         Box::pin(std::future::ready(()))
     }
 
@@ -88,9 +92,9 @@ pub trait Hooks: Send + Sync + 'static {
     }
 
     /// Handles packets that need permission, or the news that a message reached nobody. Returns the session, and the
-    /// reason if the peer must be closed.
-    fn packets(&self, batch: Batch) -> Answer<'_, (Session, Option<CloseReason>)> {
-        Box::pin(std::future::ready((batch.session, None)))
+    /// reason if the peer must be closed; [`OwnerGone`] closes it, too.
+    fn packets(&self, batch: Batch) -> Answer<'_, Result<(Session, Option<CloseReason>), OwnerGone>> {
+        Box::pin(std::future::ready(Ok((batch.session, None))))
     }
 }
 

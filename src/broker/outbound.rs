@@ -250,13 +250,9 @@ impl Outbound {
         self.queue.lock().release(count);
     }
 
-    /// Forgets the queue and the writer.
+    /// Nothing more goes out but what is queued, which the peer's task may still take as its last words.
     pub fn end(&self) {
-        let mut queue = self.queue.lock();
-        queue.way = Way::Ended;
-        let held = queue.held;
-        queue.release(held);
-        queue.bytes = Vec::new();
+        self.queue.lock().way = Way::Ended;
     }
 
     /// Appends whole frames while there is room; the newest are dropped.
@@ -292,7 +288,8 @@ impl Outbound {
 
 impl Drop for Outbound {
     fn drop(&mut self) {
-        self.end();
+        let queue = self.queue.get_mut();
+        queue.release(queue.held);
     }
 }
 

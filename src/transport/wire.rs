@@ -64,14 +64,24 @@ pub enum Stop {
     Malformed,
 }
 
-/// The write side of a plain socket, for all threads.
-pub struct PlainWriter(OwnedWriteHalf);
+/// The write side of a plain socket, for all threads. Dropping it shuts nothing down: the peer's task, which keeps the
+/// socket, sends the last words.
+pub struct PlainWriter(Option<OwnedWriteHalf>);
+
+impl Drop for PlainWriter {
+    fn drop(&mut self) {
+        if let Some(writer) = self.0.take() {
+            writer.forget();
+        }
+    }
+}
 
 impl Writer for PlainWriter {
     fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        match parts {
-            [part] => self.0.try_write(part),
-            parts => self.0.try_write_vectored(parts),
+        match (&self.0, parts) {
+            (Some(writer), [part]) => writer.try_write(part),
+            (Some(writer), parts) => writer.try_write_vectored(parts),
+            (None, _) => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 }
@@ -82,7 +92,7 @@ impl Wire {
         let (io, writer) = match socket {
             Socket::Plain(stream) => {
                 let (reader, writer) = stream.into_split();
-                (Io::Plain(reader), Some(PlainWriter(writer)))
+                (Io::Plain(reader), Some(PlainWriter(Some(writer))))
             }
             Socket::Tls(stream) => (Io::Tls(stream), None),
         };

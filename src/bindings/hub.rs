@@ -1,0 +1,179 @@
+//! `require"smq.hub"`: the documented SMQ hub API as userdata methods on a broker [`Hub`].
+//!
+//! One file per concern: `options` reads what `create` is given, `callbacks` runs the script's functions, `peers` makes
+//! peer tables and sockets, `owner` carries the broker's questions from the shards to the Lua thread, `connect` turns a
+//! request into a connection, `methods` is what scripts call.
+
+mod callbacks;
+mod connect;
+mod methods;
+mod options;
+mod owner;
+mod peers;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+use std::task::Poll;
+
+use mlua::{Lua, MultiValue, Result, Table, Value};
+
+use super::args::Args;
+use super::{modules, request};
+use crate::broker::{Hub, Options};
+use crate::lua::World;
+use callbacks::{Callbacks, Observer, TopicCallbacks};
+use options::HubOptions;
+use peers::PeerTables;
+
+pub use peers::HubSocket;
+
+/// All hubs of the Lua thread, by number.
+#[derive(Default)]
+pub struct Hubs {
+    next: Cell<u64>,
+    hubs: RefCell<HashMap<u64, Rc<HubState>>>,
+}
+
+/// A hub as scripts know it: the broker and everything of it that belongs to Lua.
+pub struct HubState {
+    hub: Hub,
+    lua: Lua,
+    callbacks: Callbacks,
+    /// The callback for messages that no other wants.
+    onmsg: RefCell<Option<mlua::Function>>,
+    topics: RefCell<HashMap<u32, TopicCallbacks>>,
+    observers: RefCell<HashMap<u32, Observer>>,
+    peers: PeerTables,
+    /// Connections in their handshake, by token.
+    connecting: RefCell<HashMap<u64, connect::Connecting>>,
+    next_token: Cell<u64>,
+    queue_size: u32,
+    /// How many of the server's own callbacks are running within each other.
+    depth: Cell<u32>,
+    /// Whether the script's handle was collected.
+    is_forgotten: Cell<bool>,
+}
+
+impl Drop for HubState {
+    fn drop(&mut self) {
+        // The serving task finds that it has nothing to serve.
+        self.hub.server().outbound.wake();
+    }
+}
+
+/// The userdata that scripts hold.
+pub struct HubHandle(pub Rc<HubState>);
+
+impl Drop for HubHandle {
+    fn drop(&mut self) {
+        self.0.is_forgotten.set(true);
+    }
+}
+
+pub fn install(world: &Rc<World>) -> Result<()> {
+    let lua = &world.lua;
+    methods::register(lua)?;
+    peers::register(lua)?;
+    let for_create = Rc::downgrade(world);
+    let create = lua.create_function(move |lua, values: MultiValue| {
+        let world = for_create.upgrade().ok_or_else(|| mlua::Error::runtime("the server is stopping"))?;
+        create(&world, lua, values)
+    })?;
+    let is_smq = lua.create_function(|lua, values: MultiValue| is_smq(lua, values))?;
+    modules::register(lua, "smq.hub", move |lua| {
+        let module = lua.create_table()?;
+        module.set("create", create.clone())?;
+        module.set("isSMQ", is_smq.clone())?;
+        Ok(Value::Table(module))
+    })
+}
+
+/// `create([op])`.
+fn create(world: &Rc<World>, lua: &Lua, values: MultiValue) -> Result<Value> {
+    let args = Args::new(lua, "hub.create", values);
+    let options = HubOptions::read(&args)?;
+    let state = HubState::start(world, options);
+    Ok(Value::UserData(lua.create_userdata(HubHandle(state))?))
+}
+
+/// `isSMQ(request)`.
+fn is_smq(lua: &Lua, values: MultiValue) -> Result<bool> {
+    let args = Args::new(lua, "hub.isSMQ", values);
+    let value = args.value(1);
+    let request = request::from_value(&value).ok_or_else(|| args.mismatch(1, "request", "request", &value))?;
+    Ok(connect::is_smq(&request))
+}
+
+impl Hubs {
+    /// The hub with this number.
+    pub fn get(&self, number: u64) -> Option<Rc<HubState>> {
+        self.hubs.borrow().get(&number).cloned()
+    }
+
+    fn enter(&self, number: u64, state: &Rc<HubState>) {
+        let mut hubs = self.hubs.borrow_mut();
+        // A hub that no script remembers lives on for its clients.
+        hubs.retain(|_, state| !state.is_forgotten.get() || state.hub.client_count() > 0);
+        hubs.insert(number, state.clone());
+    }
+
+    fn new_number(&self) -> u64 {
+        self.next.set(self.next.get() + 1);
+        self.next.get()
+    }
+}
+
+impl HubState {
+    /// Makes the hub and starts the task that serves the server's own subscriptions.
+    fn start(world: &Rc<World>, options: HubOptions) -> Rc<Self> {
+        let number = world.hubs.new_number();
+        let hub = Hub::new(Options {
+            hooks: Box::new(owner::Owner::new(world.thread.clone(), number, options.callbacks.interest())),
+            random_server_etid: options.random_server_etid,
+            handshake_timeout: options.handshake_timeout,
+            keepalive: options.keepalive,
+            limits: Default::default(),
+        });
+        let state = Rc::new(Self {
+            hub,
+            lua: world.lua.clone(),
+            callbacks: options.callbacks,
+            onmsg: RefCell::new(options.onmsg),
+            topics: RefCell::default(),
+            observers: RefCell::default(),
+            peers: PeerTables::default(),
+            connecting: RefCell::default(),
+            next_token: Cell::new(0),
+            queue_size: options.queue_size,
+            depth: Cell::new(0),
+            is_forgotten: Cell::new(false),
+        });
+        world.hubs.enter(number, &state);
+        tokio::task::spawn_local(serve(Rc::downgrade(&state), state.hub.clone()));
+        state
+    }
+
+    /// A table for a peer, the same each time.
+    fn peer_table(&self, peer: &std::sync::Arc<crate::broker::peer::Peer>) -> Result<Table> {
+        self.peers.table(&self.lua, &self.hub, peer)
+    }
+}
+
+/// Runs the callbacks for what comes for the server, whenever something does.
+async fn serve(state: Weak<HubState>, hub: Hub) {
+    poll_fn(|cx| {
+        hub.server().outbound.register(cx.waker());
+        match state.upgrade() {
+            Some(state) => {
+                if state.take_turn() {
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }
+            None => Poll::Ready(()),
+        }
+    })
+    .await;
+}

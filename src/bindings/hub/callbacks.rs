@@ -1,0 +1,396 @@
+//! The script's functions: when each runs, with what, and what its answer means. An error in one is logged with its
+//! traceback and harms nobody; where an answer was asked for, it denies.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use mlua::{Function, IntoLuaMulti, MultiValue, Result, Table, Value};
+
+use super::super::ba::json;
+use super::super::console;
+use super::HubState;
+use super::peers::HubSocket;
+use crate::broker::hooks::{Batch, Interest, Newcomer, Verdict};
+use crate::broker::outbox::with_outbox;
+use crate::broker::peer::{CloseReason, Peer};
+use crate::broker::session::{Handled, Question, Session};
+use crate::protocol::{Packet, Publish, ReturnCode, Subtid, Target};
+use crate::transport::raw;
+
+/// How deep callbacks of the server may nest by publishing to the server.
+const MAX_DEPTH: u32 = 21;
+
+/// The functions given to `create`.
+#[derive(Default)]
+pub struct Callbacks {
+    pub authenticate: Option<Function>,
+    pub permittop: Option<Function>,
+    pub permitsubtop: Option<Function>,
+    pub onconnect: Option<Function>,
+    pub onclose: Option<Function>,
+    pub onpublish: Option<Function>,
+    pub ondrop: Option<Function>,
+    pub log: Option<Function>,
+}
+
+/// The callbacks of one topic the server is subscribed to.
+#[derive(Default)]
+pub struct TopicCallbacks {
+    pub catch_all: Option<Handler>,
+    pub by_subtopic: HashMap<u32, Handler>,
+}
+
+/// A callback for messages.
+#[derive(Clone)]
+pub struct Handler {
+    pub function: Function,
+    /// Decode the payload before the call.
+    pub json: bool,
+}
+
+/// A callback for changes.
+#[derive(Clone)]
+pub struct Observer {
+    pub function: Function,
+    /// The topic's name, or the etid.
+    pub name: Value,
+    pub is_topic: bool,
+}
+
+impl Callbacks {
+    pub fn interest(&self) -> Interest {
+        Interest {
+            authenticate: self.authenticate.is_some(),
+            permittop: self.permittop.is_some(),
+            permitsubtop: self.permitsubtop.is_some(),
+            // The socket that authenticate has seen becomes the peer's.
+            onconnect: self.onconnect.is_some() || self.authenticate.is_some(),
+            onclose: self.onclose.is_some(),
+            onpublish: self.onpublish.is_some(),
+            ondrop: self.ondrop.is_some(),
+        }
+    }
+}
+
+// ---- The life of a client ----
+
+impl HubState {
+    pub(super) async fn authenticate(self: Rc<Self>, newcomer: Newcomer) -> Verdict {
+        match self.ask_authenticate(newcomer).await {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                console::report("authenticate", &error);
+                Verdict::denied()
+            }
+        }
+    }
+
+    async fn ask_authenticate(&self, newcomer: Newcomer) -> Result<Verdict> {
+        let Some(authenticate) = &self.callbacks.authenticate else { return Ok(Verdict::accepted()) };
+        let info = self.info_table(&newcomer)?;
+        let credentials = self.lua.create_string(&newcomer.credentials)?;
+        let answer: MultiValue = authenticate.call_async((credentials, info)).await?;
+        verdict(&answer)
+    }
+
+    pub(super) async fn connected(self: Rc<Self>, peer: Arc<Peer>, newcomer: Newcomer) {
+        if let Err(error) = self.tell_connected(&peer, &newcomer).await {
+            console::report("onconnect", &error);
+        }
+    }
+
+    async fn tell_connected(&self, peer: &Arc<Peer>, newcomer: &Newcomer) -> Result<()> {
+        let table = self.adopt_peer(peer)?;
+        let Some(onconnect) = &self.callbacks.onconnect else { return Ok(()) };
+        let info = self.info_table(newcomer)?;
+        onconnect.call_async((peer.etid().0, info, table)).await
+    }
+
+    pub(super) async fn closed(self: Rc<Self>, peer: &Arc<Peer>, reason: CloseReason) {
+        // What the client sent before it went is told before its end.
+        self.take_turn();
+        if let Err(error) = self.tell_closed(peer, reason).await {
+            console::report("onclose", &error);
+        }
+        self.peers.forget(peer);
+    }
+
+    async fn tell_closed(&self, peer: &Arc<Peer>, reason: CloseReason) -> Result<()> {
+        let Some(onclose) = &self.callbacks.onclose else { return Ok(()) };
+        let table = self.peer_table(peer)?;
+        let socket: Value = table.raw_get("sock")?;
+        if let (Value::UserData(data), CloseReason::ReadFailed | CloseReason::WriteFailed) = (&socket, reason) {
+            data.borrow::<HubSocket>()?.set_lost();
+        }
+        let reason = match reason {
+            CloseReason::Disconnect | CloseReason::Protocol | CloseReason::Shutdown => Value::Integer(0),
+            CloseReason::Kicked => self.text("reconnect")?,
+            CloseReason::ReadFailed => self.text("socketreadfailed")?,
+            CloseReason::SocketClosed => self.text("socketclosed")?,
+            CloseReason::WriteFailed | CloseReason::Overflow => self.text("socketwritefailed")?,
+        };
+        onclose.call_async((peer.etid().0, socket, table, reason)).await
+    }
+
+    /// Ends a client now: `onclose` begins to run, and unless it waits the client is forgotten when this returns.
+    pub(super) fn end_now(self: &Rc<Self>, peer: Arc<Peer>) {
+        if !peer.begin_end() {
+            return;
+        }
+        let state = self.clone();
+        run_now(async move {
+            if state.callbacks.onclose.is_some() {
+                state.clone().closed(&peer, CloseReason::Shutdown).await;
+            }
+            with_outbox(|outbox| state.hub.disconnect(outbox, &peer));
+        });
+    }
+
+    fn text(&self, text: &str) -> Result<Value> {
+        Ok(Value::String(self.lua.create_string(text)?))
+    }
+}
+
+/// What `authenticate` returned: a code and, with a refusal, a reason. What is no code denies.
+fn verdict(answer: &MultiValue) -> Result<Verdict> {
+    let code = match answer.front() {
+        None | Some(Value::Nil | Value::Boolean(false)) => return Ok(Verdict::denied()),
+        Some(Value::Integer(code)) => u8::try_from(*code).ok(),
+        Some(Value::Number(code)) if code.fract() == 0.0 && (0.0..256.0).contains(code) => Some(*code as u8),
+        Some(_) => None,
+    };
+    let Some(code) = code else {
+        let got = answer.front().map_or("nothing".into(), |value| console::shown(value));
+        return Err(mlua::Error::runtime(format!("a code of 0..255 expected as the first result, got {got}")));
+    };
+    let reason = match answer.get(1) {
+        Some(Value::String(reason)) => reason.as_bytes().to_vec(),
+        _ => Vec::new(),
+    };
+    Ok(Verdict { code: ReturnCode(code), reason })
+}
+
+// ---- Packets that need permission ----
+
+impl HubState {
+    /// Handles a client's packets one by one, asking the script where it wants to be asked.
+    pub(super) async fn packets(self: Rc<Self>, batch: Batch) -> (Session, Option<CloseReason>) {
+        // What the client sent before these comes first.
+        self.take_turn();
+        let Batch { mut session, frames, first_was_dropped } = batch;
+        let mut was_dropped = first_was_dropped;
+        for message in raw::messages(&frames) {
+            if let Some(reason) = session.peer().closing() {
+                return (session, Some(reason));
+            }
+            let mut frame = Vec::with_capacity(message.len() + 2);
+            raw::encode(message, &mut frame);
+            let frame = match session.assemble(frame) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => continue,
+                Err(reason) => return (session, Some(reason)),
+            };
+            let handled = if std::mem::take(&mut was_dropped) {
+                Handled::Dropped
+            } else {
+                let granted = match session.question(&frame) {
+                    Some(question) => self.permits(question, session.peer()).await,
+                    None => true,
+                };
+                with_outbox(|outbox| {
+                    outbox.make_room();
+                    session.handle_one(outbox, &frame, granted)
+                })
+            };
+            self.take_turn();
+            match handled {
+                Handled::Done => {}
+                Handled::Close(reason) => return (session, Some(reason)),
+                Handled::Dropped => self.dropped(&frame, session.peer()).await,
+            }
+        }
+        (session, None)
+    }
+
+    /// Whether the script allows it; an error denies.
+    async fn permits(&self, question: Question<'_>, peer: &Arc<Peer>) -> bool {
+        let (name, answer) = match question {
+            Question::Topic { name, is_subscription } => {
+                ("permittop", self.ask_topic(name, is_subscription, peer).await)
+            }
+            Question::Subtopic { name } => ("permitsubtop", self.ask_subtopic(name, peer).await),
+            Question::Publish(publish) => ("onpublish", self.ask_publish(&publish, peer).await),
+        };
+        answer.unwrap_or_else(|error| {
+            console::report(name, &error);
+            false
+        })
+    }
+
+    async fn ask_topic(&self, name: &[u8], is_subscription: bool, peer: &Arc<Peer>) -> Result<bool> {
+        let Some(permittop) = &self.callbacks.permittop else { return Ok(true) };
+        let answer = permittop
+            .call_async::<Value>((self.lua.create_string(name)?, is_subscription, self.peer_table(peer)?))
+            .await?;
+        Ok(is_truthy(&answer))
+    }
+
+    async fn ask_subtopic(&self, name: &[u8], peer: &Arc<Peer>) -> Result<bool> {
+        let Some(permitsubtop) = &self.callbacks.permitsubtop else { return Ok(true) };
+        let arguments = (self.lua.create_string(name)?, self.peer_table(peer)?);
+        Ok(is_truthy(&permitsubtop.call_async::<Value>(arguments).await?))
+    }
+
+    async fn ask_publish(&self, publish: &Publish<'_>, peer: &Arc<Peer>) -> Result<bool> {
+        let Some(onpublish) = &self.callbacks.onpublish else { return Ok(true) };
+        let answer = onpublish.call_async::<Value>(self.message_and_peer(publish, peer)?).await?;
+        Ok(is_truthy(&answer))
+    }
+
+    /// `onpublish` for a message of the script's own: within its call of `publish`, so it may not wait.
+    pub(super) fn permits_own(&self, publish: &Publish<'_>, peer: &Arc<Peer>) -> bool {
+        let Some(onpublish) = &self.callbacks.onpublish else { return true };
+        let answer = self.message_and_peer(publish, peer).and_then(|arguments| onpublish.call::<Value>(arguments));
+        match answer {
+            Ok(answer) => is_truthy(&answer),
+            Err(error) => {
+                console::report("onpublish", &error);
+                false
+            }
+        }
+    }
+
+    async fn dropped(&self, frame: &[u8], peer: &Arc<Peer>) {
+        let Some(ondrop) = &self.callbacks.ondrop else { return };
+        let Ok(Packet::Publish(publish)) = Packet::decode(&frame[2..]) else { return };
+        let told = match self.message_and_peer(&publish, peer) {
+            Ok(arguments) => ondrop.call_async::<()>(arguments).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = told {
+            console::report("ondrop", &error);
+        }
+    }
+
+    /// `ondrop` for a message of the script's own.
+    pub(super) fn dropped_own(&self, publish: &Publish<'_>, peer: &Arc<Peer>) {
+        let Some(ondrop) = &self.callbacks.ondrop else { return };
+        match self.message_and_peer(publish, peer) {
+            Ok(arguments) => start("ondrop", ondrop, arguments),
+            Err(error) => console::report("ondrop", &error),
+        }
+    }
+
+    fn message_and_peer(&self, publish: &Publish<'_>, peer: &Arc<Peer>) -> Result<(Value, u32, u32, u32, Table)> {
+        let data = Value::String(self.lua.create_string(publish.payload)?);
+        Ok((data, publish.publisher.0, publish.target.0, publish.subtid.0, self.peer_table(peer)?))
+    }
+}
+
+// ---- What comes for the server ----
+
+impl HubState {
+    /// Runs the callbacks for what is queued for the server. True if there may be more.
+    pub(super) fn take_turn(&self) -> bool {
+        let queued = self.hub.server().outbound.take();
+        if queued.is_empty() {
+            return false;
+        }
+        if self.depth.get() >= MAX_DEPTH {
+            self.log(&format!("a message was dropped: callbacks that publish to the server nest {MAX_DEPTH} deep"));
+        } else {
+            self.depth.set(self.depth.get() + 1);
+            for message in raw::messages(&queued) {
+                self.dispatch(message);
+            }
+            self.depth.set(self.depth.get() - 1);
+        }
+        self.hub.server_took(queued.len());
+        true
+    }
+
+    fn dispatch(&self, message: &[u8]) {
+        match Packet::decode(message) {
+            Ok(Packet::Publish(publish)) => self.deliver(&publish),
+            Ok(Packet::Change { target, subscribers }) => self.tell_change(target, subscribers),
+            // The server's peer is sent nothing else.
+            _ => {}
+        }
+    }
+
+    /// The callback for topic and sub-topic, else the topic's catch-all, else the global one.
+    fn deliver(&self, publish: &Publish<'_>) {
+        let handler = self.handler(publish.target, publish.subtid);
+        let ids = (publish.publisher.0, publish.target.0, publish.subtid.0);
+        if let Some(handler) = handler {
+            let data = if handler.json {
+                json::decode(&self.lua, publish.payload).ok()
+            } else {
+                self.lua.create_string(publish.payload).ok().map(Value::String)
+            };
+            if let Some(data) = data {
+                return start("onmsg", &handler.function, (data, ids.0, ids.1, ids.2));
+            }
+        }
+        let Ok(data) = self.lua.create_string(publish.payload) else { return };
+        let onmsg = self.onmsg.borrow().clone();
+        match onmsg {
+            Some(onmsg) => start("onmsg", &onmsg, (data, ids.0, ids.1, ids.2)),
+            None => self.log(&format!(
+                "a message of {} bytes from {} to {} has no callback",
+                publish.payload.len(),
+                publish.publisher,
+                publish.target
+            )),
+        }
+    }
+
+    fn handler(&self, target: Target, subtid: Subtid) -> Option<Handler> {
+        let topics = self.topics.borrow();
+        let topic = topics.get(&target.0)?;
+        topic.by_subtopic.get(&subtid.0).or(topic.catch_all.as_ref()).cloned()
+    }
+
+    fn tell_change(&self, target: Target, subscribers: u32) {
+        let Some(observer) = self.observers.borrow().get(&target.0).cloned() else { return };
+        if !observer.is_topic {
+            self.observers.borrow_mut().remove(&target.0);
+        }
+        start("observe", &observer.function, (subscribers, observer.name));
+    }
+
+    /// A line of the hub's own log.
+    pub(super) fn log(&self, text: &str) {
+        match &self.callbacks.log {
+            Some(log) => start("log", log, (Value::Nil, text)),
+            None => console::line(&format!("smq: {text}")),
+        }
+    }
+}
+
+fn is_truthy(value: &Value) -> bool {
+    !matches!(value, Value::Nil | Value::Boolean(false))
+}
+
+/// Runs a callback as a coroutine. If it waits, it goes on as a task of its own, and the caller does not wait.
+pub fn start(what: &'static str, function: &Function, arguments: impl IntoLuaMulti) {
+    let call = function.call_async::<()>(arguments);
+    run_now(async move {
+        if let Err(error) = call.await {
+            console::report(what, &error);
+        }
+    });
+}
+
+/// Runs a future up to where it waits; from there on it is a task.
+fn run_now(work: impl Future<Output = ()> + 'static) {
+    let mut work: Pin<Box<dyn Future<Output = ()>>> = Box::pin(work);
+    let first = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    if first == Poll::Pending {
+        tokio::task::spawn_local(work);
+    }
+}

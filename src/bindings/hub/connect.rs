@@ -1,0 +1,104 @@
+//! `hub:connect(request [, arg])`: the request's socket becomes a connection to the hub.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mlua::{AnyUserData, Result, Table, Value};
+
+use super::super::request::Request;
+use super::HubState;
+use super::peers::HubSocket;
+use crate::broker::hooks::Newcomer;
+use crate::broker::peer::Peer;
+use crate::connection::{Greeting, Upgrade};
+use crate::transport::{Framing, websocket};
+
+/// What scripts know of a connection in its handshake.
+#[derive(Clone)]
+pub struct Connecting {
+    info: Table,
+    socket: AnyUserData,
+}
+
+/// Whether a request wants to become an SMQ connection.
+pub fn is_smq(request: &Request) -> bool {
+    request.header("SimpleMQ").is_some() || request.header("Sec-WebSocket-Key").is_some()
+}
+
+/// How a request's connection begins; `None` if it is no SMQ request.
+fn greeting(request: &Request) -> Option<Greeting> {
+    if request.header("SimpleMQ").is_some() {
+        let wants_response = request.header("SendSmqHttpResponse").is_some_and(|value| &value[..] == b"true");
+        return Some(if wants_response { Greeting::Http } else { Greeting::None });
+    }
+    let key = request.header("Sec-WebSocket-Key")?;
+    Some(Greeting::WebSocket { accept: websocket::accept_key(&key) })
+}
+
+impl HubState {
+    /// Connects; returns when the handshake is over, either way. False if the request is no SMQ request.
+    pub(super) async fn connect(self: Rc<Self>, request: Request, arg: Value) -> Result<bool> {
+        let Some(greeting) = greeting(&request) else { return Ok(false) };
+        let address = request.peer_addr();
+        let token = self.next_token.get() + 1;
+        self.next_token.set(token);
+        if self.hub.interest().onconnect {
+            let framing = match greeting {
+                Greeting::WebSocket { .. } => Framing::WebSocket,
+                Greeting::None | Greeting::Http => Framing::Raw,
+            };
+            let connecting = self.connecting(&request, arg, address, framing)?;
+            self.connecting.borrow_mut().insert(token, connecting);
+        }
+        let upgrade = Upgrade { hub: self.hub.clone(), greeting, token, address };
+        let (takeover, is_over) = upgrade.into_takeover();
+        let taken = request.take_socket(takeover);
+        if taken.is_ok() {
+            // An error means that the connection is gone: its handshake is over, too.
+            let _ = is_over.await;
+        }
+        self.connecting.borrow_mut().remove(&token);
+        taken.map(|()| true).map_err(|error| mlua::Error::runtime(format!("hub:connect: {error}")))
+    }
+
+    fn connecting(
+        &self,
+        request: &Request,
+        arg: Value,
+        address: Option<SocketAddr>,
+        framing: Framing,
+    ) -> Result<Connecting> {
+        let info = self.lua.create_table()?;
+        info.set("arg", arg)?;
+        info.set("url", request.uri(&self.lua)?)?;
+        info.set("data", request.data_table(&self.lua)?)?;
+        info.set("header", request.headers_table(&self.lua)?)?;
+        info.set("uname", request.user())?;
+        info.set("session", false)?;
+        let socket = self.lua.create_userdata(HubSocket::new(address, framing))?;
+        info.set("sock", &socket)?;
+        Ok(Connecting { info, socket })
+    }
+
+    /// The info table for `authenticate`, and later for `onconnect`.
+    pub(super) fn info_table(&self, newcomer: &Newcomer) -> Result<Table> {
+        let info = match self.connecting.borrow().get(&newcomer.token) {
+            Some(connecting) => connecting.info.clone(),
+            None => return Err(mlua::Error::runtime("the page that connected this client has ended")),
+        };
+        info.set("seed", newcomer.seed)?;
+        info.set("uid", self.lua.create_string(&newcomer.identity.uid)?)?;
+        info.set("info", self.lua.create_string(&newcomer.identity.info)?)?;
+        Ok(info)
+    }
+
+    /// The table of a client that was just accepted, with the socket that its handshake has shown.
+    pub(super) fn adopt_peer(&self, peer: &Arc<Peer>) -> Result<Table> {
+        let socket = self.connecting.borrow().get(&peer.token()).map(|connecting| connecting.socket.clone());
+        match socket {
+            Some(socket) => self.peers.adopt(&self.lua, &self.hub, peer, socket),
+            None => self.peer_table(peer),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The broker's questions, carried from the shards to the Lua thread and answered by the script's callbacks.
+
+use std::sync::Arc;
+
+use super::HubState;
+use crate::broker::hooks::{Answer, Batch, Hooks, Interest, Newcomer, OwnerGone, Verdict};
+use crate::broker::peer::{CloseReason, Peer};
+use crate::broker::session::Session;
+use crate::lua::LuaThread;
+
+/// A script as a hub's owner: the way to the Lua thread, and the hub's number there.
+pub struct Owner {
+    thread: LuaThread,
+    hub: u64,
+    interest: Interest,
+}
+
+impl Owner {
+    pub fn new(thread: LuaThread, hub: u64, interest: Interest) -> Self {
+        Self { thread, hub, interest }
+    }
+
+    /// Asks the hub's state on the Lua thread; `None` if either is gone.
+    async fn ask<T, F>(&self, question: impl FnOnce(std::rc::Rc<HubState>) -> F + Send + 'static) -> Option<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + 'static,
+    {
+        let number = self.hub;
+        let answer = self.thread.call(move |world| {
+            let asked = world.hubs.get(number).map(question);
+            async move {
+                match asked {
+                    Some(asked) => Some(asked.await),
+                    None => None,
+                }
+            }
+        });
+        answer.await.ok().flatten()
+    }
+}
+
+impl Hooks for Owner {
+    fn interest(&self) -> Interest {
+        self.interest
+    }
+
+    fn authenticate(&self, newcomer: Newcomer) -> Answer<'_, Verdict> {
+        Box::pin(async move {
+            let verdict = self.ask(move |state| async move { state.authenticate(newcomer).await }).await;
+            verdict.unwrap_or_else(Verdict::denied)
+        })
+    }
+
+    fn connected(&self, peer: Arc<Peer>, newcomer: Newcomer) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.ask(move |state| async move { state.connected(peer, newcomer).await }).await;
+        })
+    }
+
+    fn closed(&self, peer: Arc<Peer>, reason: CloseReason) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.ask(move |state| async move { state.closed(&peer, reason).await }).await;
+        })
+    }
+
+    fn packets(&self, batch: Batch) -> Answer<'_, Result<(Session, Option<CloseReason>), OwnerGone>> {
+        Box::pin(async move {
+            let answer = self.ask(move |state| async move { state.packets(batch).await }).await;
+            answer.ok_or(OwnerGone)
+        })
+    }
+}

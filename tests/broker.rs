@@ -1,0 +1,459 @@
+//! The broker without sockets: peers whose writers are buffers, packets as the protocol's own bytes.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use smq::broker::hooks::{Hooks, Interest};
+use smq::broker::outbound::{Outbound, Writer};
+use smq::broker::outbox::{Outbox, Span};
+use smq::broker::peer::{CloseReason, Identity, Peer};
+use smq::broker::session::{Outcome, Session};
+use smq::broker::{Hub, InUse, Limits, Named, Options, SERVER_ETID};
+use smq::protocol::{Ack, Etid, Packet, Publish, ReturnCode, Subtid, Target, Tid, decode_frame};
+use smq::transport::{Framing, websocket};
+
+/// A socket that takes `room` bytes and then is full.
+#[derive(Clone)]
+struct Socket {
+    taken: Arc<Mutex<Vec<u8>>>,
+    room: Arc<Mutex<usize>>,
+    writes: Arc<Mutex<usize>>,
+}
+
+impl Socket {
+    fn new() -> Self {
+        Self { taken: Arc::default(), room: Arc::new(Mutex::new(usize::MAX)), writes: Arc::default() }
+    }
+}
+
+impl Writer for Socket {
+    fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        *self.writes.lock() += 1;
+        let mut room = self.room.lock();
+        if *room == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        let count = bytes.len().min(*room);
+        *room -= count;
+        self.taken.lock().extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+}
+
+struct Client {
+    peer: Arc<Peer>,
+    session: Session,
+    socket: Socket,
+}
+
+struct Broker {
+    hub: Hub,
+    outbox: Outbox,
+}
+
+impl Broker {
+    fn new() -> Self {
+        Self::with(Options::default())
+    }
+
+    fn with(options: Options) -> Self {
+        Self { hub: Hub::new(options), outbox: Outbox::default() }
+    }
+
+    fn connect(&mut self, uid: &str) -> Client {
+        self.connect_framed(uid, Framing::Raw)
+    }
+
+    fn connect_framed(&mut self, uid: &str, framing: Framing) -> Client {
+        let etid = self.hub.new_etid();
+        let identity = Identity { uid: uid.as_bytes().into(), info: b"".as_slice().into() };
+        let outbound = Outbound::new(framing, self.hub.limits().queued);
+        let peer = Arc::new(Peer::client(etid, identity, None, 0, outbound));
+        let connack = Packet::Connack { code: ReturnCode::ACCEPTED, etid, reason: b"" };
+        self.hub.connect(&mut self.outbox, &peer, &connack).unwrap();
+        let socket = Socket::new();
+        peer.outbound.open(Box::new(socket.clone()));
+        self.outbox.flush();
+        socket.taken.lock().clear();
+        Client { session: Session::new(self.hub.clone(), peer.clone()), peer, socket }
+    }
+
+    /// The client sends packets in one read; everybody gets what comes of it.
+    fn send(&mut self, client: &mut Client, packets: &[Packet<'_>]) -> Outcome {
+        let start = self.outbox.arena.len();
+        for packet in packets {
+            packet.encode(&mut self.outbox.arena).unwrap();
+        }
+        let span = Span { start, end: self.outbox.arena.len() };
+        let outcome = client.session.handle(&mut self.outbox, span);
+        self.outbox.flush();
+        outcome
+    }
+
+    fn disconnect(&mut self, client: &Client) {
+        assert!(client.peer.begin_end());
+        self.hub.disconnect(&mut self.outbox, &client.peer);
+        self.outbox.flush();
+    }
+
+    fn tid(&self, name: &str) -> Tid {
+        self.hub.topic_number(name.as_bytes()).unwrap()
+    }
+}
+
+impl Client {
+    fn etid(&self) -> Etid {
+        self.peer.etid()
+    }
+
+    /// What came since the last call, as text that reads like the protocol.
+    fn received(&self) -> Vec<String> {
+        let bytes = std::mem::take(&mut *self.socket.taken.lock());
+        let mut rest = &bytes[..];
+        let mut packets = Vec::new();
+        while let Some((packet, length)) = decode_frame(rest).unwrap() {
+            packets.push(show(packet));
+            rest = &rest[length..];
+        }
+        assert!(rest.is_empty(), "half a frame: {rest:?}");
+        packets
+    }
+
+    fn publish<'a>(&self, target: impl Into<Target>, payload: &'a str) -> Packet<'a> {
+        let payload = payload.as_bytes();
+        Packet::Publish(Publish { target: target.into(), publisher: self.etid(), subtid: Subtid(0), payload })
+    }
+}
+
+fn show(packet: Packet<'_>) -> String {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    match packet {
+        Packet::Publish(publish) => format!("publish {}", text(publish.payload)),
+        Packet::Suback(Ack { granted, name }) => format!("suback {} {}", granted.is_some(), text(name)),
+        Packet::Createack(Ack { granted, name }) => format!("createack {} {}", granted.is_some(), text(name)),
+        Packet::Change { subscribers, .. } => format!("change {subscribers}"),
+        Packet::Disconnect { reason } => format!("disconnect {}", text(reason)),
+        Packet::Pong => "pong".into(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn subscribe(name: &str) -> Packet<'_> {
+    Packet::Subscribe { name: name.as_bytes() }
+}
+
+#[test]
+fn a_message_reaches_every_subscriber_and_the_publisher_only_if_it_subscribed() {
+    let mut broker = Broker::new();
+    let (mut a, mut b, mut c) = (broker.connect("client a"), broker.connect("client b"), broker.connect("client c"));
+    broker.send(&mut a, &[subscribe("news")]);
+    broker.send(&mut b, &[subscribe("news")]);
+    let tid = broker.tid("news");
+    let message = c.publish(tid, "hello");
+    broker.send(&mut c, &[message]);
+    assert_eq!(a.received(), ["suback true news", "publish hello"]);
+    assert_eq!(b.received(), ["suback true news", "publish hello"]);
+    assert!(c.received().is_empty());
+}
+
+#[test]
+fn a_run_of_messages_costs_each_receiver_one_write() {
+    let mut broker = Broker::new();
+    let (mut a, mut b) = (broker.connect("client a"), broker.connect("client b"));
+    broker.send(&mut a, &[subscribe("news")]);
+    let tid = broker.tid("news");
+    *a.socket.writes.lock() = 0;
+    let run: Vec<_> = (0..100).map(|_| b.publish(tid, "x")).collect();
+    broker.send(&mut b, &run);
+    assert_eq!(*a.socket.writes.lock(), 1);
+    assert_eq!(a.received().len(), 101);
+}
+
+#[test]
+fn messages_to_two_topics_arrive_in_the_order_in_which_they_were_sent() {
+    let mut broker = Broker::new();
+    let (mut a, mut b) = (broker.connect("client a"), broker.connect("client b"));
+    broker.send(&mut a, &[subscribe("one"), subscribe("two")]);
+    a.received();
+    let (one, two) = (broker.tid("one"), broker.tid("two"));
+    let messages = [b.publish(one, "1"), b.publish(two, "2"), b.publish(a.etid(), "3"), b.publish(one, "4")];
+    broker.send(&mut b, &messages);
+    assert_eq!(a.received(), ["publish 1", "publish 2", "publish 3", "publish 4"]);
+}
+
+#[test]
+fn an_acknowledgement_keeps_its_place_among_messages() {
+    let mut broker = Broker::new();
+    let mut a = broker.connect("client a");
+    broker.send(&mut a, &[subscribe("news")]);
+    let tid = broker.tid("news");
+    a.received();
+    let packets = [a.publish(tid, "1"), Packet::Ping, a.publish(tid, "2"), subscribe("more")];
+    broker.send(&mut a, &packets);
+    assert_eq!(a.received(), ["publish 1", "pong", "publish 2", "suback true more"]);
+}
+
+#[test]
+fn a_websocket_subscriber_gets_the_same_messages_as_a_raw_one() {
+    let mut broker = Broker::new();
+    let (mut a, mut b) = (broker.connect_framed("client a", Framing::WebSocket), broker.connect("client b"));
+    broker.send(&mut a, &[subscribe("news")]);
+    let tid = broker.tid("news");
+    a.socket.taken.lock().clear();
+    let messages = [b.publish(tid, "one"), b.publish(tid, "two")];
+    broker.send(&mut b, &messages);
+    let mut expected = Vec::new();
+    for message in messages {
+        let mut frame = Vec::new();
+        message.encode(&mut frame).unwrap();
+        websocket::encode(websocket::BINARY, &frame[2..], &mut expected);
+    }
+    assert_eq!(*a.socket.taken.lock(), expected);
+}
+
+#[test]
+fn a_second_subscribe_is_acknowledged_and_changes_nothing() {
+    let mut broker = Broker::new();
+    let (mut a, mut watcher) = (broker.connect("client a"), broker.connect("a watcher"));
+    broker.send(&mut a, &[subscribe("news")]);
+    let target = broker.tid("news").into();
+    broker.send(&mut watcher, &[Packet::Observe { target }]);
+    broker.send(&mut a, &[subscribe("news")]);
+    assert_eq!(watcher.received(), ["change 1"]);
+    assert_eq!(a.received(), ["suback true news", "suback true news"]);
+}
+
+#[test]
+fn an_observer_that_subscribes_gets_its_change_before_the_suback() {
+    let mut broker = Broker::new();
+    let mut a = broker.connect("client a");
+    broker.send(&mut a, &[Packet::Create { name: b"news" }]);
+    let target = broker.tid("news").into();
+    broker.send(&mut a, &[Packet::Observe { target }, subscribe("news")]);
+    assert_eq!(a.received(), ["createack true news", "change 0", "change 1", "suback true news"]);
+}
+
+#[test]
+fn observers_hear_of_subscribers_that_come_go_and_end() {
+    let mut broker = Broker::new();
+    let mut watcher = broker.connect("a watcher");
+    broker.send(&mut watcher, &[Packet::Create { name: b"news" }]);
+    let tid = broker.tid("news");
+    broker.send(&mut watcher, &[Packet::Observe { target: tid.into() }]);
+    watcher.received();
+    let (mut a, mut b) = (broker.connect("client a"), broker.connect("client b"));
+    broker.send(&mut a, &[subscribe("news")]);
+    broker.send(&mut b, &[subscribe("news")]);
+    broker.send(&mut a, &[Packet::Unsubscribe { target: tid.into() }]);
+    broker.disconnect(&b);
+    assert_eq!(watcher.received(), ["change 1", "change 2", "change 1", "change 0"]);
+}
+
+#[test]
+fn an_observer_hears_a_peer_leave_once() {
+    let mut broker = Broker::new();
+    let (mut watcher, a) = (broker.connect("a watcher"), broker.connect("client a"));
+    broker.send(&mut watcher, &[Packet::Observe { target: a.etid().into() }]);
+    assert!(watcher.received().is_empty());
+    broker.disconnect(&a);
+    assert_eq!(watcher.received(), ["change 0"]);
+    broker.send(&mut watcher, &[Packet::Unobserve { target: a.etid().into() }]);
+    assert!(watcher.received().is_empty());
+}
+
+#[test]
+fn unobserve_by_the_only_observer_leaves_the_subscribers_alone() {
+    let mut broker = Broker::new();
+    let (mut a, mut b) = (broker.connect("client a"), broker.connect("client b"));
+    broker.send(&mut a, &[subscribe("news")]);
+    let tid = broker.tid("news");
+    broker.send(&mut b, &[Packet::Observe { target: tid.into() }, Packet::Unobserve { target: tid.into() }]);
+    b.received();
+    let message = b.publish(tid, "still here");
+    broker.send(&mut b, &[message]);
+    assert_eq!(a.received(), ["suback true news", "publish still here"]);
+    let mut c = broker.connect("client c");
+    broker.send(&mut c, &[subscribe("news")]);
+    assert!(b.received().is_empty());
+}
+
+#[test]
+fn what_does_not_exist_is_observed_with_a_zero_and_not_remembered() {
+    let mut broker = Broker::new();
+    let mut a = broker.connect("client a");
+    broker.send(&mut a, &[Packet::Observe { target: Target(12345) }]);
+    assert_eq!(a.received(), ["change 0"]);
+    assert_eq!(broker.hub.create(b"late", Some(Tid(12345))), Named::Known(Tid(12345)));
+    let mut b = broker.connect("client b");
+    broker.send(&mut b, &[subscribe("late")]);
+    assert!(a.received().is_empty());
+}
+
+#[test]
+fn unsubscribing_the_own_etid_does_not_cut_a_client_off() {
+    let mut broker = Broker::new();
+    let mut a = broker.connect("client a");
+    let own = a.etid();
+    broker.send(&mut a, &[Packet::Unsubscribe { target: own.into() }]);
+    let message = a.publish(own, "to myself");
+    broker.send(&mut a, &[message]);
+    assert_eq!(a.received(), ["publish to myself"]);
+}
+
+#[test]
+fn a_message_that_claims_another_publisher_is_refused_and_those_before_it_are_delivered() {
+    let mut broker = Broker::new();
+    let (mut a, mut b) = (broker.connect("client a"), broker.connect("client b"));
+    broker.send(&mut a, &[subscribe("news")]);
+    let tid = broker.tid("news");
+    let forged = Packet::Publish(Publish {
+        target: tid.into(),
+        publisher: a.etid(),
+        subtid: Subtid(0),
+        payload: b"forged",
+    });
+    let messages = [b.publish(tid, "good"), forged, b.publish(tid, "late")];
+    assert_eq!(broker.send(&mut b, &messages), Outcome::Close(CloseReason::Protocol));
+    assert_eq!(a.received(), ["suback true news", "publish good"]);
+    assert_eq!(b.received(), ["disconnect corrupt frame"]);
+}
+
+#[test]
+fn fragments_become_one_message() {
+    let mut broker = Broker::new();
+    let mut a = broker.connect("client a");
+    let part = |target: Target, payload| {
+        let publish = Publish { target, publisher: a.etid(), subtid: Subtid(0), payload };
+        Packet::PubFrag(publish)
+    };
+    let own = a.etid().into();
+    let packets = [part(Target(0), b"one "), Packet::Ping, part(Target(0), b"two "), part(own, b"three")];
+    broker.send(&mut a, &packets);
+    assert_eq!(a.received(), ["pong", "publish one two three"]);
+}
+
+#[test]
+fn fragments_of_exactly_the_longest_payload_are_delivered_and_one_byte_more_closes() {
+    let mut broker = Broker::new();
+    for (extra, closes) in [(0, false), (1, true)] {
+        let mut a = broker.connect(&format!("client {extra}"));
+        let half = vec![b'x'; 0x7FF8];
+        let rest = vec![b'x'; 0x7FF8 + extra];
+        let part = |target: Target, payload| {
+            let publish = Publish { target, publisher: a.etid(), subtid: Subtid(0), payload };
+            Packet::PubFrag(publish)
+        };
+        let packets = [part(Target(0), &half), part(a.etid().into(), &rest)];
+        let outcome = broker.send(&mut a, &packets);
+        assert_eq!(outcome == Outcome::Close(CloseReason::Protocol), closes);
+        assert_eq!(a.received().len(), usize::from(!closes));
+    }
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_loses_the_newest_and_nobody_else_does() {
+    let mut broker =
+        Broker::with(Options { limits: Limits { queued: 1000, ..Limits::default() }, ..Options::default() });
+    let (mut slow, mut good, mut publisher) =
+        (broker.connect("a slow one"), broker.connect("a good one"), broker.connect("a publisher"));
+    broker.send(&mut slow, &[subscribe("news")]);
+    broker.send(&mut good, &[subscribe("news")]);
+    let tid = broker.tid("news");
+    slow.received();
+    good.received();
+    *slow.socket.room.lock() = 20;
+    for index in 0..100 {
+        let payload = format!("message {index:03}");
+        let message = publisher.publish(tid, &payload);
+        broker.send(&mut publisher, &[message]);
+    }
+    assert_eq!(good.received().len(), 100);
+    assert!(slow.peer.outbound.held() <= 1000);
+    assert!(slow.peer.outbound.dropped() > 0);
+    // What was kept are the first messages, whole and in order.
+    let mut kept = slow.socket.taken.lock().clone();
+    kept.extend(slow.peer.outbound.take());
+    *slow.socket.taken.lock() = kept;
+    let kept = slow.received();
+    let expected: Vec<_> = (0..kept.len()).map(|index| format!("publish message {index:03}")).collect();
+    assert_eq!(kept, expected);
+    assert_eq!(kept.len() as u64 + slow.peer.outbound.dropped(), 100);
+}
+
+#[test]
+fn a_client_that_ended_gets_nothing_and_leaves_nothing() {
+    let mut broker = Broker::new();
+    let (mut a, mut b) = (broker.connect("client a"), broker.connect("client b"));
+    broker.send(&mut a, &[subscribe("news")]);
+    a.received();
+    broker.disconnect(&a);
+    let tid = broker.tid("news");
+    let messages = [b.publish(tid, "nobody"), b.publish(a.etid(), "nobody")];
+    broker.send(&mut b, &messages);
+    assert!(a.received().is_empty());
+    assert!(broker.hub.peer(a.etid()).is_none());
+    assert_eq!(broker.hub.client_count(), 1);
+    assert!(broker.hub.client_with_uid(b"client a").is_none());
+}
+
+#[test]
+fn a_uid_can_be_registered_once() {
+    let mut broker = Broker::new();
+    broker.connect("client a");
+    let identity = Identity { uid: b"client a".as_slice().into(), info: b"".as_slice().into() };
+    let etid = broker.hub.new_etid();
+    let peer = Arc::new(Peer::client(etid, identity, None, 0, Outbound::new(Framing::Raw, 1000)));
+    let connack = Packet::Connack { code: ReturnCode::ACCEPTED, etid, reason: b"" };
+    assert_eq!(broker.hub.connect(&mut broker.outbox, &peer, &connack), Err(InUse));
+}
+
+#[test]
+fn names_keep_their_numbers_and_wanted_numbers_are_used_if_they_are_free() {
+    let broker = Broker::new();
+    let Named::Known(tid) = broker.hub.create(b"news", None) else { panic!("refused") };
+    assert_eq!(broker.hub.create(b"news", Some(Tid(77))), Named::Known(tid));
+    assert_eq!(broker.hub.create(b"other", Some(Tid(77))), Named::Known(Tid(77)));
+    assert_ne!(broker.hub.create(b"third", Some(Tid(77))), Named::Known(Tid(77)));
+    assert_ne!(broker.hub.create(b"fourth", Some(Tid(SERVER_ETID.0))), Named::Known(Tid(SERVER_ETID.0)));
+    assert_ne!(broker.hub.create(b"fifth", Some(Tid(0))), Named::Known(Tid(0)));
+    // Sub-topics have numbers of their own.
+    assert_eq!(broker.hub.createsub(b"other", Some(Subtid(77))), Named::Known(Subtid(77)));
+}
+
+#[test]
+fn a_full_hub_refuses_new_names_and_knows_the_old_ones() {
+    let mut broker =
+        Broker::with(Options { limits: Limits { topics: 1, ..Limits::default() }, ..Options::default() });
+    let mut a = broker.connect("client a");
+    broker.send(&mut a, &[subscribe("one"), subscribe("two"), Packet::Create { name: b"one" }]);
+    assert_eq!(a.received(), ["suback true one", "suback false two", "createack true one"]);
+}
+
+#[test]
+fn packets_that_only_a_server_sends_close_a_client() {
+    let mut broker = Broker::new();
+    let mut a = broker.connect("client a");
+    let change = Packet::Change { target: Target(1), subscribers: 1 };
+    assert_eq!(broker.send(&mut a, &[change, Packet::Ping]), Outcome::Close(CloseReason::Protocol));
+    assert!(a.received().is_empty());
+}
+
+struct AsksForSubscriptions;
+
+impl Hooks for AsksForSubscriptions {
+    fn interest(&self) -> Interest {
+        Interest { permittop: true, ..Interest::default() }
+    }
+}
+
+#[test]
+fn packets_from_the_first_that_needs_the_owner_on_are_left_to_it() {
+    let hooks = Box::new(AsksForSubscriptions);
+    let mut broker = Broker::with(Options { hooks, ..Options::default() });
+    let mut a = broker.connect("client a");
+    let outcome = broker.send(&mut a, &[Packet::Ping, subscribe("news"), Packet::Ping]);
+    assert_eq!(outcome, Outcome::Ask { from: 3, dropped: false });
+    assert_eq!(a.received(), ["pong"]);
+}
