@@ -65,15 +65,16 @@ impl Encoder {
         let mut separator = b'{';
         for pair in table.pairs::<Value, Value>() {
             let (key, value) = pair?;
-            let name = match &key {
-                Value::String(name) => name.as_bytes().to_vec(),
-                Value::Integer(_) | Value::Number(_) => key.to_string()?.into_bytes(),
-                // JSON has no name for the others.
-                _ => continue,
-            };
+            // JSON has no name for the others.
+            if !matches!(key, Value::String(_) | Value::Integer(_) | Value::Number(_)) {
+                continue;
+            }
             self.text.push(separator);
             separator = b',';
-            self.string(&name);
+            match &key {
+                Value::String(name) => self.string(&name.as_bytes()),
+                number => self.string(number.to_string()?.as_bytes()),
+            }
             self.text.push(b':');
             self.value(&value)?;
         }
