@@ -68,7 +68,7 @@ impl Timer {
         let lua = lua.clone();
         tokio::task::spawn_local(async move {
             if let Err(error) = run.to_its_end(&lua, &function, first).await {
-                tracing::error!("a timer ends: {}", first_line(&error));
+                tracing::error!(target: "lua", "a timer ends: {}", first_line(&error));
             }
         });
     }
@@ -166,8 +166,10 @@ fn period(lua: &Lua, function: &str, milliseconds: &Value) -> mlua::Result<Durat
     Ok(Duration::from_millis(number.clamp(1.0, MAX_MILLISECONDS) as u64))
 }
 
+/// The message alone: the console gets one line for it.
 fn first_line(error: &mlua::Error) -> String {
     let message = match error {
+        mlua::Error::CallbackError { cause, .. } => return first_line(cause),
         mlua::Error::RuntimeError(message) => message.clone(),
         other => other.to_string(),
     };

@@ -202,17 +202,28 @@ async fn wrong_arguments_are_named() {
 
 #[tokio::test(start_paused = true)]
 async fn error_prints_one_line_and_ends_the_timer() {
+    prints_one_line("error'oops'", ":2: oops").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn error_of_a_built_in_function_prints_one_line() {
+    prints_one_line("ba.timer(5)", "bad argument #1 to 'ba.timer' (function expected, got 5)").await;
+}
+
+async fn prints_one_line(failure: &str, message: &str) {
     let console = Arc::new(Mutex::new(Vec::new()));
     let subscriber =
         tracing_subscriber::fmt().without_time().with_ansi(false).with_writer(Mutex::new(Tee(console.clone())));
     let _guard = tracing::subscriber::set_default(subscriber.finish());
-    let script = "
-        local t = ba.timer(function() log'x' error'oops' end)
-        t:set(100) ba.sleep(500) log(t:cancel())";
-    assert_eq!(run(script).await, ["100 x", "500 nil"]);
+    let script = format!(
+        "
+        local t = ba.timer(function() log'x' {failure} end)
+        t:set(100) ba.sleep(500) log(t:cancel())"
+    );
+    assert_eq!(run(&script).await, ["100 x", "500 nil"]);
     let printed = String::from_utf8(console.lock().unwrap().clone()).unwrap();
     assert_eq!(printed.lines().count(), 1, "{printed}");
-    assert!(printed.contains("ERROR") && printed.contains(":2: oops"), "{printed}");
+    assert!(printed.contains("ERROR") && printed.contains(message), "{printed}");
 }
 
 struct Tee(Arc<Mutex<Vec<u8>>>);
