@@ -1,5 +1,7 @@
 //! What scripts can call: one file per module, one line each in [`install`].
 
+pub mod ba;
+
 use std::rc::Rc;
 
 use crate::lua::World;

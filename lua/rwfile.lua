@@ -1,0 +1,60 @@
+--- Whole files in one call.
+--
+--     rwfile.file(io, name)           the text of a file, or nil and the reason (`enoent`, ...)
+--     rwfile.file(io, name, data)     writes it anew: true, or nil and the reason
+--     rwfile.json(io, name)           the table that a JSON file holds; bad JSON is nil, `jsonerr`
+--     rwfile.json(io, name, table)    writes a table as JSON
+--
+-- `io` is a file system object, such as the `io` of an app.
+
+local rwfile = {}
+
+local function read(io, name)
+    local file, reason = io:open(name, "r")
+    if not file then
+        return nil, reason
+    end
+    local text
+    text, reason = file:read "*a"
+    file:close()
+    return text, reason
+end
+
+local function write(io, name, data)
+    local file, reason = io:open(name, "w")
+    if not file then
+        return nil, reason
+    end
+    local written
+    written, reason = file:write(data)
+    file:close()
+    if not written then
+        return nil, reason
+    end
+    return true
+end
+
+function rwfile.file(io, name, data)
+    if data ~= nil then
+        return write(io, name, data)
+    end
+    return read(io, name)
+end
+
+function rwfile.json(io, name, tab)
+    if tab ~= nil then
+        return write(io, name, ba.json.encode(tab))
+    end
+    local text, reason = read(io, name)
+    if not text then
+        return nil, reason
+    end
+    -- Editors on some systems begin a file with a byte order mark.
+    local value = ba.json.decode((text:gsub("^\u{FEFF}", "")))
+    if value == nil then
+        return nil, "jsonerr"
+    end
+    return value
+end
+
+return rwfile

@@ -1,0 +1,97 @@
+//! `ba.json`: tables to JSON and back.
+//!
+//! One parser of our own reads everything, straight into Lua tables: comments, single quotes and the other liberties
+//! that apps rely on (see [`decode`]) are in no kept crate's exact mix, and a strict parser in front of it would be a
+//! second path with the same answers.
+
+mod decode;
+mod encode;
+#[cfg(test)]
+mod tests;
+
+use std::rc::Rc;
+
+use mlua::{IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value, Variadic};
+
+use super::argument;
+use crate::lua::World;
+
+pub use decode::Reason;
+
+/// Tables may be nested this deep, in both directions: what we write we can read, and no input exhausts the stack.
+const MAX_DEPTH: usize = 128;
+
+/// Adds `json` to the table `ba`.
+pub fn register(world: &Rc<World>, ba: &Table) -> mlua::Result<()> {
+    ba.raw_set("json", library(&world.lua)?)
+}
+
+fn library(lua: &Lua) -> mlua::Result<Table> {
+    let json = lua.create_table()?;
+    json.raw_set("null", Value::NULL)?;
+    json.raw_set("encode", lua.create_function(encode_all)?)?;
+    json.raw_set("decode", lua.create_function(decode_all)?)?;
+    Ok(json)
+}
+
+/// Writes a table as JSON. Lua code never runs (no metamethods).
+///
+/// A table with `[1]` is an array of its sequence part, any other an object; an empty one is `{}`. Functions, cycles, NaN
+/// and infinities become null, and bytes that are not UTF-8 become U+FFFD, so the result is always valid JSON.
+///
+/// # Errors
+/// When tables are nested deeper than 128.
+pub fn encode(table: &Table) -> mlua::Result<Vec<u8>> {
+    encode::Encoder::default().encode(table)
+}
+
+/// Reads text that holds exactly one object or array.
+///
+/// Beyond the standard it takes comments (`//` and `/* */`, not after the end), a comma after the last member of an
+/// object, single quotes, raw control characters in strings, and leading zeros. Integers that fit are Lua integers, all
+/// other numbers floats; null is `ba.json.null`.
+pub fn decode(lua: &Lua, text: &[u8]) -> Result<Value, Reason> {
+    let mut decoder = decode::Decoder::new(lua, text);
+    let value = decoder.document()?;
+    if decoder.is_at_end() { Ok(value) } else { Err(Reason::Parse) }
+}
+
+/// `ba.json.encode(t, ...)`: several tables are written one after the other.
+fn encode_all(lua: &Lua, tables: Variadic<Value>) -> mlua::Result<LuaString> {
+    if tables.is_empty() {
+        return Err(argument::bad("ba.json.encode", 1, "table", &Value::Nil));
+    }
+    let mut text = Vec::new();
+    for (index, value) in tables.iter().enumerate() {
+        let table = value.as_table().ok_or_else(|| argument::bad("ba.json.encode", index + 1, "table", value))?;
+        text.extend(encode(table)?);
+    }
+    lua.create_string(text)
+}
+
+/// `ba.json.decode(s)`: all objects and arrays of the text, or nil and the reason.
+fn decode_all(lua: &Lua, text: Value) -> mlua::Result<MultiValue> {
+    let Some(bytes) = lua.coerce_string(text.clone())? else {
+        return Err(argument::bad("ba.json.decode", 1, "string", &text));
+    };
+    match documents(lua, &bytes.as_bytes()) {
+        Ok(values) => Ok(MultiValue::from_vec(values)),
+        Err(Reason::Lua(error)) => Err(error),
+        Err(reason) => (Value::Nil, reason.to_string()).into_lua_multi(lua),
+    }
+}
+
+fn documents(lua: &Lua, text: &[u8]) -> Result<Vec<Value>, Reason> {
+    let mut decoder = decode::Decoder::new(lua, text);
+    let mut values = vec![decoder.document()?];
+    while !decoder.is_at_end() {
+        if values.len() == MAX_DOCUMENTS {
+            return Err(Reason::Parse);
+        }
+        values.push(decoder.document()?);
+    }
+    Ok(values)
+}
+
+/// Values that one call of `ba.json.decode` may return; more would not fit on Lua's stack.
+const MAX_DOCUMENTS: usize = 4096;
