@@ -25,3 +25,4 @@ pub mod lsp;
 pub mod lua;
 pub mod server;
 pub mod socket;
+pub mod tls;
