@@ -25,13 +25,14 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve one or more app folders
+    #[command(override_usage = "smq serve [OPTIONS] [[NAME]:[PRIO]:]PATH...")]
     Serve(ServeArgs),
 }
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// App folder: PATH at /, NAME:PRIO:PATH at /NAME/ (PRIO -127 to 127, default 0; the highest is asked first)
-    #[arg(value_name = "[[NAME]:[PRIO]:]PATH")]
+    /// [[NAME]:[PRIO]:]PATH: the app folder PATH, served at / or at /NAME/ (PRIO -127 to 127, default 0; the highest is asked first)
+    #[arg(value_name = "APP")]
     pub apps: Vec<AppSpec>,
     /// Address or host name to listen on [default: 127.0.0.1]
     #[arg(long)]
@@ -191,7 +192,11 @@ fn run(lua: &Lua, source: &[u8], name: &str) -> mlua::Result<Table> {
     let meta = lua.create_table()?;
     meta.set("__index", lua.globals())?;
     environment.set_metatable(Some(meta))?;
-    lua.load(source).set_name(name).set_mode(mlua::chunk::ChunkMode::Text).set_environment(environment.clone()).exec()?;
+    lua.load(source)
+        .set_name(name)
+        .set_mode(mlua::chunk::ChunkMode::Text)
+        .set_environment(environment.clone())
+        .exec()?;
     Ok(environment)
 }
 

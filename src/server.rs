@@ -105,7 +105,7 @@ fn limit_by_files(max_connections: usize) -> usize {
     };
     let files = usize::try_from(files).unwrap_or(usize::MAX);
     if files < max_connections {
-        tracing::info!(connections = files, "the limit of open files (ulimit -n) allows no more connections");
+        tracing::debug!(connections = files, "the limit of open files (ulimit -n) allows no more connections");
     }
     max_connections.min(files)
 }
