@@ -43,10 +43,14 @@ async fn serve(config: Config) -> Result<()> {
     // Bound before any script runs: a port in use should be told at once.
     let listeners = Listeners::bind(&config)?;
     let (lua, _lua_thread) = LuaThread::start()?;
-    let apps = tokio::select! {
-        apps = load(&lua, &config.apps) => apps,
-        () = signals.wait() => return Ok(()),
-    };
+    let mut apps = Vec::new();
+    tokio::select! {
+        () = load(&lua, &config.apps, &mut apps) => {}
+        () = signals.wait() => {
+            unload(&apps).await;
+            return Ok(());
+        }
+    }
     let (stop, stopping) = watch::channel(false);
     let seats = Seats::new(max_connections, config.max_connections_per_address);
     let site = Arc::new(Site::new(apps.clone()));
@@ -111,8 +115,7 @@ fn limit_by_files(max_connections: usize) -> usize {
 }
 
 /// Loads the apps one after the other. One that fails is reported and left out.
-async fn load(lua: &LuaThread, specs: &[AppSpec]) -> Vec<Arc<App>> {
-    let mut apps = Vec::new();
+async fn load(lua: &LuaThread, specs: &[AppSpec], apps: &mut Vec<Arc<App>>) {
     for spec in specs {
         let name = if spec.name.is_empty() { "root application" } else { &spec.name };
         let path = spec.path.display();
@@ -127,7 +130,6 @@ async fn load(lua: &LuaThread, specs: &[AppSpec]) -> Vec<Arc<App>> {
             }
         }
     }
-    apps
 }
 
 /// Calls every app's `onunload`. A script that does not come to an end does not keep the server from stopping.

@@ -1,9 +1,9 @@
 //! What a client of `smq serve` sees of HTTP, and what a user sees on the command line.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,8 @@ fn folder(files: &[(&str, &str)]) -> TempDir {
 /// A running server; ends with the test.
 struct Server {
     process: Child,
-    /// What it said until it was ready.
+    lines: Lines<BufReader<ChildStdout>>,
+    /// What it has said so far.
     said: Vec<String>,
     address: SocketAddr,
 }
@@ -43,18 +44,27 @@ impl Server {
         (Self::start(smq().arg(folder.path())), folder)
     }
 
+    /// Starts a server on a free port, and waits until it is ready.
     fn start(command: &mut Command) -> Self {
         let mut process = command.args(["--port", "0"]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut said = Vec::new();
-        for line in BufReader::new(process.stdout.take().unwrap()).lines() {
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let unknown = SocketAddr::from(([0; 4], 0));
+        let mut server = Self { process, lines, said: Vec::new(), address: unknown };
+        server.address = server.next_address("http://");
+        server
+    }
+
+    /// The address in the next URL of this scheme that the server says.
+    fn next_address(&mut self, scheme: &str) -> SocketAddr {
+        for line in &mut self.lines {
             let line = line.unwrap();
-            let address = line.split_once("http://").map(|(_, rest)| rest.split('/').next().unwrap().parse().unwrap());
-            said.push(line);
+            let address = line.split_once(scheme).map(|(_, rest)| rest.split('/').next().unwrap().parse().unwrap());
+            self.said.push(line);
             if let Some(address) = address {
-                return Self { process, said, address };
+                return address;
             }
         }
-        panic!("the server ended: {said:?}");
+        panic!("the server ended without a word of {scheme}: {:?}", self.said);
     }
 
     fn connect(&self) -> TcpStream {
@@ -425,12 +435,10 @@ fn https_serves_the_same() {
         .arg(path("cert.pem"))
         .arg("--key")
         .arg(path("key.pem"));
-    let mut process = command.args(["--port", "0"]).stdout(Stdio::piped()).spawn().unwrap();
-    let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let mut urls = lines.filter_map(|line| Some(line.unwrap().split_once("https://127.0.0.1:")?.1.to_owned()));
-    let port: u16 = urls.next().unwrap().trim_end_matches('/').parse().unwrap();
+    let mut server = Server::start(&mut command);
+    let address = server.next_address("https://");
 
-    let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let name = "localhost".try_into().unwrap();
     let mut session = rustls::ClientConnection::new(Arc::new(tls_client(&cert)), name).unwrap();
@@ -440,8 +448,6 @@ fn https_serves_the_same() {
     let reply = Reply::read(&mut stream);
     assert_eq!((reply.status, reply.header("location")), (302, "https://localhost/d/"));
     assert!(reply.body.ends_with("hello"));
-    process.kill().unwrap();
-    process.wait().unwrap();
 }
 
 // The command line

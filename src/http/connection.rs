@@ -177,3 +177,161 @@ async fn part(mut socket: Socket, refusal: Option<StatusCode>) -> io::Result<()>
     // However long the client goes on sending.
     timeout(LINGER_TIME, farewell).await.unwrap_or(Ok(()))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::http::limits::MAX_BODY_SIZE;
+
+    const SIZE: usize = 16 * 1024 * 1024;
+
+    /// Gives the socket away on `/take`; answers all else with so many bytes that no socket buffer holds them.
+    struct Fake {
+        taken: Mutex<Option<oneshot::Sender<Taken>>>,
+    }
+
+    /// What a page got.
+    struct Taken {
+        socket: Socket,
+        early: Bytes,
+        headers: Vec<(String, Bytes)>,
+        body: Bytes,
+    }
+
+    impl Handler for Fake {
+        async fn handle(&self, arrival: Arrival) -> PageReply {
+            if arrival.head.uri.path() != "/take" {
+                return PageReply::Response(Response::new(answers::whole(vec![b'x'; SIZE])));
+            }
+            let request = match arrival.into_page_request().await {
+                Ok(request) => request,
+                Err(status) => return PageReply::Response(answers::error(status)),
+            };
+            let taken = self.taken.lock().take().expect("only one request takes the socket");
+            PageReply::Taken(Box::new(move |socket, early| {
+                let (headers, body) = (request.headers, request.body);
+                assert!(taken.send(Taken { socket, early, headers, body }).is_ok());
+            }))
+        }
+    }
+
+    /// A client's socket, and what a page gets from the other end.
+    async fn connect() -> (TcpStream, oneshot::Receiver<Taken>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (taken, got) = oneshot::channel();
+        let fake = Arc::new(Fake { taken: Mutex::new(Some(taken)) });
+        let (stream, _) = listener.accept().await.unwrap();
+        let (stop, stopping) = watch::channel(false);
+        tokio::spawn(async move {
+            let served = serve(stream, None, fake, stopping).await;
+            drop(stop);
+            served
+        });
+        (client, got)
+    }
+
+    impl Taken {
+        /// All that the client sent behind the request, `length` bytes in all.
+        async fn read(&mut self, length: usize) -> String {
+            let mut all = self.early.to_vec();
+            all.resize(length, 0);
+            self.socket.read_exact(&mut all[self.early.len()..]).await.unwrap();
+            String::from_utf8(all).unwrap()
+        }
+
+        /// Writes, and closes.
+        async fn write(mut self, text: &str) {
+            self.socket.write_all(text.as_bytes()).await.unwrap();
+            self.socket.shutdown().await.unwrap();
+        }
+    }
+
+    async fn read_all(client: &mut TcpStream) -> String {
+        let mut all = String::new();
+        client.read_to_string(&mut all).await.unwrap();
+        all
+    }
+
+    #[tokio::test]
+    async fn bytes_behind_the_request_reach_whoever_took_the_socket() {
+        for kind in ["SimpleMQ: 1", "Connection: Upgrade\r\nUpgrade: websocket", "Connection: close"] {
+            let (mut client, got) = connect().await;
+            let request = format!("GET /take HTTP/1.1\r\nHost: a\r\n{kind}\r\n\r\nearly");
+            client.write_all(request.as_bytes()).await.unwrap();
+            let mut taken = got.await.unwrap();
+            client.write_all(b"late").await.unwrap();
+            assert_eq!(taken.read(9).await, "earlylate", "{kind}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_was_taken_carries_no_response() {
+        let (mut client, got) = connect().await;
+        client.write_all(b"GET /take HTTP/1.0\r\n\r\n").await.unwrap();
+        got.await.unwrap().write("only this").await;
+        assert_eq!(read_all(&mut client).await, "only this");
+    }
+
+    #[tokio::test]
+    async fn a_body_belongs_to_the_request_and_what_follows_does_not() {
+        let (mut client, got) = connect().await;
+        client.write_all(b"POST /take HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo").await.unwrap();
+        client.write_all(b"dyearly").await.unwrap();
+        let mut taken = got.await.unwrap();
+        assert_eq!(taken.body, "body");
+        assert_eq!(taken.read(5).await, "early");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_long_is_refused_whether_it_says_so_or_not() {
+        let long = vec![b'x'; MAX_BODY_SIZE + 1];
+        let size = format!("{:x}\r\n", long.len());
+        let announced = format!("Content-Length: {}\r\n\r\n", long.len());
+        for (headers, chunk) in [(announced.as_str(), ""), ("Transfer-Encoding: chunked\r\n\r\n", size.as_str())] {
+            let (mut client, _got) = connect().await;
+            let head = format!("POST /take HTTP/1.1\r\nHost: a\r\n{headers}{chunk}");
+            client.write_all(head.as_bytes()).await.unwrap();
+            client.write_all(&long).await.unwrap();
+            assert!(read_all(&mut client).await.starts_with("HTTP/1.1 413 "), "{headers}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_would_be_too_long_is_not_asked_for() {
+        let (mut client, _got) = connect().await;
+        let request = "POST /take HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\nExpect: 100-continue\r\n\r\n";
+        client.write_all(request.as_bytes()).await.unwrap();
+        assert!(read_all(&mut client).await.starts_with("HTTP/1.1 413 "));
+    }
+
+    #[tokio::test]
+    async fn header_names_come_in_the_letter_case_in_which_they_were_sent() {
+        let (mut client, got) = connect().await;
+        client.write_all(b"GET /take HTTP/1.1\r\nHOST: a\r\nSimpleMQ: 1\r\n\r\n").await.unwrap();
+        let names: Vec<_> = got.await.unwrap().headers.into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["HOST", "SimpleMQ"]);
+    }
+
+    #[tokio::test]
+    async fn an_earlier_response_is_written_to_its_end_before_the_socket_goes() {
+        let (mut client, mut got) = connect().await;
+        let requests = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /take HTTP/1.1\r\nHost: a\r\n\r\nearly";
+        client.write_all(requests).await.unwrap();
+        let mut response = vec![0; SIZE / 2];
+        client.read_exact(&mut response).await.unwrap();
+        assert!(got.try_recv().is_err(), "half of the response is still to come");
+        let page = async {
+            let mut taken = got.await.unwrap();
+            assert_eq!(taken.read(5).await, "early");
+            taken.write("raw").await;
+        };
+        let (rest, ()) = tokio::join!(read_all(&mut client), page);
+        assert!(rest.ends_with("xxxraw"));
+        assert!(response.len() + rest.len() > SIZE, "nothing is missing");
+    }
+}

@@ -163,7 +163,7 @@ fn look_up_file(root: &Path, below: String) -> Option<Found> {
 /// A socket, pipe or device in the folder is nothing to serve.
 fn file(path: PathBuf, below: String, metadata: Metadata) -> Option<Found> {
     let is_page = below.ends_with(".lsp");
-    metadata.is_file().then(|| if is_page { Found::Page(below, metadata) } else { Found::File(path) })
+    metadata.is_file().then_some(if is_page { Found::Page(below, metadata) } else { Found::File(path) })
 }
 
 /// The real place of a path, unless a symbolic link led out of the root.
