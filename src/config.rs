@@ -1,1 +1,311 @@
-//! Flags and the configuration file.
+//! Flags and the configuration file, and what they add up to.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::{Args, Parser, Subcommand};
+use mlua::{FromLua, Lua, Table, Value};
+
+use crate::lsp::AppSpec;
+
+const DEFAULT_HOST: &str = "127.0.0.1";
+const DEFAULT_PORT: u16 = 8080;
+
+/// A Lua-scriptable message server.
+#[derive(Debug, Parser)]
+#[command(name = "smq", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve one or more app folders
+    #[command(override_usage = "smq serve [OPTIONS] [[NAME]:[PRIO]:]PATH...")]
+    Serve(ServeArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// [[NAME]:[PRIO]:]PATH: the app folder PATH, served at / or at /NAME/ (PRIO -127 to 127, default 0; the highest is asked first)
+    #[arg(value_name = "APP")]
+    pub apps: Vec<AppSpec>,
+    /// Address or host name to listen on [default: 127.0.0.1]
+    #[arg(long)]
+    pub host: Option<String>,
+    /// Port for HTTP; 0 takes a free one [default: 8080]
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// Port for HTTPS; 0 takes a free one
+    #[arg(long)]
+    pub tls_port: Option<u16>,
+    /// Certificate chain for HTTPS, in PEM form
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// Private key for HTTPS, in PEM form
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// Lua configuration file: host, port, sslport, certificate, apps; flags win
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Threads that serve connections [default: processors less one, for Lua]
+    #[arg(long, value_name = "N")]
+    pub shards: Option<NonZeroUsize>,
+    /// Connections there may be at a time
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub max_connections: usize,
+    /// Connections there may be at a time from one address; 0 for no limit
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub max_connections_per_address: usize,
+}
+
+/// What to serve, where, and within which limits.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Address or host name.
+    pub host: String,
+    /// 0 for a free one.
+    pub port: u16,
+    pub tls: Option<TlsConfig>,
+    pub apps: Vec<AppSpec>,
+    pub shards: NonZeroUsize,
+    pub max_connections: usize,
+    /// 0 for no limit.
+    pub max_connections_per_address: usize,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// 0 for a free one.
+    pub port: u16,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Config {
+    /// Reads the configuration file, if one is named, and lets the flags win over it.
+    pub fn from_args(args: ServeArgs) -> Result<Self> {
+        let file = args.config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
+        let pair = args.cert.zip(args.key).or(file.certificate);
+        Ok(Self {
+            host: args.host.or(file.host).unwrap_or_else(|| DEFAULT_HOST.to_owned()),
+            port: args.port.or(file.port).unwrap_or(DEFAULT_PORT),
+            tls: tls(args.tls_port.or(file.tls_port), pair)?,
+            apps: if args.apps.is_empty() { file.apps } else { args.apps },
+            shards: args.shards.unwrap_or_else(default_shards),
+            max_connections: args.max_connections,
+            max_connections_per_address: args.max_connections_per_address,
+        })
+    }
+}
+
+fn tls(port: Option<u16>, pair: Option<(PathBuf, PathBuf)>) -> Result<Option<TlsConfig>> {
+    match (port, pair) {
+        (None, None) => Ok(None),
+        (Some(port), Some((certificate, key))) => Ok(Some(TlsConfig { port, certificate, key })),
+        (Some(_), None) => {
+            bail!("HTTPS needs a certificate: name one with --cert and --key, or `certificate` in the configuration")
+        }
+        (None, Some(_)) => {
+            bail!("a certificate is named, but no port for HTTPS: add --tls-port, or `sslport` in the configuration")
+        }
+    }
+}
+
+/// One processor is left to the Lua thread.
+fn default_shards() -> NonZeroUsize {
+    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    NonZeroUsize::new(processors - 1).unwrap_or(NonZeroUsize::MIN)
+}
+
+impl FromStr for AppSpec {
+    type Err = String;
+
+    /// Reads `PATH` or `NAME:PRIO:PATH`, where NAME and PRIO may be empty. A slash before the first colon makes all of
+    /// it a path.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts: Vec<_> = text.splitn(3, ':').collect();
+        let [name, priority, path] = parts[..] else { return app_spec("", 0, text) };
+        if name.contains('/') {
+            return app_spec("", 0, text);
+        }
+        let priority = if priority.is_empty() { Ok(0) } else { priority.parse() };
+        app_spec(name, priority.map_err(|_| format!("the priority in `{text}` is no number"))?, path)
+    }
+}
+
+fn app_spec(name: &str, priority: i64, path: &str) -> Result<AppSpec, String> {
+    if path.is_empty() {
+        return Err("the path of the app is empty".to_owned());
+    }
+    let priority = i32::try_from(priority).ok().filter(|priority| (-127..=127).contains(priority));
+    let priority = priority.ok_or_else(|| format!("the priority of the app {path} is not within -127 to 127"))?;
+    Ok(AppSpec { name: name.trim_matches('/').to_owned(), priority, path: path.into() })
+}
+
+/// What a configuration file says.
+#[derive(Default)]
+struct ConfigFile {
+    host: Option<String>,
+    port: Option<u16>,
+    tls_port: Option<u16>,
+    /// Certificate and key.
+    certificate: Option<(PathBuf, PathBuf)>,
+    apps: Vec<AppSpec>,
+}
+
+impl ConfigFile {
+    /// Runs the file in an environment of its own, in a Lua state of its own, and reads the globals it left.
+    fn read(path: &Path) -> Result<Self> {
+        let name = path.display();
+        let source = std::fs::read(path).with_context(|| format!("cannot read the configuration {name}"))?;
+        let lua = Lua::new();
+        let found =
+            run(&lua, &source, &format!("@{name}")).map_err(|error| anyhow!("the configuration fails: {error}"))?;
+        Self::from_table(&lua, &found).map_err(|error| anyhow!("the configuration {name}: {error}"))
+    }
+
+    fn from_table(lua: &Lua, table: &Table) -> Result<Self> {
+        Ok(Self {
+            host: get(lua, table, "host", "a string")?,
+            port: get(lua, table, "port", "a number from 0 to 65535")?,
+            tls_port: get(lua, table, "sslport", "a number from 0 to 65535")?,
+            certificate: get(lua, table, "certificate", "a table")?.as_ref().map(certificate).transpose()?,
+            apps: match get::<Value>(lua, table, "apps", "a list")? {
+                None => Vec::new(),
+                Some(one @ Value::String(_)) => vec![app(&one)?],
+                Some(Value::Table(list)) => {
+                    list.sequence_values().map(|value| app(&value.map_err(plain)?)).collect::<Result<_>>()?
+                }
+                Some(other) => bail!("`apps` must be a list of apps, not a {}", other.type_name()),
+            },
+        })
+    }
+}
+
+fn run(lua: &Lua, source: &[u8], name: &str) -> mlua::Result<Table> {
+    let environment = lua.create_table()?;
+    let meta = lua.create_table()?;
+    meta.set("__index", lua.globals())?;
+    environment.set_metatable(Some(meta))?;
+    lua.load(source)
+        .set_name(name)
+        .set_mode(mlua::chunk::ChunkMode::Text)
+        .set_environment(environment.clone())
+        .exec()?;
+    Ok(environment)
+}
+
+/// A key that the file itself has set: what the environment falls back to does not count.
+fn get<T: FromLua>(lua: &Lua, table: &Table, key: &str, expected: &str) -> Result<Option<T>> {
+    let value: Value = table.raw_get(key).map_err(plain)?;
+    if value.is_nil() {
+        return Ok(None);
+    }
+    let kind = value.type_name();
+    T::from_lua(value, lua).map(Some).map_err(|_| anyhow!("`{key}` must be {expected}, not this {kind}"))
+}
+
+/// `{cert = FILE, key = FILE}` or `{FILE, FILE}`.
+fn certificate(table: &Table) -> Result<(PathBuf, PathBuf)> {
+    let field = |name: &str, place: i64| -> Result<PathBuf> {
+        let value: Option<String> = match table.get::<Option<String>>(name).map_err(plain)? {
+            None => table.get(place).map_err(plain)?,
+            named => named,
+        };
+        value.map(PathBuf::from).ok_or_else(|| anyhow!("`certificate` must name two files, as {{cert=FILE, key=FILE}}"))
+    };
+    Ok((field("cert", 1)?, field("key", 2)?))
+}
+
+/// `"[[NAME]:[PRIO]:]PATH"` or `{name = NAME, priority = PRIO, path = PATH}`.
+fn app(value: &Value) -> Result<AppSpec> {
+    let spec = match value {
+        Value::String(text) => text.to_str().map_err(plain)?.parse(),
+        Value::Table(table) => {
+            let name: Option<String> = table.get("name").map_err(plain)?;
+            let priority: Option<i64> = table.get("priority").map_err(plain)?;
+            let path: Option<String> = table.get("path").map_err(plain)?;
+            app_spec(&name.unwrap_or_default(), priority.unwrap_or(0), &path.unwrap_or_default())
+        }
+        other => bail!("an app in `apps` must be a string or a table, not a {}", other.type_name()),
+    };
+    spec.map_err(anyhow::Error::msg)
+}
+
+/// mlua's errors stay on their thread; their text need not.
+fn plain(error: mlua::Error) -> anyhow::Error {
+    anyhow!("{error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(name: &str, priority: i32, path: &str) -> AppSpec {
+        AppSpec { name: name.into(), priority, path: path.into() }
+    }
+
+    fn read(source: &str) -> Result<ConfigFile> {
+        let lua = Lua::new();
+        let table = run(&lua, source.as_bytes(), "@test").map_err(|error| anyhow!("{error}"))?;
+        ConfigFile::from_table(&lua, &table)
+    }
+
+    #[test]
+    fn an_app_is_named_by_path_alone_or_with_name_and_priority() {
+        assert_eq!("www".parse(), Ok(spec("", 0, "www")));
+        assert_eq!("::www".parse(), Ok(spec("", 0, "www")));
+        assert_eq!("shop::www".parse(), Ok(spec("shop", 0, "www")));
+        assert_eq!("shop:-5:www:1".parse(), Ok(spec("shop", -5, "www:1")));
+        assert_eq!("/a:b:c".parse(), Ok(spec("", 0, "/a:b:c")));
+    }
+
+    #[test]
+    fn an_impossible_app_is_refused() {
+        for text in ["", "::", "a:b:c", "a:128:c", "a:-128:c"] {
+            assert!(text.parse::<AppSpec>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_is_lua() {
+        let file = read(
+            "local base = 8000; port = base + 80; host = ('x'):rep(2); sslport = 1 \
+             certificate = {cert = 'c.pem', key = 'k.pem'} \
+             apps = {'www', {name = 'shop', path = 'shop', priority = 3}}",
+        )
+        .unwrap();
+        assert_eq!((file.port, file.host.as_deref(), file.tls_port), (Some(8080), Some("xx"), Some(1)));
+        assert_eq!(file.certificate, Some(("c.pem".into(), "k.pem".into())));
+        assert_eq!(file.apps, [spec("", 0, "www"), spec("shop", 3, "shop")]);
+    }
+
+    #[test]
+    fn a_wrong_value_is_named() {
+        for (source, expected) in [
+            ("port = {}", "`port` must be a number from 0 to 65535, not this table"),
+            ("port = 65536", "`port` must be a number from 0 to 65535, not this integer"),
+            ("apps = 5", "`apps` must be a list of apps, not a integer"),
+            ("apps = {{}}", "the path of the app is empty"),
+            ("certificate = {cert = 'c'}", "`certificate` must name two files, as {cert=FILE, key=FILE}"),
+        ] {
+            assert_eq!(read(source).err().map(|error| error.to_string()).as_deref(), Some(expected), "{source}");
+        }
+    }
+
+    #[test]
+    fn flags_win_over_the_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("smq.conf");
+        std::fs::write(&path, "port = 1; host = 'h'; apps = {'a'}").unwrap();
+        let path = path.to_str().unwrap();
+        let Cli { command: Command::Serve(args) } = Cli::parse_from(["smq", "serve", "b", "-c", path, "--port", "2"]);
+        let config = Config::from_args(args).unwrap();
+        assert_eq!((config.port, config.host.as_str(), config.apps), (2, "h", vec![spec("", 0, "b")]));
+    }
+}

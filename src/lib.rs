@@ -28,4 +28,5 @@ pub mod lua;
 pub mod protocol;
 pub mod server;
 pub mod socket;
+pub mod tls;
 pub mod transport;

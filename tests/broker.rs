@@ -308,12 +308,8 @@ fn a_message_that_claims_another_publisher_is_refused_and_those_before_it_are_de
     let (mut a, mut b) = (broker.connect("client a"), broker.connect("client b"));
     broker.send(&mut a, &[subscribe("news")]);
     let tid = broker.tid("news");
-    let forged = Packet::Publish(Publish {
-        target: tid.into(),
-        publisher: a.etid(),
-        subtid: Subtid(0),
-        payload: b"forged",
-    });
+    let forged =
+        Packet::Publish(Publish { target: tid.into(), publisher: a.etid(), subtid: Subtid(0), payload: b"forged" });
     let messages = [b.publish(tid, "good"), forged, b.publish(tid, "late")];
     assert_eq!(broker.send(&mut b, &messages), Outcome::Close(CloseReason::Protocol));
     assert_eq!(a.received(), ["suback true news", "publish good"]);
@@ -424,8 +420,7 @@ fn names_keep_their_numbers_and_wanted_numbers_are_used_if_they_are_free() {
 
 #[test]
 fn a_full_hub_refuses_new_names_and_knows_the_old_ones() {
-    let mut broker =
-        Broker::with(Options { limits: Limits { topics: 1, ..Limits::default() }, ..Options::default() });
+    let mut broker = Broker::with(Options { limits: Limits { topics: 1, ..Limits::default() }, ..Options::default() });
     let mut a = broker.connect("client a");
     broker.send(&mut a, &[subscribe("one"), subscribe("two"), Packet::Create { name: b"one" }]);
     assert_eq!(a.received(), ["suback true one", "suback false two", "createack true one"]);

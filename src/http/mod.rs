@@ -1,5 +1,20 @@
 //! HTTP: accepts connections, serves static files, hands requests to pages, and gives a socket away when a page asks.
 
+pub mod accept;
+pub mod admission;
+mod answers;
+mod arrival;
+mod conditional;
+pub mod connection;
+mod exchange;
+mod head_tap;
+pub mod limits;
+mod media_type;
+mod rtl;
+pub mod site;
+mod static_files;
+pub mod url_path;
+
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -7,6 +22,8 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::http::request::Parts;
 
 use crate::socket::Takeover;
+
+pub use arrival::Arrival;
 
 /// A response body: whole, a file, or what a page still writes.
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;

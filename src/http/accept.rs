@@ -1,0 +1,99 @@
+//! Accepts connections on one shard.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::StatusCode;
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
+
+use super::admission::{Full, Seats};
+use super::answers;
+use super::connection::{Handler, serve};
+
+/// How long to wait when the process has no file descriptor left: some connection may end meanwhile.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often the log tells that connections are refused.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// What everyone who comes in through one listener is served with; shared by all shards.
+pub struct Door<H> {
+    pub handler: Arc<H>,
+    pub tls: Option<TlsAcceptor>,
+    pub seats: Arc<Seats>,
+    pub stopping: watch::Receiver<bool>,
+    refusals: Mutex<Refusals>,
+}
+
+struct Refusals {
+    since_report: u64,
+    next_report: Instant,
+}
+
+impl<H: Handler> Door<H> {
+    pub fn new(
+        handler: Arc<H>,
+        tls: Option<TlsAcceptor>,
+        seats: Arc<Seats>,
+        stopping: watch::Receiver<bool>,
+    ) -> Arc<Self> {
+        let refusals = Mutex::new(Refusals { since_report: 0, next_report: Instant::now() });
+        Arc::new(Self { handler, tls, seats, stopping, refusals })
+    }
+
+    /// Accepts until the server stops.
+    pub async fn accept(self: Arc<Self>, listener: TcpListener) {
+        let mut stopping = self.stopping.clone();
+        loop {
+            let accepted = tokio::select! {
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.admit(stream, peer),
+                Err(error) => pause_after(error).await,
+            }
+        }
+    }
+
+    fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+        let seat = match self.seats.take(peer.ip()) {
+            Ok(seat) => seat,
+            Err(full) => return self.refuse(stream, peer, full),
+        };
+        let (tls, handler, stopping) = (self.tls.clone(), self.handler.clone(), self.stopping.clone());
+        tokio::spawn(async move {
+            if let Err(error) = serve(stream, tls, handler, stopping).await {
+                tracing::debug!(%peer, %error, "connection lost");
+            }
+            drop(seat);
+        });
+    }
+
+    fn refuse(&self, stream: TcpStream, peer: SocketAddr, full: Full) {
+        if self.tls.is_none() {
+            // A courtesy: a client that is not ready to read it goes without.
+            let _ = stream.try_write(&answers::raw_error(StatusCode::SERVICE_UNAVAILABLE));
+        }
+        let mut refusals = self.refusals.lock();
+        refusals.since_report += 1;
+        if Instant::now() >= refusals.next_report {
+            tracing::warn!(%peer, connections = refusals.since_report, "refused: {full}");
+            *refusals = Refusals { since_report: 0, next_report: Instant::now() + REPORT_EVERY };
+        }
+    }
+}
+
+/// A client that gave up before it was accepted is nothing; all else is a shortage that may pass.
+async fn pause_after(error: io::Error) {
+    if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+        return;
+    }
+    tracing::warn!(%error, "cannot accept a connection; trying again");
+    sleep(PAUSE).await;
+}

@@ -1,0 +1,102 @@
+//! How many connections there may be, in all and from one address.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+/// Counts the connections that are open.
+pub struct Seats {
+    max: usize,
+    /// 0: no limit.
+    max_per_address: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    in_all: usize,
+    /// Kept only if there is a limit per address.
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// One connection's place; given back when it is dropped.
+pub struct Seat {
+    seats: Arc<Seats>,
+    address: IpAddr,
+}
+
+/// Why there is no place for a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    #[error("the server has as many connections as it may have (--max-connections)")]
+    InAll,
+    #[error("that address has as many connections as it may have (--max-connections-per-address)")]
+    Address,
+}
+
+impl Seats {
+    /// `max_per_address` 0 means no limit for one address.
+    pub fn new(max: usize, max_per_address: usize) -> Arc<Self> {
+        Arc::new(Self { max, max_per_address, taken: Mutex::default() })
+    }
+
+    pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Full> {
+        let address = address.to_canonical();
+        let mut taken = self.taken.lock();
+        if taken.in_all >= self.max {
+            return Err(Full::InAll);
+        }
+        if self.max_per_address > 0 {
+            let count = taken.by_address.entry(address).or_default();
+            if *count >= self.max_per_address {
+                return Err(Full::Address);
+            }
+            *count += 1;
+        }
+        taken.in_all += 1;
+        Ok(Seat { seats: self.clone(), address })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = self.seats.taken.lock();
+        taken.in_all -= 1;
+        if let Some(count) = taken.by_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                taken.by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+    const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
+
+    #[test]
+    fn a_seat_is_free_again_when_its_connection_ends() {
+        let seats = Seats::new(1, 0);
+        let seat = seats.take(A).ok();
+        assert_eq!(seats.take(B).err(), Some(Full::InAll));
+        drop(seat);
+        assert!(seats.take(B).is_ok());
+    }
+
+    #[test]
+    fn one_address_cannot_take_all_seats() {
+        let seats = Seats::new(10, 1);
+        let seat = seats.take(A).ok();
+        assert_eq!(seats.take(A).err(), Some(Full::Address));
+        assert!(seats.take(B).is_ok());
+        drop(seat);
+        assert!(seats.take(A).is_ok());
+        assert!(seats.taken.lock().by_address.is_empty(), "nothing is kept for addresses without connections");
+    }
+}

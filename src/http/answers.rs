@@ -1,0 +1,93 @@
+//! The answers the server gives by itself: small pages for errors, redirects and the welcome page.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::StatusCode;
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
+
+use super::{Body, Response};
+
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// What each response of an app carries unless it says something else.
+const DEFAULT_HEADERS: [(HeaderName, &str); 2] = [
+    (hyper::header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    // The filters of old browsers could be turned against a page; today's have none.
+    (hyper::header::X_XSS_PROTECTION, "0"),
+];
+
+/// Adds the default headers of app responses where the app has not set them.
+pub fn add_default_headers(headers: &mut HeaderMap) {
+    for (name, value) in DEFAULT_HEADERS {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+}
+
+pub fn whole(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+pub fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// An error page; the connection closes behind it, since a client that sends such requests may well have lost its way.
+pub fn error(status: StatusCode) -> Response {
+    let mut response = html(error_page(status));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONNECTION, CLOSE);
+    response
+}
+
+/// `allowed` lists methods as the `Allow` header does.
+pub fn method_not_allowed(allowed: &'static str) -> Response {
+    let mut response = error(StatusCode::METHOD_NOT_ALLOWED);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+pub fn options(allowed: &'static str) -> Response {
+    let mut response = Response::new(empty());
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+pub fn redirect(location: &str) -> Response {
+    let Ok(location) = HeaderValue::from_str(location) else {
+        return error(StatusCode::BAD_REQUEST);
+    };
+    let mut response = Response::new(empty());
+    *response.status_mut() = StatusCode::FOUND;
+    response.headers_mut().insert(LOCATION, location);
+    response
+}
+
+/// What `/` shows while no app is mounted.
+pub fn welcome() -> Response {
+    html(
+        "<!DOCTYPE html><html><head><title>smq</title></head><body><h1>Welcome to smq</h1>\
+         <p>The server runs, but no app is mounted. Its log says why.</p></body></html>"
+            .to_owned(),
+    )
+}
+
+/// An error as raw bytes, for a connection that hyper does not drive (any more).
+pub fn raw_error(status: StatusCode) -> Vec<u8> {
+    let page = error_page(status);
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{page}",
+        page.len()
+    )
+    .into_bytes()
+}
+
+fn html(page: String) -> Response {
+    let mut response = Response::new(whole(page));
+    response.headers_mut().insert(CONTENT_TYPE, HTML);
+    response
+}
+
+fn error_page(status: StatusCode) -> String {
+    format!("<!DOCTYPE html><html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>")
+}

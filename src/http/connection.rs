@@ -1,0 +1,337 @@
+//! One client's life under HTTP, until it ends or a page takes its socket.
+//!
+//! hyper hands a socket over only behind a 101 response or CONNECT, but a raw SMQ client expects 200, or no response at
+//! all. So when a page takes the socket, the service leaves the takeover in the [`Exchange`] and never answers; the
+//! loop here then takes hyper's connection apart, and gives the takeover the socket and what arrived early. The HTTP
+//! task ends there, and with it goes the memory that HTTP needed.
+
+use std::convert::Infallible;
+use std::future::{Future, pending, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, StatusCode, Version, header};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::arrival::Ends;
+use super::exchange::{Exchange, TappedSocket};
+use super::limits::{HANDSHAKE_TIME, HEAD_TIME, LINGER_TIME, MAX_HEAD_SIZE, MAX_HEADERS, MAX_URI_SIZE};
+use super::{Arrival, PageReply, Response, answers};
+use crate::socket::{Socket, Takeover};
+
+/// Who answers requests.
+pub trait Handler: Send + Sync + 'static {
+    fn handle(&self, arrival: Arrival) -> impl Future<Output = PageReply> + Send;
+}
+
+/// Serves one accepted connection. `stopping` becomes true when the server stops: what is being answered then is
+/// answered, and no further request is read.
+pub async fn serve<H: Handler>(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    handler: Arc<H>,
+    stopping: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let socket = match tls {
+        None => Socket::Plain(stream),
+        Some(tls) => Socket::Tls(Box::new(timeout(HANDSHAKE_TIME, tls.accept(stream)).await??)),
+    };
+    let ends = Ends { peer: socket.peer_addr()?, local: socket.tcp().local_addr()?, is_tls: socket.is_tls() };
+    let exchange = Arc::new(Mutex::new(Exchange::default()));
+    let (socket, early, outcome) = converse(socket, handler, ends, exchange.clone(), stopping).await;
+    match outcome {
+        Outcome::Taken(takeover) => takeover(socket, early),
+        Outcome::Finished(result) => {
+            let is_overlong = exchange.lock().is_overlong;
+            part(socket, refusal(is_overlong, result.err())).await?;
+        }
+    }
+    Ok(())
+}
+
+enum Outcome {
+    Finished(hyper::Result<()>),
+    Taken(Takeover),
+}
+
+/// Lets hyper drive the socket until the conversation ends. Returns the socket with the bytes that were read from it
+/// but belong to no request.
+async fn converse<H: Handler>(
+    socket: Socket,
+    handler: Arc<H>,
+    ends: Ends,
+    exchange: Arc<Mutex<Exchange>>,
+    mut stopping: watch::Receiver<bool>,
+) -> (Socket, Bytes, Outcome) {
+    let answer = {
+        let exchange = exchange.clone();
+        // Boxed, since hyper can be taken apart only when the service's future may be moved.
+        service_fn(move |request| -> Pin<Box<dyn Future<Output = _> + Send>> {
+            Box::pin(answer(request, handler.clone(), ends, exchange.clone()))
+        })
+    };
+    let io = TokioIo::new(TappedSocket::new(socket, exchange.clone()));
+    let mut connection = builder().serve_connection(io, answer);
+    let mut stop = pin!(stopping.wait_for(|stopping| *stopping));
+    let mut is_stopping = false;
+    let outcome = poll_fn(|cx| {
+        if !is_stopping && stop.as_mut().poll(cx).is_ready() {
+            is_stopping = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
+            return Poll::Ready(Outcome::Finished(result));
+        }
+        exchange.lock().ready_takeover().map_or(Poll::Pending, |takeover| Poll::Ready(Outcome::Taken(takeover)))
+    })
+    .await;
+    let parts = connection.into_parts();
+    (parts.io.into_inner().into_socket(), parts.read_buf, outcome)
+}
+
+fn builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEAD_SIZE)
+        .max_buf_size(2 * MAX_HEAD_SIZE)
+        // A client may end its sending side behind its request; and hyper then leaves alone what comes behind a
+        // request that is still being answered.
+        .half_close(true);
+    builder
+}
+
+async fn answer<H: Handler>(
+    request: Request<Incoming>,
+    handler: Arc<H>,
+    ends: Ends,
+    exchange: Arc<Mutex<Exchange>>,
+) -> Result<Response, Infallible> {
+    let headers = exchange.lock().tap.take_head(request.headers());
+    if let Some(status) = objection(&request) {
+        return Ok(answers::error(status));
+    }
+    let (head, body) = request.into_parts();
+    let reply = handler.handle(Arrival { head, headers, body, ends }).await;
+    exchange.lock().tap.end_of_body();
+    match reply {
+        PageReply::Response(response) => Ok(response),
+        PageReply::NotMine(_) => Ok(answers::error(StatusCode::NOT_FOUND)),
+        PageReply::Taken(takeover) => {
+            exchange.lock().takeover = Some(takeover);
+            pending().await
+        }
+    }
+}
+
+/// What is wrong with a request, whoever might answer it.
+fn objection(request: &Request<Incoming>) -> Option<StatusCode> {
+    let uri = request.uri();
+    if uri.path().len() + uri.query().map_or(0, str::len) > MAX_URI_SIZE {
+        return Some(StatusCode::URI_TOO_LONG);
+    }
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let is_valid = match (hosts.next(), hosts.next()) {
+        (None, _) => request.version() < Version::HTTP_11,
+        (Some(host), None) => host.is_empty() || hyper::http::uri::Authority::try_from(host.as_bytes()).is_ok(),
+        (Some(_), Some(_)) => false,
+    };
+    (!is_valid).then_some(StatusCode::BAD_REQUEST)
+}
+
+/// What to tell a client whose conversation hyper ended without a word.
+fn refusal(is_overlong: bool, error: Option<hyper::Error>) -> Option<StatusCode> {
+    if is_overlong {
+        return Some(StatusCode::URI_TOO_LONG);
+    }
+    tracing::debug!(?error, "connection ends");
+    None
+}
+
+/// Ends a connection so that the client can read the last response: a socket that is closed while bytes wait in it is
+/// reset, and a reset overtakes what was sent before.
+async fn part(mut socket: Socket, refusal: Option<StatusCode>) -> io::Result<()> {
+    let farewell = async {
+        if let Some(status) = refusal {
+            socket.write_all(&answers::raw_error(status)).await?;
+        }
+        socket.shutdown().await?;
+        let mut ignored = [0; 4096];
+        while socket.read(&mut ignored).await? > 0 {}
+        Ok(())
+    };
+    // However long the client goes on sending.
+    timeout(LINGER_TIME, farewell).await.unwrap_or(Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::http::limits::MAX_BODY_SIZE;
+
+    const SIZE: usize = 16 * 1024 * 1024;
+
+    /// Gives the socket away on `/take`; answers all else with so many bytes that no socket buffer holds them.
+    struct Fake {
+        taken: Mutex<Option<oneshot::Sender<Taken>>>,
+    }
+
+    /// What a page got.
+    struct Taken {
+        socket: Socket,
+        early: Bytes,
+        headers: Vec<(String, Bytes)>,
+        body: Bytes,
+    }
+
+    impl Handler for Fake {
+        async fn handle(&self, arrival: Arrival) -> PageReply {
+            if arrival.head.uri.path() != "/take" {
+                return PageReply::Response(Response::new(answers::whole(vec![b'x'; SIZE])));
+            }
+            let request = match arrival.into_page_request().await {
+                Ok(request) => request,
+                Err(status) => return PageReply::Response(answers::error(status)),
+            };
+            let taken = self.taken.lock().take().expect("only one request takes the socket");
+            PageReply::Taken(Box::new(move |socket, early| {
+                let (headers, body) = (request.headers, request.body);
+                assert!(taken.send(Taken { socket, early, headers, body }).is_ok());
+            }))
+        }
+    }
+
+    /// A client's socket, and what a page gets from the other end.
+    async fn connect() -> (TcpStream, oneshot::Receiver<Taken>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (taken, got) = oneshot::channel();
+        let fake = Arc::new(Fake { taken: Mutex::new(Some(taken)) });
+        let (stream, _) = listener.accept().await.unwrap();
+        let (stop, stopping) = watch::channel(false);
+        tokio::spawn(async move {
+            let served = serve(stream, None, fake, stopping).await;
+            drop(stop);
+            served
+        });
+        (client, got)
+    }
+
+    impl Taken {
+        /// All that the client sent behind the request, `length` bytes in all.
+        async fn read(&mut self, length: usize) -> String {
+            let mut all = self.early.to_vec();
+            all.resize(length, 0);
+            self.socket.read_exact(&mut all[self.early.len()..]).await.unwrap();
+            String::from_utf8(all).unwrap()
+        }
+
+        /// Writes, and closes.
+        async fn write(mut self, text: &str) {
+            self.socket.write_all(text.as_bytes()).await.unwrap();
+            self.socket.shutdown().await.unwrap();
+        }
+    }
+
+    async fn read_all(client: &mut TcpStream) -> String {
+        let mut all = String::new();
+        client.read_to_string(&mut all).await.unwrap();
+        all
+    }
+
+    #[tokio::test]
+    async fn bytes_behind_the_request_reach_whoever_took_the_socket() {
+        for kind in ["SimpleMQ: 1", "Connection: Upgrade\r\nUpgrade: websocket", "Connection: close"] {
+            let (mut client, got) = connect().await;
+            let request = format!("GET /take HTTP/1.1\r\nHost: a\r\n{kind}\r\n\r\nearly");
+            client.write_all(request.as_bytes()).await.unwrap();
+            let mut taken = got.await.unwrap();
+            client.write_all(b"late").await.unwrap();
+            assert_eq!(taken.read(9).await, "earlylate", "{kind}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_was_taken_carries_no_response() {
+        let (mut client, got) = connect().await;
+        client.write_all(b"GET /take HTTP/1.0\r\n\r\n").await.unwrap();
+        got.await.unwrap().write("only this").await;
+        assert_eq!(read_all(&mut client).await, "only this");
+    }
+
+    #[tokio::test]
+    async fn a_body_belongs_to_the_request_and_what_follows_does_not() {
+        let (mut client, got) = connect().await;
+        client.write_all(b"POST /take HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo").await.unwrap();
+        client.write_all(b"dyearly").await.unwrap();
+        let mut taken = got.await.unwrap();
+        assert_eq!(taken.body, "body");
+        assert_eq!(taken.read(5).await, "early");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_long_is_refused_whether_it_says_so_or_not() {
+        let long = vec![b'x'; MAX_BODY_SIZE + 1];
+        let size = format!("{:x}\r\n", long.len());
+        let announced = format!("Content-Length: {}\r\n\r\n", long.len());
+        for (headers, chunk) in [(announced.as_str(), ""), ("Transfer-Encoding: chunked\r\n\r\n", size.as_str())] {
+            let (mut client, _got) = connect().await;
+            let head = format!("POST /take HTTP/1.1\r\nHost: a\r\n{headers}{chunk}");
+            client.write_all(head.as_bytes()).await.unwrap();
+            client.write_all(&long).await.unwrap();
+            assert!(read_all(&mut client).await.starts_with("HTTP/1.1 413 "), "{headers}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_would_be_too_long_is_not_asked_for() {
+        let (mut client, _got) = connect().await;
+        let request = "POST /take HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\nExpect: 100-continue\r\n\r\n";
+        client.write_all(request.as_bytes()).await.unwrap();
+        assert!(read_all(&mut client).await.starts_with("HTTP/1.1 413 "));
+    }
+
+    #[tokio::test]
+    async fn header_names_come_in_the_letter_case_in_which_they_were_sent() {
+        let (mut client, got) = connect().await;
+        client.write_all(b"GET /take HTTP/1.1\r\nHOST: a\r\nSimpleMQ: 1\r\n\r\n").await.unwrap();
+        let names: Vec<_> = got.await.unwrap().headers.into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["HOST", "SimpleMQ"]);
+    }
+
+    #[tokio::test]
+    async fn an_earlier_response_is_written_to_its_end_before_the_socket_goes() {
+        let (mut client, mut got) = connect().await;
+        let requests = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /take HTTP/1.1\r\nHost: a\r\n\r\nearly";
+        client.write_all(requests).await.unwrap();
+        let mut response = vec![0; SIZE / 2];
+        client.read_exact(&mut response).await.unwrap();
+        assert!(got.try_recv().is_err(), "half of the response is still to come");
+        let page = async {
+            let mut taken = got.await.unwrap();
+            assert_eq!(taken.read(5).await, "early");
+            taken.write("raw").await;
+        };
+        let (rest, ()) = tokio::join!(read_all(&mut client), page);
+        assert!(rest.ends_with("xxxraw"));
+        assert!(response.len() + rest.len() > SIZE, "nothing is missing");
+    }
+}

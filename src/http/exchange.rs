@@ -1,0 +1,117 @@
+//! The socket under hyper, and what it, the service and the connection loop tell each other.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+use super::head_tap::HeadTap;
+use super::limits::WRITE_STALL_TIME;
+use crate::socket::{Socket, Takeover};
+
+/// Shared by the parts of one connection. They all live in one task, so the lock is never contended; it is there
+/// because that task may be moved.
+#[derive(Default)]
+pub struct Exchange {
+    pub tap: HeadTap,
+    /// Set by the service once a page has taken the socket; from then on the service never answers.
+    pub takeover: Option<Takeover>,
+    /// Whether hyper holds bytes of an earlier response that the socket has not taken yet.
+    unflushed: bool,
+    /// Whether reading was given up because of a request line that is too long.
+    pub is_overlong: bool,
+}
+
+impl Exchange {
+    /// The takeover, as soon as all that was said before it has been written.
+    pub fn ready_takeover(&mut self) -> Option<Takeover> {
+        if self.unflushed { None } else { self.takeover.take() }
+    }
+}
+
+/// A socket that lets the head tap listen, and that gives up on a client who takes nothing of a response.
+pub struct TappedSocket {
+    socket: Socket,
+    exchange: Arc<Mutex<Exchange>>,
+    /// Runs while the client takes nothing.
+    stall: Option<Pin<Box<Sleep>>>,
+}
+
+impl TappedSocket {
+    pub fn new(socket: Socket, exchange: Arc<Mutex<Exchange>>) -> Self {
+        Self { socket, exchange, stall: None }
+    }
+
+    pub fn into_socket(self) -> Socket {
+        self.socket
+    }
+
+    /// Passes on what came of writing, or the end of the patience with a client.
+    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stall = None;
+            return written;
+        }
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(WRITE_STALL_TIME)));
+        stall.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for TappedSocket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.socket).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            let mut exchange = this.exchange.lock();
+            exchange.tap.note(&buf.filled()[before..]);
+            if exchange.tap.has_overlong_line() {
+                exchange.is_overlong = true;
+                return Poll::Ready(Err(io::Error::other("the request line is too long")));
+            }
+        }
+        read
+    }
+}
+
+impl AsyncWrite for TappedSocket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.exchange.lock().unflushed = true;
+        let written = Pin::new(&mut this.socket).poll_write(cx, buf);
+        this.watch(cx, written)
+    }
+
+    // hyper flushes the socket only when its own buffer is empty.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.socket).poll_flush(cx);
+        if flushed.is_ready() {
+            this.exchange.lock().unflushed = false;
+        }
+        this.watch(cx, flushed)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.exchange.lock().unflushed = true;
+        let written = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs);
+        this.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+}

@@ -1,0 +1,175 @@
+//! The header names of a request in the letter case in which they were sent.
+//!
+//! hyper lower-cases names and keeps the original ones to itself, while `request:header()` shows them "as sent". So the
+//! tap listens to what hyper reads from the socket, keeps the bytes of one request head, and reads them a second time.
+//! It never decides anything: what it finds is used only if it agrees with what hyper found.
+
+use bytes::Bytes;
+use hyper::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+
+use super::limits::{MAX_HEAD_SIZE, MAX_HEADERS, MAX_URI_SIZE};
+
+/// Longest method plus version and blanks of a request line.
+const LINE_EXTRA: usize = 64;
+
+#[derive(Default)]
+pub struct HeadTap {
+    /// The bytes of the next request head that have been read so far, and maybe more behind it.
+    read: Vec<u8>,
+    expects: Expects,
+}
+
+/// What the next bytes on the socket are.
+#[derive(Default)]
+enum Expects {
+    #[default]
+    Head,
+    /// So many bytes of a body, then a head.
+    Body(u64),
+    /// A chunked body, which the tap does not follow.
+    Chunks,
+}
+
+impl HeadTap {
+    /// Takes note of bytes that hyper has read.
+    pub fn note(&mut self, mut bytes: &[u8]) {
+        match &mut self.expects {
+            Expects::Head => {}
+            Expects::Chunks => return,
+            Expects::Body(left) => {
+                let skipped = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= skipped as u64;
+                bytes = &bytes[skipped..];
+                if *left == 0 {
+                    self.expects = Expects::Head;
+                }
+            }
+        }
+        let room = MAX_HEAD_SIZE.saturating_sub(self.read.len());
+        self.read.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    /// Whether a request line has come whose URI is longer than allowed, however much of it is still to come.
+    pub fn has_overlong_line(&self) -> bool {
+        let limit = MAX_URI_SIZE + LINE_EXTRA;
+        matches!(self.expects, Expects::Head)
+            && self.read.len() > limit
+            && !self.read[..limit].contains(&b'\n')
+            && self.read[..LINE_EXTRA].contains(&b' ')
+    }
+
+    /// The headers of the request that hyper has just parsed to `parsed`, in the order and letter case in which they
+    /// were sent. Makes the tap ready for the next request.
+    pub fn take_head(&mut self, parsed: &HeaderMap) -> Vec<(String, Bytes)> {
+        let (headers, size) = parse(&self.read).unwrap_or_default();
+        self.skip_body(size, parsed);
+        if agree(&headers, parsed) { headers } else { from_map(parsed) }
+    }
+
+    /// A body has been read to its end: what comes now is a head.
+    pub fn end_of_body(&mut self) {
+        if matches!(self.expects, Expects::Chunks) {
+            self.expects = Expects::Head;
+        }
+    }
+
+    fn skip_body(&mut self, head_size: usize, parsed: &HeaderMap) {
+        let rest = self.read.split_off(head_size.min(self.read.len()));
+        // Nothing is kept between requests, so an idle connection costs nothing.
+        self.read = Vec::new();
+        if head_size == 0 || parsed.contains_key(TRANSFER_ENCODING) {
+            self.expects = if head_size == 0 { Expects::Head } else { Expects::Chunks };
+            return;
+        }
+        let length = parsed.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.trim().parse().ok()).unwrap_or(0);
+        self.expects = if length == 0 { Expects::Head } else { Expects::Body(length) };
+        self.note(&rest);
+    }
+}
+
+/// The headers of the head at the start of `bytes`, and its size.
+fn parse(bytes: &[u8]) -> Option<(Vec<(String, Bytes)>, usize)> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    let size = match request.parse(bytes) {
+        Ok(httparse::Status::Complete(size)) => size,
+        _ => return None,
+    };
+    let headers = request.headers.iter().map(|h| (h.name.to_owned(), Bytes::copy_from_slice(h.value))).collect();
+    Some((headers, size))
+}
+
+/// Whether both hold the same headers. hyper drops a repeated `Content-Length`; such a request is read from the map.
+fn agree(sent: &[(String, Bytes)], parsed: &HeaderMap) -> bool {
+    sent.len() == parsed.len()
+        && sent
+            .iter()
+            .all(|(name, value)| parsed.get_all(name.as_str()).iter().any(|found| found.as_bytes() == value.as_ref()))
+}
+
+fn from_map(parsed: &HeaderMap) -> Vec<(String, Bytes)> {
+    let owned = |(name, value): (&hyper::header::HeaderName, &hyper::header::HeaderValue)| {
+        (name.to_string(), Bytes::copy_from_slice(value.as_bytes()))
+    };
+    parsed.iter().map(owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect::<Vec<_>>().into_iter().fold(
+            HeaderMap::new(),
+            |mut map: HeaderMap, (name, value): (hyper::header::HeaderName, _)| {
+                map.append(name, value);
+                map
+            },
+        )
+    }
+
+    fn names(tap: &mut HeadTap, parsed: &[(&str, &str)]) -> Vec<String> {
+        tap.take_head(&map(parsed)).into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn names_come_as_sent_however_the_head_is_cut() {
+        let mut tap = HeadTap::default();
+        for piece in ["GET / HT", "TP/1.1\r\nHOST: a\r\nSim", "pleMQ: 1\r\n\r\n"] {
+            tap.note(piece.as_bytes());
+        }
+        assert_eq!(names(&mut tap, &[("host", "a"), ("simplemq", "1")]), ["HOST", "SimpleMQ"]);
+    }
+
+    #[test]
+    fn a_body_is_not_taken_for_a_head() {
+        let mut tap = HeadTap::default();
+        tap.note(b"POST / HTTP/1.1\r\nHost: a\r\nContent-length: 3\r\n\r\na");
+        assert_eq!(names(&mut tap, &[("host", "a"), ("content-length", "3")]), ["Host", "Content-length"]);
+        tap.note(b"bcGET / HTTP/1.1\r\nhOST: a\r\n\r\n");
+        assert_eq!(names(&mut tap, &[("host", "a")]), ["hOST"]);
+    }
+
+    #[test]
+    fn pipelined_heads_are_told_apart() {
+        let mut tap = HeadTap::default();
+        tap.note(b"GET /1 HTTP/1.1\r\nHOST: a\r\n\r\nGET /2 HTTP/1.1\r\nHoSt: a\r\n\r\n");
+        assert_eq!(names(&mut tap, &[("host", "a")]), ["HOST"]);
+        assert_eq!(names(&mut tap, &[("host", "a")]), ["HoSt"]);
+    }
+
+    #[test]
+    fn what_does_not_agree_with_hyper_is_not_believed() {
+        let mut tap = HeadTap::default();
+        tap.note(b"GET / HTTP/1.1\r\nHost: a\r\nX-Evil: 1\r\n\r\n");
+        assert_eq!(names(&mut tap, &[("host", "a")]), ["host"]);
+        assert_eq!(names(&mut tap, &[("host", "a"), ("x-b", "2")]), ["host", "x-b"]);
+    }
+
+    #[test]
+    fn an_overlong_request_line_is_seen_before_it_ends() {
+        let mut tap = HeadTap::default();
+        tap.note(format!("GET /{}", "a".repeat(MAX_URI_SIZE + LINE_EXTRA)).as_bytes());
+        assert!(tap.has_overlong_line());
+    }
+}

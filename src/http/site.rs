@@ -1,0 +1,178 @@
+//! Who answers a URL: the one place that decides.
+//!
+//! The mounts are asked by priority. Within one app a file or page comes first, then the directories made in Lua. A path
+//! that nobody answers and that may be a directory's name gets a redirect to the name with a slash.
+
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hyper::StatusCode;
+
+use super::arrival::absolute_url;
+use super::connection::Handler;
+use super::url_path::{Refused, UrlPath};
+use super::{Arrival, PageReply, PageRequest, Response, answers, rtl, static_files};
+use crate::lsp::App;
+
+/// What a directory's URL shows, in the order in which they are tried.
+const INDEX: [&str; 3] = ["index.html", "index.htm", "index.lsp"];
+
+/// The mounted apps.
+pub struct Site {
+    /// By priority, the highest first.
+    apps: Vec<Arc<App>>,
+}
+
+/// Where the search for an answer stands.
+enum Search {
+    Answered(PageReply),
+    /// It goes on with the next mount.
+    Continues(Request),
+}
+
+/// A request whose body is read once somebody in Lua is asked, and not before.
+enum Request {
+    Unread(Box<Arrival>),
+    Read(Box<PageRequest>),
+}
+
+/// What a path leads to in an app's folder.
+enum Found {
+    File(PathBuf),
+    /// A page: its path from the app's root.
+    Page(String, Metadata),
+    /// A directory without its slash.
+    Directory,
+    Nothing,
+}
+
+impl Site {
+    /// Among apps of the same priority a named one is asked before the root app, then the first before the second.
+    pub fn new(mut apps: Vec<Arc<App>>) -> Self {
+        apps.sort_by_key(|app| (-app.priority(), app.name().is_empty()));
+        Self { apps }
+    }
+
+    async fn find(&self, arrival: Arrival, path: &UrlPath) -> PageReply {
+        if let Some(file) = path.below(rtl::NAME)
+            && let Some(response) = rtl::serve(&arrival.head, &file)
+        {
+            return PageReply::Response(response);
+        }
+        if self.apps.is_empty() && path.is_root() {
+            return PageReply::Response(answers::welcome());
+        }
+        let mut request = Request::Unread(Box::new(arrival));
+        for app in &self.apps {
+            let Some(below) = path.below(app.name()) else { continue };
+            request = match ask(app, path, &below, request).await {
+                Search::Answered(reply) => return reply,
+                Search::Continues(request) => request,
+            };
+        }
+        PageReply::Response(if path.may_be_a_directory() {
+            request.redirect_to_directory(path)
+        } else {
+            answers::error(StatusCode::NOT_FOUND)
+        })
+    }
+}
+
+impl Handler for Site {
+    async fn handle(&self, arrival: Arrival) -> PageReply {
+        let mut reply = match UrlPath::parse(arrival.head.uri.path()) {
+            Ok(path) => self.find(arrival, &path).await,
+            Err(Refused::Malformed) => PageReply::Response(answers::error(StatusCode::BAD_REQUEST)),
+            Err(Refused::Hidden) => PageReply::Response(answers::error(StatusCode::NOT_FOUND)),
+        };
+        if let PageReply::Response(response) = &mut reply {
+            answers::add_default_headers(response.headers_mut());
+        }
+        reply
+    }
+}
+
+/// Asks one app for what is at `below` in it.
+async fn ask(app: &Arc<App>, path: &UrlPath, below: &str, request: Request) -> Search {
+    // The mount itself, without its slash.
+    if below.is_empty() && !path.is_dir() {
+        return Search::Answered(PageReply::Response(request.redirect_to_directory(path)));
+    }
+    match look_up(app.root(), below) {
+        Found::File(file) => Search::Answered(PageReply::Response(static_files::serve(request.head(), &file).await)),
+        Found::Directory => Search::Answered(PageReply::Response(request.redirect_to_directory(path))),
+        Found::Page(page, metadata) => Search::Answered(match request.read().await {
+            Ok(request) => app.page(&page, &metadata, *request).await,
+            Err(response) => PageReply::Response(response),
+        }),
+        Found::Nothing if !app.has_directories() => Search::Continues(request),
+        Found::Nothing => match request.read().await {
+            Err(response) => Search::Answered(PageReply::Response(response)),
+            Ok(request) => match app.directories(below, *request).await {
+                PageReply::NotMine(request) => Search::Continues(Request::Read(request)),
+                reply => Search::Answered(reply),
+            },
+        },
+    }
+}
+
+impl Request {
+    fn head(&self) -> &hyper::http::request::Parts {
+        match self {
+            Self::Unread(arrival) => &arrival.head,
+            Self::Read(request) => &request.head,
+        }
+    }
+
+    fn redirect_to_directory(&self, path: &UrlPath) -> Response {
+        let ends = match self {
+            Self::Unread(arrival) => arrival.ends,
+            Self::Read(request) => request.ends(),
+        };
+        answers::redirect(&absolute_url(self.head(), ends, &path.to_directory_url()))
+    }
+
+    async fn read(self) -> Result<Box<PageRequest>, Response> {
+        match self {
+            Self::Unread(arrival) => arrival.into_page_request().await.map(Box::new).map_err(answers::error),
+            Self::Read(request) => Ok(request),
+        }
+    }
+}
+
+/// Looks for a file. The calls wait for the file system, as the shard does meanwhile: names of a local disk that are
+/// in use come from memory, faster than another thread could be asked.
+fn look_up(root: &Path, below: &str) -> Found {
+    let is_dir = below.is_empty() || below.ends_with('/');
+    let Some((path, metadata)) = stat(root, below) else { return Found::Nothing };
+    match (metadata.is_dir(), is_dir) {
+        (true, true) => INDEX.iter().find_map(|index| look_up_file(root, format!("{below}{index}"))),
+        (true, false) => Some(Found::Directory),
+        (false, false) => file(path, below.to_owned(), metadata),
+        (false, true) => None,
+    }
+    .unwrap_or(Found::Nothing)
+}
+
+fn look_up_file(root: &Path, below: String) -> Option<Found> {
+    let (path, metadata) = stat(root, &below)?;
+    file(path, below, metadata)
+}
+
+/// A socket, pipe or device in the folder is nothing to serve.
+fn file(path: PathBuf, below: String, metadata: Metadata) -> Option<Found> {
+    let is_page = below.ends_with(".lsp");
+    metadata.is_file().then_some(if is_page { Found::Page(below, metadata) } else { Found::File(path) })
+}
+
+/// The real place of a path, unless a symbolic link led out of the root.
+fn stat(root: &Path, below: &str) -> Option<(PathBuf, Metadata)> {
+    let path = root.join(below).canonicalize().ok()?;
+    if !path.starts_with(root) {
+        tracing::warn!(path = below, "a symbolic link leads out of the app");
+        return None;
+    }
+    let metadata = path.metadata().ok()?;
+    Some((path, metadata))
+}

@@ -1,0 +1,2 @@
+// Replaced by the client of the `js` branch.
+export const SMQ = {};

@@ -1,0 +1,539 @@
+//! What a client of `smq serve` sees of HTTP, and what a user sees on the command line.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Lines, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn smq() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smq"));
+    command.arg("serve").stdin(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+/// A folder with these files.
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    folder
+}
+
+/// A running server; ends with the test.
+struct Server {
+    process: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    /// What it has said so far.
+    said: Vec<String>,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn of(files: &[(&str, &str)]) -> (Self, TempDir) {
+        let folder = folder(files);
+        (Self::start(smq().arg(folder.path())), folder)
+    }
+
+    /// Starts a server on a free port, and waits until it is ready.
+    fn start(command: &mut Command) -> Self {
+        let mut process = command.args(["--port", "0"]).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let unknown = SocketAddr::from(([0; 4], 0));
+        let mut server = Self { process, lines, said: Vec::new(), address: unknown };
+        server.address = server.next_address("http://");
+        server
+    }
+
+    /// The address in the next URL of this scheme that the server says.
+    fn next_address(&mut self, scheme: &str) -> SocketAddr {
+        for line in &mut self.lines {
+            let line = line.unwrap();
+            let address = line.split_once(scheme).map(|(_, rest)| rest.split('/').next().unwrap().parse().unwrap());
+            self.said.push(line);
+            if let Some(address) = address {
+                return address;
+            }
+        }
+        panic!("the server ended without a word of {scheme}: {:?}", self.said);
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// Sends bytes, and reads all until the server closes.
+    fn say(&self, request: &str) -> Reply {
+        let mut stream = self.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        Reply::read(&mut stream)
+    }
+
+    fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Reply {
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        self.say(&format!("{method} {target} HTTP/1.1\r\nHost: example.org\r\nConnection: close\r\n{headers}\r\n"))
+    }
+
+    fn get(&self, target: &str) -> Reply {
+        self.ask("GET", target, &[])
+    }
+
+    /// Sends a signal, and waits for the end.
+    fn stop(&mut self, signal: &str) -> ExitStatus {
+        let sent = Command::new("kill").args([signal, &self.process.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        self.process.wait().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[derive(Debug)]
+struct Reply {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Reply {
+    fn read(stream: &mut impl Read) -> Self {
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).unwrap();
+        Self::parse(&String::from_utf8(all).unwrap())
+    }
+
+    fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no whole response: {text:?}"));
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Self { status, head: head.to_owned(), body: body.to_owned() }
+    }
+
+    fn header(&self, name: &str) -> &str {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value).next().unwrap_or("")
+    }
+}
+
+// Files
+
+#[test]
+fn a_file_comes_with_type_length_versions_and_safe_defaults() {
+    let (server, _folder) = Server::of(&[("style.css", "p {}")]);
+    let reply = server.get("/style.css");
+    assert_eq!((reply.status, reply.body.as_str()), (200, "p {}"));
+    assert_eq!(reply.header("content-type"), "text/css; charset=utf-8");
+    assert_eq!(reply.header("content-length"), "4");
+    assert_eq!(reply.header("accept-ranges"), "bytes");
+    assert_eq!(reply.header("x-content-type-options"), "nosniff");
+    assert!(!reply.header("x-xss-protection").is_empty());
+    assert!(reply.header("last-modified").ends_with("GMT"));
+    assert!(reply.header("etag").starts_with('"') && reply.header("etag").ends_with('"'));
+}
+
+#[test]
+fn a_large_file_comes_whole() {
+    let content = "0123456789".repeat(100_000);
+    let (server, _folder) = Server::of(&[("large.txt", &content)]);
+    assert!(server.get("/large.txt").body == content);
+}
+
+#[test]
+fn an_empty_file_is_an_empty_answer() {
+    let (server, _folder) = Server::of(&[("empty.txt", "")]);
+    let reply = server.get("/empty.txt");
+    assert_eq!((reply.status, reply.header("content-length"), reply.body.as_str()), (200, "0", ""));
+}
+
+#[test]
+fn head_tells_the_length_and_sends_nothing() {
+    let (server, _folder) = Server::of(&[("a.txt", "hello")]);
+    let reply = server.ask("HEAD", "/a.txt", &[]);
+    assert_eq!((reply.status, reply.header("content-length"), reply.body.as_str()), (200, "5", ""));
+}
+
+#[test]
+fn other_methods_are_told_what_is_allowed() {
+    let (server, _folder) = Server::of(&[("a.txt", "hello")]);
+    assert_eq!(server.ask("OPTIONS", "/a.txt", &[]).header("allow"), "GET, HEAD, OPTIONS");
+    for method in ["POST", "PUT", "DELETE", "FROB"] {
+        let reply = server.ask(method, "/a.txt", &[]);
+        assert_eq!((reply.status, reply.header("allow")), (405, "GET, HEAD, OPTIONS"), "{method}");
+    }
+}
+
+#[test]
+fn a_known_version_is_not_sent_again() {
+    let (server, _folder) = Server::of(&[("a.txt", "hello")]);
+    let first = server.get("/a.txt");
+    let (etag, date) = (first.header("etag"), first.header("last-modified"));
+    for condition in [("If-None-Match", etag), ("If-None-Match", &format!("W/{etag}")), ("If-Modified-Since", date)] {
+        let reply = server.ask("GET", "/a.txt", &[condition]);
+        assert_eq!((reply.status, reply.body.as_str(), reply.header("etag")), (304, "", etag), "{condition:?}");
+    }
+    assert_eq!(server.ask("GET", "/a.txt", &[("If-None-Match", "\"other\"")]).status, 200);
+}
+
+#[test]
+fn an_edited_file_has_another_version() {
+    let (server, folder) = Server::of(&[("a.txt", "hello")]);
+    let etag = server.get("/a.txt").header("etag").to_owned();
+    fs::write(folder.path().join("a.txt"), "hello again").unwrap();
+    let reply = server.ask("GET", "/a.txt", &[("If-None-Match", &etag)]);
+    assert_eq!((reply.status, reply.body.as_str()), (200, "hello again"));
+}
+
+#[test]
+fn a_range_is_sent_alone() {
+    let (server, _folder) = Server::of(&[("a.txt", "0123456789")]);
+    for (range, content_range, body) in
+        [("bytes=2-4", "bytes 2-4/10", "234"), ("bytes=8-", "bytes 8-9/10", "89"), ("bytes=-1", "bytes 9-9/10", "9")]
+    {
+        let reply = server.ask("GET", "/a.txt", &[("Range", range)]);
+        assert_eq!((reply.status, reply.header("content-range"), reply.body.as_str()), (206, content_range, body));
+    }
+}
+
+#[test]
+fn a_range_beyond_the_end_is_refused() {
+    let (server, _folder) = Server::of(&[("a.txt", "0123456789")]);
+    let reply = server.ask("GET", "/a.txt", &[("Range", "bytes=10-")]);
+    assert_eq!((reply.status, reply.header("content-range")), (416, "bytes */10"));
+}
+
+#[test]
+fn several_ranges_and_ranges_of_another_version_get_the_whole() {
+    let (server, _folder) = Server::of(&[("a.txt", "0123456789")]);
+    let one = [("Range", "bytes=0-1"), ("If-Range", "\"other\"")];
+    for headers in [&[("Range", "bytes=0-1,4-5")][..], &one[..]] {
+        let reply = server.ask("GET", "/a.txt", headers);
+        assert_eq!((reply.status, reply.body.as_str()), (200, "0123456789"));
+    }
+}
+
+#[test]
+fn the_browser_client_is_built_in() {
+    let (server, _folder) = Server::of(&[]);
+    let reply = server.get("/rtl/smq.js");
+    assert_eq!((reply.status, reply.header("content-type")), (200, "text/javascript; charset=utf-8"));
+    assert_eq!(server.ask("GET", "/rtl/smq.js", &[("If-None-Match", reply.header("etag"))]).status, 304);
+    assert_eq!(server.get("/rtl/").status, 404);
+    assert_eq!(server.get("/rtl/nosuch.js").status, 404);
+}
+
+// Paths
+
+#[test]
+fn a_directory_shows_its_index() {
+    let (server, _folder) = Server::of(&[("index.htm", "second"), ("index.html", "first"), ("d/index.htm", "third")]);
+    assert_eq!(server.get("/").body, "first");
+    assert_eq!(server.get("/d/").body, "third");
+    assert_eq!(server.get("//d/./x/..//").body, "third");
+}
+
+#[test]
+fn a_directory_without_index_is_never_listed() {
+    let (server, _folder) = Server::of(&[("d/a.txt", "")]);
+    assert_eq!(server.get("/d/").status, 404);
+}
+
+#[test]
+fn what_may_be_a_directory_is_redirected_to_its_slash() {
+    let (server, _folder) = Server::of(&[("d/a.txt", ""), ("v1.2/a.txt", "")]);
+    for (target, location) in [
+        ("/d?x=1&y", "http://example.org/d/?x=1&y"),
+        ("/v1.2", "http://example.org/v1.2/"),
+        ("/nosuch", "http://example.org/nosuch/"),
+        ("//evil.example/a%20b", "http://example.org/evil.example/a%20b/"),
+        ("/rtl", "http://example.org/rtl/"),
+    ] {
+        let reply = server.get(target);
+        assert_eq!((reply.status, reply.header("location")), (302, location), "{target}");
+    }
+    assert_eq!(server.get("/nosuch/").status, 404);
+    assert_eq!(server.get("/nosuch.lsp").status, 404);
+}
+
+#[test]
+fn a_missing_page_is_a_small_page_on_a_connection_that_closes() {
+    let (server, _folder) = Server::of(&[]);
+    let reply = server.say("GET /nosuch.html HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!((reply.status, reply.header("connection")), (404, "close"));
+    assert!(reply.body.contains("404 Not Found"));
+}
+
+#[test]
+fn nothing_outside_the_folder_is_reachable() {
+    let outside = folder(&[("app/index.html", "in"), ("secret.txt", "out")]);
+    let server = Server::start(smq().arg(outside.path().join("app")));
+    for target in [
+        "/../secret.txt",
+        "/%2e%2e/secret.txt",
+        "/..%2fsecret.txt",
+        "/x/../../secret.txt",
+        "/x/%2e%2e%2f%2e%2e%2fsecret.txt",
+        "/..\\secret.txt",
+        "/..%5csecret.txt",
+        "/%252e%252e/secret.txt",
+        "/....//secret.txt",
+        "/secret.txt%00.html",
+    ] {
+        assert_eq!(server.get(target).status, 404, "{target}");
+    }
+    for target in ["/%", "/%zz", "/%4", "*", "secret.txt"] {
+        assert_eq!(server.get(target).status, 400, "{target}");
+    }
+}
+
+#[test]
+fn hidden_files_and_fragments_are_not_served() {
+    let (server, _folder) = Server::of(&[(".preload", ""), (".lua/a.lua", "x"), ("a/.b/c.txt", "x"), ("f.shtml", "x")]);
+    for target in ["/.preload", "/%2epreload", "/.lua/a.lua", "/a/.b/c.txt", "/f.shtml", "/./.preload"] {
+        assert_eq!(server.get(target).status, 404, "{target}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_is_followed_only_within_the_folder() {
+    let both = folder(&[("app/real.txt", "in"), ("secret.txt", "out"), ("secrets/a.txt", "out")]);
+    let app = both.path().join("app");
+    std::os::unix::fs::symlink("real.txt", app.join("inside.txt")).unwrap();
+    std::os::unix::fs::symlink("../secret.txt", app.join("outside.txt")).unwrap();
+    std::os::unix::fs::symlink("../secrets", app.join("out")).unwrap();
+    let server = Server::start(smq().arg(app));
+    assert_eq!(server.get("/inside.txt").body, "in");
+    assert_eq!(server.get("/outside.txt").status, 404);
+    assert_eq!(server.get("/out/a.txt").status, 404);
+}
+
+#[test]
+fn an_app_may_have_a_name_and_a_priority() {
+    let root = folder(&[("index.html", "root"), ("shop/index.html", "folder of the root app"), ("a.txt", "low")]);
+    let (shop, high) = (folder(&[("index.html", "shop")]), folder(&[("a.txt", "high")]));
+    let spec = |name: &str, folder: &TempDir| format!("{name}:{}", folder.path().display());
+    let server = Server::start(smq().args([spec(":", &root), spec("shop:", &shop), spec(":5", &high)]));
+    assert_eq!(server.get("/").body, "root");
+    assert_eq!(server.get("/shop/").body, "shop");
+    assert_eq!(server.get("/shop").header("location"), "http://example.org/shop/");
+    assert_eq!(server.get("/a.txt").body, "high");
+}
+
+#[test]
+fn without_an_app_there_is_a_welcome_page() {
+    let server = Server::start(&mut smq());
+    let reply = server.get("/");
+    assert_eq!(reply.status, 200);
+    assert!(reply.body.contains("Welcome"));
+    assert_eq!(server.get("/x.html").status, 404);
+}
+
+// Requests
+
+#[test]
+fn a_connection_serves_several_requests() {
+    let (server, _folder) = Server::of(&[("a.txt", "first"), ("b.txt", "second")]);
+    let reply =
+        server.say("GET /a.txt HTTP/1.1\r\nHost: a\r\n\r\nGET /b.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert!(reply.body.starts_with("firstHTTP/1.1 200 OK") && reply.body.ends_with("second"), "{}", reply.body);
+}
+
+#[test]
+fn a_client_may_close_its_sending_side_behind_the_request() {
+    let (server, _folder) = Server::of(&[("a.txt", "hello")]);
+    let mut stream = server.connect();
+    stream.write_all(b"GET /a.txt HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(Reply::read(&mut stream).body, "hello");
+}
+
+#[test]
+fn http_1_1_needs_one_host_and_http_1_0_none() {
+    let (server, _folder) = Server::of(&[("d/a.txt", "hello")]);
+    assert_eq!(server.say("GET /d/a.txt HTTP/1.1\r\n\r\n").status, 400);
+    assert_eq!(server.say("GET /d/a.txt HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").status, 400);
+    assert_eq!(server.say("GET /d/a.txt HTTP/1.1\r\nHost: a b\r\n\r\n").status, 400);
+    assert_eq!(server.say("GET /d/a.txt HTTP/1.0\r\n\r\n").body, "hello");
+    let own = format!("http://{}/d/", server.address);
+    assert_eq!(server.say("GET /d HTTP/1.0\r\n\r\n").header("location"), own);
+}
+
+#[test]
+fn a_request_that_is_too_large_is_refused_and_the_refusal_arrives() {
+    let (server, _folder) = Server::of(&[]);
+    for size in [8 * 1024 + 1, 20_000, 200_000] {
+        let target = format!("/{}", "a".repeat(size));
+        assert_eq!(server.get(&target).status, 414, "a URI of {size} bytes");
+    }
+    for size in [40_000, 200_000] {
+        assert_eq!(server.ask("GET", "/", &[("X", &"a".repeat(size))]).status, 431, "a header of {size} bytes");
+    }
+    let many: Vec<_> = (0..150).map(|_| ("X", "1")).collect();
+    assert_eq!(server.ask("GET", "/", &many).status, 431);
+}
+
+#[test]
+fn what_is_no_http_is_refused() {
+    let (server, _folder) = Server::of(&[]);
+    for request in ["\x16\x03\x01 hello\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n"] {
+        assert_eq!(server.say(request).status, 400, "{request:?}");
+    }
+}
+
+#[test]
+fn one_address_may_be_limited() {
+    let www = folder(&[("a.txt", "hello")]);
+    let server = Server::start(smq().arg(www.path()).args(["--max-connections-per-address", "1"]));
+    let mut first = server.connect();
+    // An answer, so that the connection is known to be accepted.
+    first.write_all(b"HEAD /a.txt HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert!(first.read(&mut [0; 1000]).unwrap() > 0);
+    assert_eq!(Reply::read(&mut server.connect()).status, 503);
+}
+
+// TLS
+
+/// A self-signed certificate for `localhost` and its key, in PEM form.
+fn certificate() -> (String, String) {
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    (own.cert.pem(), own.signing_key.serialize_pem())
+}
+
+fn tls_client(certificate: &str) -> rustls::ClientConfig {
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    builder.with_root_certificates(roots).with_no_client_auth()
+}
+
+#[test]
+fn https_serves_the_same() {
+    let (cert, key) = certificate();
+    let files = folder(&[("www/d/a.txt", "hello"), ("cert.pem", &cert), ("key.pem", &key)]);
+    let path = |name: &str| files.path().join(name);
+    let mut command = smq();
+    command
+        .arg(path("www"))
+        .args(["--tls-port", "0", "--cert"])
+        .arg(path("cert.pem"))
+        .arg("--key")
+        .arg(path("key.pem"));
+    let mut server = Server::start(&mut command);
+    let address = server.next_address("https://");
+
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let name = "localhost".try_into().unwrap();
+    let mut session = rustls::ClientConnection::new(Arc::new(tls_client(&cert)), name).unwrap();
+    let mut stream = rustls::Stream::new(&mut session, &mut socket);
+    stream.write_all(b"GET /d HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    stream.write_all(b"GET /d/a.txt HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let reply = Reply::read(&mut stream);
+    assert_eq!((reply.status, reply.header("location")), (302, "https://localhost/d/"));
+    assert!(reply.body.ends_with("hello"));
+}
+
+// The command line
+
+fn fails(command: &mut Command, code: i32) -> String {
+    let Output { status, stderr, .. } = command.output().unwrap();
+    let message = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(code), "{message}");
+    message
+}
+
+#[test]
+fn mistakes_get_a_clear_line() {
+    let www = folder(&[("file", "")]);
+    let path = |name: &str| www.path().join(name);
+    assert!(fails(smq().arg(path("nosuch")), 1).contains("nosuch does not exist"));
+    assert!(fails(smq().arg(path("file")), 1).contains("file is not a folder"));
+    assert!(fails(smq().arg("--nosuch"), 2).contains("--nosuch"));
+    assert!(fails(smq().args(["--port", "x"]), 2).contains("--port"));
+    assert!(fails(smq().args(["--tls-port", "0"]), 1).contains("--cert"));
+    assert!(fails(smq().args(["-c", "nosuch.conf"]), 1).contains("cannot read the configuration nosuch.conf"));
+    assert!(fails(smq().args(["--host", "192.0.2.1"]), 1).contains("not an address of this machine"));
+}
+
+#[test]
+fn a_port_in_use_is_told() {
+    let (server, www) = Server::of(&[]);
+    let port = server.address.port().to_string();
+    assert!(fails(smq().arg(www.path()).args(["--port", &port]), 1).contains("the port is in use"));
+}
+
+#[test]
+fn certificate_and_key_must_fit_together() {
+    let ((cert, key), (_, other)) = (certificate(), certificate());
+    let files = folder(&[("cert.pem", &cert), ("key.pem", &key), ("other.pem", &other), ("empty.pem", "")]);
+    let with = |cert: &str, key: &str| {
+        let path = |name: &str| files.path().join(name);
+        fails(smq().args(["--tls-port", "0", "--cert"]).arg(path(cert)).arg("--key").arg(path(key)), 1)
+    };
+    assert!(with("cert.pem", "other.pem").contains("do not belong together"));
+    assert!(with("empty.pem", "key.pem").contains("no certificate in PEM form"));
+    assert!(with("cert.pem", "empty.pem").contains("no private key in PEM form"));
+    assert!(with("nosuch.pem", "key.pem").contains("cannot read the certificate"));
+}
+
+#[test]
+fn a_configuration_error_names_file_and_line() {
+    let files = folder(&[("smq.conf", "port = 0\nport = = 1\n")]);
+    let message = fails(smq().arg("-c").arg(files.path().join("smq.conf")), 1);
+    assert!(message.contains("smq.conf:2:"), "{message}");
+}
+
+#[test]
+fn a_configuration_names_apps() {
+    let files = folder(&[("www/index.html", "configured")]);
+    let www = files.path().join("www");
+    let conf = files.path().join("smq.conf");
+    fs::write(&conf, format!("port = 1\nhost = '127.0.0.1'\napps = {{ {:?} }}", www.to_str().unwrap())).unwrap();
+    assert_eq!(Server::start(smq().arg("-c").arg(conf)).get("/").body, "configured");
+}
+
+#[test]
+fn the_server_says_what_it_serves_and_where() {
+    let (server, www) = Server::of(&[]);
+    let path = www.path().display();
+    assert_eq!(server.said[0], format!("{path} as \"root application\" : ok"));
+    assert!(server.said[1].ends_with(&format!("http://{}/", server.address)), "{:?}", server.said);
+}
+
+#[test]
+fn help_and_version_are_successes() {
+    for flag in ["--help", "--version"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_smq")).arg(flag).output().unwrap();
+        assert!(output.status.success() && !output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn signals_end_the_server_soon_whatever_clients_do() {
+    for signal in ["-TERM", "-INT"] {
+        let (mut server, _folder) = Server::of(&[("a.txt", "hello")]);
+        let mut clients: Vec<_> = (0..200).map(|_| server.connect()).collect();
+        clients[0].write_all(b"GET /a.txt HTT").unwrap();
+        let begin = Instant::now();
+        assert!(server.stop(signal).success());
+        assert!(begin.elapsed() < Duration::from_secs(5));
+        assert!(clients.iter_mut().all(|client| !matches!(client.read(&mut [0; 1]), Ok(1..))));
+    }
+}
