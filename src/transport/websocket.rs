@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn the_accept_key_is_the_one_of_the_rfc() {
-        assert_eq!(accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaYgzBqLcMcmZVdlDc=");
+        assert_eq!(accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
     #[test]
