@@ -169,6 +169,21 @@ async fn head_runs_the_page_and_sends_only_its_length() {
 }
 
 #[tokio::test]
+async fn a_page_may_announce_its_length_for_a_head() {
+    let site = site(&[("index.lsp", "<?lsp response:setcontentlength(12345) ?>")]).await;
+    let response = site.send("index.lsp", request(Method::HEAD, "/", &[], "")).await;
+    assert_eq!(header(&response, CONTENT_LENGTH), "12345");
+}
+
+#[tokio::test]
+async fn a_status_without_a_body_has_none() {
+    let site = site(&[("index.lsp", "text<?lsp response:setstatus(204) ?>")]).await;
+    let response = site.send("index.lsp", get("/")).await;
+    assert_eq!((response.status(), header(&response, CONTENT_LENGTH)), (StatusCode::NO_CONTENT, ""));
+    assert_eq!(text(response).await, "");
+}
+
+#[tokio::test]
 async fn preload_makes_what_pages_find_in_app() {
     let site = site(&[
         (".preload", "greeting = 'hello'; _G.shared = 1; assert(app.dir == dir and io.dofile)"),

@@ -181,6 +181,7 @@ fn files(lua: &Lua, io: &LuaIo, args: MultiValue) -> Result<MultiValue> {
         for entry in fs::read_dir(&folder)? {
             names.push(entry?.file_name().to_string_lossy().into_owned());
         }
+        names.sort_unstable();
         Ok((folder, names))
     };
     let (folder, names) = match list() {

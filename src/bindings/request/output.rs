@@ -219,11 +219,12 @@ impl Output {
         if self.is_committed() {
             return;
         }
+        let has_body = !matches!(self.status.as_u16(), 204 | 304);
+        // A page that announces a length need not write so much for a HEAD.
+        let announced = self.headers.remove(CONTENT_LENGTH).filter(|_| self.is_head && self.counted == 0);
         let length = if self.is_head { self.counted } else { self.stored.len() as u64 };
-        let has_body = !(self.status.is_informational() || matches!(self.status.as_u16(), 204 | 304));
-        self.headers.remove(CONTENT_LENGTH);
         if has_body {
-            self.headers.insert(CONTENT_LENGTH, length.into());
+            self.headers.insert(CONTENT_LENGTH, announced.unwrap_or_else(|| length.into()));
         }
         let stored = self.take_stored();
         let response = self.response(if has_body && !self.is_head { whole(stored) } else { empty() });
