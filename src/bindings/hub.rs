@@ -74,8 +74,6 @@ impl Drop for HubHandle {
 
 pub fn install(world: &Rc<World>) -> Result<()> {
     let lua = &world.lua;
-    methods::register(lua)?;
-    peers::register(lua)?;
     let for_create = Rc::downgrade(world);
     let create = lua.create_function(move |lua, values: MultiValue| {
         let world = for_create.upgrade().ok_or_else(|| mlua::Error::runtime("the server is stopping"))?;

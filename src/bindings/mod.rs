@@ -1,11 +1,26 @@
 //! What scripts can call: one file per module, one line each in [`install`].
 
+pub mod args;
 pub mod ba;
+pub mod console;
+pub mod coroutine;
+pub mod hub;
+pub mod io;
+pub mod modules;
+pub mod request;
+pub mod trace;
 
 use std::rc::Rc;
 
 use crate::lua::World;
 
-pub fn install(_world: &Rc<World>) -> mlua::Result<()> {
-    Ok(())
+/// Fills a new Lua state with everything that scripts can call.
+pub fn install(world: &Rc<World>) -> mlua::Result<()> {
+    // First, since the rest is built on coroutines that go together with asynchronous functions.
+    coroutine::install(&world.lua)?;
+    trace::install(&world.lua)?;
+    modules::install(&world.lua)?;
+    request::install(&world.lua)?;
+    hub::install(world)?;
+    ba::install(world)
 }

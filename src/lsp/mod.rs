@@ -1,64 +1,161 @@
 //! Application folders on the Lua thread: `.preload`, pages, directory functions, `onunload`.
+//!
+//! [`App`] is what HTTP holds: it may be shared by all threads and hops to the Lua thread for each call. What an app
+//! consists of there is an entry of [`Apps`].
 
+mod app;
 pub mod compile;
+mod directory;
+mod page;
 
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use tokio::sync::oneshot;
 
-use crate::http::{PageReply, PageRequest};
-use crate::lua::LuaThread;
+use crate::http::{PageReply, PageRequest, Response};
+use crate::lua::{LuaThread, World};
 
-/// The apps that are mounted.
-#[derive(Default)]
-pub struct Apps {}
+pub(crate) use directory::Directory;
 
-/// An app as the command line or the configuration names it.
+/// Which folder to serve, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppSpec {
-    /// `""` for the root app.
+    /// The app is mounted at `/NAME/`; empty: at `/`.
     pub name: String,
-    /// -127 to 127; the highest is asked first.
+    /// -127 to 127; of apps that are mounted at the same place the highest is asked first.
     pub priority: i32,
     pub path: PathBuf,
 }
 
 /// A mounted app.
 pub struct App {
-    spec: AppSpec,
+    id: AppId,
+    name: String,
+    priority: i32,
     root: PathBuf,
+    lua: LuaThread,
+    has_directories: Arc<AtomicBool>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct AppId(u64);
+
+/// The apps that are mounted, as the Lua thread knows them.
+pub struct Apps {
+    next_id: Cell<u64>,
+    apps: RefCell<HashMap<AppId, Rc<app::State>>>,
+    /// Directories that scripts mounted at the server's root, beside all apps; the root app's searches end here.
+    server: Rc<Directory>,
+}
+
+impl Default for Apps {
+    fn default() -> Self {
+        let server = Directory::root("/".into(), Arc::default());
+        Self { next_id: Cell::new(0), apps: RefCell::default(), server }
+    }
+}
+
+impl Apps {
+    fn get(&self, id: AppId) -> Option<Rc<app::State>> {
+        self.apps.borrow().get(&id).cloned()
+    }
+
+    fn new_id(&self) -> AppId {
+        self.next_id.set(self.next_id.get() + 1);
+        AppId(self.next_id.get())
+    }
+
+    /// Where `dir:insert()` without a parent mounts.
+    pub(crate) fn server_root(&self) -> &Rc<Directory> {
+        &self.server
+    }
 }
 
 impl App {
-    pub async fn load(_lua: &LuaThread, spec: &AppSpec) -> Result<Arc<App>> {
-        let root = spec.path.canonicalize().with_context(|| format!("no folder {}", spec.path.display()))?;
-        Ok(Arc::new(App { spec: spec.clone(), root }))
+    /// Runs the folder's `.preload`. When that fails the error has its message and traceback, and there is no app.
+    pub async fn load(lua: &LuaThread, spec: &AppSpec) -> Result<Arc<App>> {
+        let root = spec.path.canonicalize().with_context(|| format!("cannot open the app {}", spec.path.display()))?;
+        ensure!(root.is_dir(), "the app {} is not a folder", spec.path.display());
+        let has_directories = Arc::new(AtomicBool::new(false));
+        let (name, in_use, folder) = (spec.name.clone(), has_directories.clone(), root.clone());
+        let id = lua.call(move |world| async move { app::load(&world, name, folder, in_use).await }).await??;
+        let (name, priority, lua) = (spec.name.clone(), spec.priority, lua.clone());
+        Ok(Arc::new(App { id, name, priority, root, lua, has_directories }))
     }
 
+    /// Empty for the root app.
     pub fn name(&self) -> &str {
-        &self.spec.name
+        &self.name
     }
 
     pub fn priority(&self) -> i32 {
-        self.spec.priority
+        self.priority
     }
 
+    /// The folder, with all symbolic links resolved.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    pub async fn page(&self, _path: &str, _meta: &std::fs::Metadata, request: PageRequest) -> PageReply {
-        PageReply::NotMine(Box::new(request))
+    /// Runs the page at `path`, which is relative to the root and has been checked to lie in it. `metadata` tells
+    /// whether the page has to be compiled anew.
+    pub async fn page(&self, path: &str, metadata: &Metadata, request: PageRequest) -> PageReply {
+        let stamp = page::Stamp::of(metadata);
+        let (id, path) = (self.id, path.to_owned());
+        self.ask(move |world, reply| async move { page::serve(&world, id, path, stamp, request, reply).await }).await
     }
 
-    pub async fn directories(&self, _path: &str, request: PageRequest) -> PageReply {
-        PageReply::NotMine(Box::new(request))
+    /// Asks the directory functions that are responsible for `path`, which is relative to the root and decoded.
+    pub async fn directories(&self, path: &str, request: PageRequest) -> PageReply {
+        if !self.has_directories() {
+            return PageReply::NotMine(Box::new(request));
+        }
+        let (id, path) = (self.id, path.to_owned());
+        self.ask(move |world, reply| async move { directory::serve(&world, id, path, request, reply).await }).await
     }
 
+    /// Whether there is any directory function that [`App::directories`] could find. Costs no hop to the Lua thread.
     pub fn has_directories(&self) -> bool {
-        false
+        self.has_directories.load(Ordering::Relaxed)
     }
 
-    pub async fn unload(&self) {}
+    /// Calls the app's `onunload` and forgets the app. Errors are logged.
+    pub async fn unload(&self) {
+        let id = self.id;
+        // When the Lua thread has ended there is nothing left to unload.
+        let _ = self.lua.call(move |world| async move { app::unload(&world, id).await }).await;
+    }
+
+    /// Starts `work` on the Lua thread and waits for its reply, not for its end: a page may run on after its headers.
+    async fn ask<F>(&self, work: impl FnOnce(Rc<World>, oneshot::Sender<PageReply>) -> F + Send + 'static) -> PageReply
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let start = move |world: &Rc<World>| drop(tokio::task::spawn_local(work(world.clone(), reply)));
+        if self.lua.send(start).await.is_err() {
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, "The server is stopping\n");
+        }
+        answer.await.unwrap_or_else(|_| refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error\n"))
+    }
+}
+
+/// A plain answer for requests that no script could answer.
+fn refusal(status: StatusCode, text: &'static str) -> PageReply {
+    let body = Full::new(Bytes::from_static(text.as_bytes())).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    PageReply::Response(response)
 }

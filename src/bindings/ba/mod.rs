@@ -1,6 +1,24 @@
-//! The `ba` library, one file per group.
+//! The `ba` table: one file per group of functions, one line each in [`install`].
 
 mod argument;
+pub mod dir;
+mod files;
 pub mod json;
 pub mod random;
+mod sleep;
 pub mod timer;
+
+use std::rc::Rc;
+
+use crate::lua::World;
+
+pub fn install(world: &Rc<World>) -> mlua::Result<()> {
+    let ba = world.lua.create_table()?;
+    dir::register(world, &ba)?;
+    files::register(world, &ba)?;
+    json::register(world, &ba)?;
+    random::register(world, &ba)?;
+    sleep::register(world, &ba)?;
+    timer::register(world, &ba)?;
+    world.lua.globals().set("ba", ba)
+}

@@ -164,7 +164,7 @@ fn verdict(answer: &MultiValue) -> Result<Verdict> {
         Some(_) => None,
     };
     let Some(code) = code else {
-        let got = answer.front().map_or("nothing".into(), |value| console::shown(value));
+        let got = answer.front().map_or("nothing", |value| value.type_name());
         return Err(mlua::Error::runtime(format!("a code of 0..255 expected as the first result, got {got}")));
     };
     let reason = match answer.get(1) {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mlua::{Function, Lua, MultiValue, Result, Table, UserDataRef, UserDataRegistry, Value};
+use mlua::{Function, Lua, MultiValue, ObjectLike, Result, Table, UserData, UserDataMethods, UserDataRef, Value};
 
 use super::super::args::Args;
 use super::super::ba::json;
@@ -21,9 +21,8 @@ use crate::protocol::{Etid, MAX_PAYLOAD, Packet, Publish, Subtid, Target, Tid};
 /// The name under which scripts mean the server's own etid.
 const SELF: &[u8] = b"self";
 
-pub fn register(lua: &Lua) -> Result<()> {
-    lua.register_userdata_type::<HubHandle>(|methods| {
-        use mlua::UserDataMethods;
+impl UserData for HubHandle {
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_async_function("connect", connect);
         add(methods, "create", "hub:create", create);
         add(methods, "createsub", "hub:createsub", createsub);
@@ -47,17 +46,16 @@ pub fn register(lua: &Lua) -> Result<()> {
         add(methods, "queuesize", "hub:queuesize", |_, hub, _| Ok((hub.queue_size, 0)));
         add(methods, "setkeepalive", "hub:setkeepalive", setkeepalive);
         add(methods, "shutdown", "hub:shutdown", shutdown);
-    })
+    }
 }
 
 /// Adds a method. `title` is how error messages call it; positions of its arguments count without the hub.
-fn add<R: mlua::IntoLuaMulti + 'static>(
-    methods: &mut UserDataRegistry<HubHandle>,
+fn add<M: UserDataMethods<HubHandle>, R: mlua::IntoLuaMulti + 'static>(
+    methods: &mut M,
     name: &'static str,
     title: &'static str,
     method: impl Fn(&Lua, &Rc<HubState>, &Args<'_>) -> Result<R> + 'static,
 ) {
-    use mlua::UserDataMethods;
     // A function and not a method, so that the hub is not borrowed while callbacks run that use it, too.
     methods.add_function(name, move |lua, mut values: MultiValue| {
         let hub = take_hub(title, &mut values)?;
@@ -82,15 +80,13 @@ async fn connect(lua: Lua, mut values: MultiValue) -> Result<()> {
     let (request, value, arg) = {
         let args = Args::new(&lua, TITLE, values);
         let value = args.value(1);
-        let request =
-            request::from_value(&value).ok_or_else(|| args.mismatch(1, "request", "request", &value))?;
+        let request = request::from_value(&value).ok_or_else(|| args.mismatch(1, "request", "request", &value))?;
         (request, value, args.value(2))
     };
     if hub.connect(request, arg).await? {
         return Ok(());
     }
     // What is no SMQ request gets the page that says so, and the script goes on.
-    use mlua::ObjectLike;
     match value {
         Value::UserData(request) => request.call_method("senderror", 404),
         _ => Ok(()),
@@ -155,8 +151,8 @@ fn names(lua: &Lua, names: Vec<(u32, Arc<[u8]>)>) -> Result<Function> {
 
 // ---- Publishing ----
 
-fn publish(lua: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u32> {
-    let payload = payload(lua, args)?;
+fn publish(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u32> {
+    let payload = payload(args)?;
     let target = target_or_new(hub, args, 2)?;
     let subtid = subtopic_or_new(hub, args, 3, &args.value(3))?;
     let server = hub.hub.server();
@@ -170,7 +166,7 @@ fn publish(lua: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u32> {
     Ok(0)
 }
 
-fn pubon(lua: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<bool> {
+fn pubon(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<bool> {
     let payload = match args.value(1) {
         Value::String(data) => data.as_bytes().to_vec(),
         other => return Err(args.mismatch(1, "data", "string", &other)),
@@ -179,7 +175,6 @@ fn pubon(lua: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<bool> {
     let to = number(args, 2, "totid")?;
     let from = number(args, 3, "fromtid")?;
     let subtid = Subtid(number(args, 4, "subtopic")?);
-    let _ = lua;
     let (Some(_), Some(publisher)) = (client(hub, Etid(to)), client(hub, Etid(from))) else { return Ok(false) };
     let publish = Publish { target: Target(to), publisher: Etid(from), subtid, payload: &payload };
     send(hub, &publish, &publisher);
@@ -207,10 +202,10 @@ fn send(hub: &Rc<HubState>, publish: &Publish<'_>, peer: &Arc<Peer>) {
 }
 
 /// A string as it is, a table as JSON.
-fn payload(lua: &Lua, args: &Args<'_>) -> Result<Vec<u8>> {
+fn payload(args: &Args<'_>) -> Result<Vec<u8>> {
     let payload = match args.value(1) {
         Value::String(data) => data.as_bytes().to_vec(),
-        Value::Table(table) => json::encode(lua, &table)?,
+        Value::Table(table) => json::encode(&table)?,
         other => return Err(args.mismatch(1, "data", "string or table", &other)),
     };
     check_length(args, &payload)?;
@@ -237,7 +232,11 @@ fn subscribe(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u32> {
     let target = target_or_new(hub, args, 1)?;
     let is_self = target == Target::from(hub.hub.server().etid());
     if !is_self && hub.hub.topic_name(Tid(target.0)).is_none() {
-        return Err(args.refuse(1, "topic", &format!("{target} is no topic; only its own client receives for an etid")));
+        return Err(args.refuse(
+            1,
+            "topic",
+            &format!("{target} is no topic; only its own client receives for an etid"),
+        ));
     }
     if let Some(handler) = handler {
         let subtid = subtopic_or_new(hub, args, 2, &subtopic)?;

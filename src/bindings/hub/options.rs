@@ -77,12 +77,7 @@ fn truth(options: &Table, name: &str) -> Result<bool> {
     Ok(!matches!(options.get(name)?, Value::Nil | Value::Boolean(false)))
 }
 
-fn number(
-    args: &Args<'_>,
-    options: &Table,
-    name: &str,
-    range: std::ops::RangeInclusive<f64>,
-) -> Result<Option<f64>> {
+fn number(args: &Args<'_>, options: &Table, name: &str, range: std::ops::RangeInclusive<f64>) -> Result<Option<f64>> {
     let number = match options.get(name)? {
         Value::Nil => return Ok(None),
         Value::Integer(number) => number as f64,

@@ -45,12 +45,7 @@ impl HubSocket {
 
     fn of(peer: &Arc<Peer>) -> Self {
         let framing = (!peer.is_server()).then(|| peer.outbound.framing());
-        Self {
-            address: peer.address(),
-            framing,
-            peer: RefCell::new(Some(peer.clone())),
-            is_lost: Default::default(),
-        }
+        Self { address: peer.address(), framing, peer: RefCell::new(Some(peer.clone())), is_lost: Default::default() }
     }
 
     /// The peer that the socket belongs to.
@@ -91,10 +86,6 @@ fn address(lua: &Lua, address: Option<SocketAddr>) -> Result<MultiValue> {
         Value::Integer(i64::from(address.port())),
         Value::Boolean(ip.is_ipv6()),
     ]))
-}
-
-pub fn register(lua: &Lua) -> Result<()> {
-    lua.register_userdata_type::<HubSocket>(|registry| HubSocket::add_methods(registry))
 }
 
 impl PeerTables {

@@ -1,0 +1,47 @@
+-- Makes Rust's asynchronous functions and Rust's errors look to scripts like Lua's own.
+--
+-- A Rust function that has to wait yields `pending` to the event loop. A coroutine of the script's own sits in between,
+-- so resume and wrap hand `pending` on and go on with the inner coroutine when the loop comes back.
+-- Errors raised by Rust functions are userdata; whoever catches one gets `plain(err)`, a string, instead.
+local pending, plain = ...
+local pcall, xpcall, error, type = pcall, xpcall, error, type
+local create, resume, yield, status, close =
+  coroutine.create, coroutine.resume, coroutine.yield, coroutine.status, coroutine.close
+
+local function caught(ok, err, ...)
+  if not ok and type(err) == "userdata" then return false, plain(err) end
+  return ok, err, ...
+end
+
+function _G.pcall(...)
+  return caught(pcall(...))
+end
+
+function _G.xpcall(f, handler, ...)
+  return xpcall(f, function(err, ...)
+    if type(err) == "userdata" then err = plain(err) end
+    return handler(err, ...)
+  end, ...)
+end
+
+local function settle(co, ok, first, ...)
+  if ok and first == pending then return settle(co, resume(co, yield(pending))) end
+  return ok, first, ...
+end
+
+function coroutine.resume(co, ...)
+  return caught(settle(co, resume(co, ...)))
+end
+
+local function unwrap(co, ok, ...)
+  if ok then return ... end
+  if status(co) == "dead" then close(co) end
+  error((...), 0)
+end
+
+function coroutine.wrap(f)
+  local co = create(f)
+  return function(...)
+    return unwrap(co, settle(co, resume(co, ...)))
+  end
+end

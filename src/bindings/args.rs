@@ -1,0 +1,130 @@
+//! Checking what a script passes to a function: errors name the function, the argument, what was expected and what came.
+
+use mlua::{Error, Function, Integer, Lua, MultiValue, Number, Result, Table, Value};
+
+/// The arguments of one call. Positions count from 1, as script authors do.
+pub struct Args<'lua> {
+    lua: &'lua Lua,
+    function: &'static str,
+    values: MultiValue,
+}
+
+impl<'lua> Args<'lua> {
+    /// `function` is the name that error messages show, such as `response:setheader`.
+    pub fn new(lua: &'lua Lua, function: &'static str, values: MultiValue) -> Self {
+        Self { lua, function, values }
+    }
+
+    /// The argument as it came; nil when it is absent.
+    pub fn value(&self, position: usize) -> Value {
+        self.values.get(position - 1).cloned().unwrap_or(Value::Nil)
+    }
+
+    /// How many arguments there are, nils in between included.
+    pub fn count(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether the argument is missing or nil.
+    pub fn is_absent(&self, position: usize) -> bool {
+        self.value(position).is_nil()
+    }
+
+    /// A string; numbers are taken as their text, as in Lua's own library.
+    pub fn string(&self, position: usize, name: &str) -> Result<Vec<u8>> {
+        let value = self.value(position);
+        match plain_text(self.lua, &value) {
+            Some(text) => Ok(text),
+            None => Err(self.mismatch(position, name, "string", &value)),
+        }
+    }
+
+    /// A string that is readable as UTF-8 text; other bytes are replaced by U+FFFD.
+    pub fn text(&self, position: usize, name: &str) -> Result<String> {
+        self.string(position, name).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    pub fn optional_string(&self, position: usize, name: &str) -> Result<Option<Vec<u8>>> {
+        if self.is_absent(position) { Ok(None) } else { self.string(position, name).map(Some) }
+    }
+
+    pub fn optional_text(&self, position: usize, name: &str) -> Result<Option<String>> {
+        if self.is_absent(position) { Ok(None) } else { self.text(position, name).map(Some) }
+    }
+
+    /// An integer, or a float without fraction.
+    pub fn integer(&self, position: usize, name: &str) -> Result<Integer> {
+        match self.value(position) {
+            Value::Integer(number) => Ok(number),
+            Value::Number(number) if number.fract() == 0.0 && number.abs() < 9e15 => Ok(number as Integer),
+            other => Err(self.mismatch(position, name, "integer", &other)),
+        }
+    }
+
+    pub fn optional_integer(&self, position: usize, name: &str) -> Result<Option<Integer>> {
+        if self.is_absent(position) { Ok(None) } else { self.integer(position, name).map(Some) }
+    }
+
+    pub fn number(&self, position: usize, name: &str) -> Result<Number> {
+        match self.value(position) {
+            Value::Integer(number) => Ok(number as Number),
+            Value::Number(number) => Ok(number),
+            other => Err(self.mismatch(position, name, "number", &other)),
+        }
+    }
+
+    /// An integer in `range`.
+    pub fn integer_in(&self, position: usize, name: &str, range: std::ops::RangeInclusive<Integer>) -> Result<Integer> {
+        let number = self.integer(position, name)?;
+        if range.contains(&number) {
+            return Ok(number);
+        }
+        Err(self.refuse(position, name, &format!("{}..{} expected, got {number}", range.start(), range.end())))
+    }
+
+    /// As Lua sees it: everything but nil and false is true.
+    pub fn truth(&self, position: usize) -> bool {
+        !matches!(self.value(position), Value::Nil | Value::Boolean(false))
+    }
+
+    pub fn function(&self, position: usize, name: &str) -> Result<Function> {
+        match self.value(position) {
+            Value::Function(function) => Ok(function),
+            other => Err(self.mismatch(position, name, "function", &other)),
+        }
+    }
+
+    pub fn table(&self, position: usize, name: &str) -> Result<Table> {
+        match self.value(position) {
+            Value::Table(table) => Ok(table),
+            other => Err(self.mismatch(position, name, "table", &other)),
+        }
+    }
+
+    pub fn optional_table(&self, position: usize, name: &str) -> Result<Option<Table>> {
+        if self.is_absent(position) { Ok(None) } else { self.table(position, name).map(Some) }
+    }
+
+    /// The error for an argument of the wrong type.
+    pub fn mismatch(&self, position: usize, name: &str, expected: &str, got: &Value) -> Error {
+        let absent = position > self.values.len();
+        let got = if absent { "no value" } else { got.type_name() };
+        self.refuse(position, name, &format!("{expected} expected, got {got}"))
+    }
+
+    /// The error for an argument of the right type that will not do, for the reason `why`.
+    pub fn refuse(&self, position: usize, name: &str, why: &str) -> Error {
+        Error::runtime(format!("bad argument #{position} '{name}' to '{}' ({why})", self.function))
+    }
+}
+
+/// The text of a string or number, numbers as Lua writes them; `None` for all else.
+pub fn plain_text(lua: &Lua, value: &Value) -> Option<Vec<u8>> {
+    match value {
+        Value::String(text) => Some(text.as_bytes().to_vec()),
+        Value::Integer(number) => Some(number.to_string().into_bytes()),
+        // Only a number's text can be missing here, for want of memory.
+        Value::Number(_) => lua.coerce_string(value.clone()).ok().flatten().map(|text| text.as_bytes().to_vec()),
+        _ => None,
+    }
+}

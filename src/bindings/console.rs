@@ -1,0 +1,90 @@
+//! What scripts say on the console, and how their errors are shown there.
+
+use mlua::{Error, Lua, Value};
+
+use super::args::plain_text;
+
+/// How a script's error reads: one line, and where it happened.
+pub struct Described {
+    /// The message, beginning with `file:line:` when that is known.
+    pub message: String,
+    /// `stack traceback:` and one frame a line; empty when there is none.
+    pub traceback: String,
+}
+
+/// Logs a script's error with its traceback. `what` says whose error it is, such as `GET /index.lsp`.
+pub fn report(what: &str, error: &Error) {
+    let Described { message, traceback } = describe(error);
+    tracing::error!(target: "lua", "{what}: {message}\n{traceback}");
+}
+
+/// Shows a line that a script has written.
+pub fn line(text: &str) {
+    tracing::info!(target: "lua", "{text}");
+}
+
+/// The values as `print` shows them: separated by tabs. Never fails, so that a trace cannot break what it watches.
+pub fn join(lua: &Lua, values: impl IntoIterator<Item = Value>) -> String {
+    let show = |value: Value| match plain_text(lua, &value) {
+        Some(text) => String::from_utf8_lossy(&text).into_owned(),
+        None => value.to_string().unwrap_or_else(|_| format!("<{}>", value.type_name())),
+    };
+    values.into_iter().map(show).collect::<Vec<_>>().join("\t")
+}
+
+/// Finds the message and the innermost traceback of an error.
+pub fn describe(error: &Error) -> Described {
+    let mut cause = error;
+    let mut frames = "";
+    while let Error::CallbackError { traceback, cause: inner } = cause {
+        cause = inner;
+        frames = traceback;
+    }
+    let text = match cause {
+        Error::RuntimeError(message) | Error::SyntaxError { message, .. } => message.clone(),
+        other => other.to_string(),
+    };
+    // Lua's own errors carry their traceback in the text, and their place in front.
+    if let Some((message, traceback)) = text.split_once("\nstack traceback:") {
+        return Described { message: message.into(), traceback: format!("stack traceback:{traceback}") };
+    }
+    let message = match place(frames) {
+        Some(place) if !begins_with_a_place(&text) => format!("{place}: {text}"),
+        _ => text,
+    };
+    Described { message, traceback: frames.trim_end().into() }
+}
+
+/// The `file:line` of the first frame that belongs to a script. Built-in code is in brackets or has no line.
+fn place(traceback: &str) -> Option<&str> {
+    let frames = traceback.lines().filter_map(|line| line.strip_prefix('\t'));
+    frames
+        .filter(|frame| !frame.starts_with(['[', '(', '.']) && !frame.starts_with("__mlua"))
+        .find_map(|frame| frame.split_once(": in ").map(|(place, _)| place))
+}
+
+/// Whether the text begins with `file:line:`.
+fn begins_with_a_place(text: &str) -> bool {
+    let Some((before, _)) = text.split_once(": ") else { return false };
+    let Some((_, line)) = before.rsplit_once(':') else { return false };
+    !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_file_and_a_line() {
+        assert!(begins_with_a_place("index.lsp:3: attempt to call a nil value"));
+        assert!(!begins_with_a_place("bad argument #1 'name' to 'f' (string expected, got nil)"));
+        assert!(!begins_with_a_place("index.lsp: cannot be read"));
+    }
+
+    #[test]
+    fn the_place_of_an_error_skips_built_in_frames() {
+        let traceback =
+            "stack traceback:\n\t[C]: in function 'f'\n\t[smq]:7: in function 'g'\n\tx.lsp:2: in main chunk";
+        assert_eq!(place(traceback), Some("x.lsp:2"));
+    }
+}

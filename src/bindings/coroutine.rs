@@ -1,0 +1,30 @@
+//! Lua's coroutines and protected calls, made to go together with Rust's asynchronous functions and errors.
+
+use mlua::{Lua, Result, Value};
+
+use super::console;
+
+/// Ends a page from inside: thrown by `response:abort` and `sendredirect`, and not an error of the page.
+#[derive(Debug, thiserror::Error)]
+#[error("the page has ended")]
+pub struct PageEnded;
+
+/// Whether this is [`PageEnded`].
+pub fn is_page_ended(error: &mlua::Error) -> bool {
+    error.downcast_ref::<PageEnded>().is_some()
+}
+
+/// Whether a script threw nil, which is what it gets when it catches [`PageEnded`] and may throw again.
+pub fn is_nil(error: &mlua::Error) -> bool {
+    matches!(error, mlua::Error::RuntimeError(message) if message.starts_with("nil\nstack traceback:"))
+}
+
+pub fn install(lua: &Lua) -> Result<()> {
+    let plain = lua.create_function(|lua, error: Value| match error {
+        Value::Error(error) if is_page_ended(&error) => Ok(Value::Nil),
+        Value::Error(error) => Ok(Value::String(lua.create_string(console::describe(&error).message)?)),
+        other => Ok(other),
+    })?;
+    let prelude = lua.load(include_str!("../../lua/internal/coroutines.lua")).set_name("=[smq]");
+    prelude.call((Lua::poll_pending(), plain))
+}

@@ -1,0 +1,348 @@
+//! The file system object that pages and `ba.openio` get: the files below one folder, and nothing outside it.
+
+use std::cell::RefCell;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Component, Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use mlua::{
+    Function, IntoLuaMulti, Lua, MultiValue, Result, Table, UserData, UserDataMethods, UserDataRegistry, Value,
+};
+
+use super::args::Args;
+
+/// The files below `root`. Paths may not lead out of it, neither by `..` nor through a symbolic link.
+pub struct LuaIo {
+    root: PathBuf,
+}
+
+impl LuaIo {
+    /// `root` should be canonical: links are compared with it after they are resolved.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The whole content of a file.
+    pub fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.resolve(path)?)
+    }
+
+    /// Where the path leads on disk. The last part need not exist.
+    fn resolve(&self, path: &str) -> io::Result<PathBuf> {
+        let path = self.root.join(relative(path)?);
+        match fs::canonicalize(&path) {
+            Ok(real) => self.confined(real),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.resolve_new(&path),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn resolve_new(&self, path: &Path) -> io::Result<PathBuf> {
+        // A link whose target is missing would be followed when the file is made.
+        if fs::symlink_metadata(path).is_ok() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        Ok(self.confined(fs::canonicalize(parent)?)?.join(name))
+    }
+
+    /// The name itself, not what a link of that name points to: for removing and renaming.
+    fn resolve_entry(&self, path: &str) -> io::Result<PathBuf> {
+        let relative = relative(path)?;
+        let (Some(parent), Some(name)) = (relative.parent(), relative.file_name()) else {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        };
+        Ok(self.confined(fs::canonicalize(self.root.join(parent))?)?.join(name))
+    }
+
+    fn confined(&self, real: PathBuf) -> io::Result<PathBuf> {
+        if real.starts_with(&self.root) { Ok(real) } else { Err(io::ErrorKind::PermissionDenied.into()) }
+    }
+}
+
+/// The path without `.`, `..` and leading slashes; an error when it leads above its start.
+fn relative(path: &str) -> io::Result<PathBuf> {
+    if path.contains('\0') {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut clean = PathBuf::new();
+    for part in Path::new(path).components() {
+        match part {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir if !clean.pop() => return Err(io::ErrorKind::PermissionDenied.into()),
+            _ => {}
+        }
+    }
+    Ok(clean)
+}
+
+/// What scripts get for an error of the file system.
+fn error_name(error: &io::Error) -> String {
+    use io::ErrorKind::*;
+    match error.kind() {
+        NotFound => "enoent",
+        AlreadyExists => "exist",
+        DirectoryNotEmpty => "notempty",
+        PermissionDenied | ReadOnlyFilesystem => "noaccess",
+        InvalidInput | NotADirectory | IsADirectory => "invalidname",
+        StorageFull => "nospace",
+        _ => return format!("ioerror {error}"),
+    }
+    .into()
+}
+
+/// What a call gives a script: the values, or nil and the error's name.
+fn answer<T: IntoLuaMulti>(lua: &Lua, result: io::Result<T>) -> Result<MultiValue> {
+    match result {
+        Ok(values) => values.into_lua_multi(lua),
+        Err(error) => (Value::Nil, error_name(&error)).into_lua_multi(lua),
+    }
+}
+
+impl UserData for LuaIo {
+    fn register(registry: &mut UserDataRegistry<Self>) {
+        registry.add_method("open", open);
+        registry.add_method("stat", stat);
+        registry.add_method("files", files);
+        registry.add_method("loadfile", |lua, io, args: MultiValue| {
+            let args = Args::new(lua, "io:loadfile", args);
+            match load(lua, io, &args)? {
+                Ok(chunk) => Ok((Some(chunk), None)),
+                Err(why) => Ok((None, Some(why))),
+            }
+        });
+        // Asynchronous, since the file's code may wait.
+        registry.add_async_function("dofile", dofile);
+        registry.add_method("mkdir", |lua, io, args: MultiValue| {
+            let path = Args::new(lua, "io:mkdir", args).text(1, "path")?;
+            answer(lua, io.resolve(&path).and_then(fs::create_dir).map(|()| true))
+        });
+        registry.add_method("rmdir", |lua, io, args: MultiValue| {
+            let path = Args::new(lua, "io:rmdir", args).text(1, "path")?;
+            answer(lua, io.resolve_entry(&path).and_then(fs::remove_dir).map(|()| true))
+        });
+        registry.add_method("remove", |lua, io, args: MultiValue| {
+            let path = Args::new(lua, "io:remove", args).text(1, "path")?;
+            answer(lua, io.resolve_entry(&path).and_then(fs::remove_file).map(|()| true))
+        });
+        registry.add_method("rename", |lua, io, args: MultiValue| {
+            let args = Args::new(lua, "io:rename", args);
+            let (from, to) = (args.text(1, "from")?, args.text(2, "to")?);
+            let rename = || fs::rename(io.resolve_entry(&from)?, io.resolve_entry(&to)?);
+            answer(lua, rename().map(|()| true))
+        });
+        registry.add_method("realpath", |lua, io, args: MultiValue| {
+            let path = Args::new(lua, "io:realpath", args).optional_text(1, "path")?.unwrap_or_default();
+            answer(lua, io.resolve(&path).map(|path| path.to_string_lossy().into_owned()))
+        });
+        registry.add_method("resourcetype", |_, _, _: MultiValue| Ok("disk"));
+    }
+}
+
+/// `io:stat(path)`: name, size, mtime (seconds since 1970), isdir and type; or nil, error name.
+fn stat(lua: &Lua, io: &LuaIo, args: MultiValue) -> Result<MultiValue> {
+    let path = Args::new(lua, "io:stat", args).text(1, "path")?;
+    match io.resolve(&path).and_then(fs::metadata) {
+        Ok(metadata) => {
+            let name = Path::new(&path).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            stat_table(lua, &name, &metadata)?.into_lua_multi(lua)
+        }
+        Err(error) => answer::<()>(lua, Err(error)),
+    }
+}
+
+fn stat_table(lua: &Lua, name: &str, metadata: &Metadata) -> Result<Table> {
+    let table = lua.create_table()?;
+    table.set("name", name)?;
+    table.set("size", metadata.len())?;
+    table.set("mtime", modified(metadata))?;
+    table.set("isdir", metadata.is_dir())?;
+    table.set("type", if metadata.is_dir() { "directory" } else { "regular" })?;
+    Ok(table)
+}
+
+/// Seconds since 1970, 0 where the system does not say.
+fn modified(metadata: &Metadata) -> u64 {
+    metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |age| age.as_secs())
+}
+
+/// `io:files(path[, true])`: an iterator over the names, with `true` also isdir, mtime and size. nil, error name when
+/// the folder cannot be read.
+fn files(lua: &Lua, io: &LuaIo, args: MultiValue) -> Result<MultiValue> {
+    let args = Args::new(lua, "io:files", args);
+    let path = args.optional_text(1, "path")?.unwrap_or_default();
+    let detailed = args.truth(2);
+    let list = || {
+        let folder = io.resolve(&path)?;
+        let mut names = vec![".".to_owned(), "..".to_owned()];
+        for entry in fs::read_dir(&folder)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort_unstable();
+        Ok((folder, names))
+    };
+    let (folder, names) = match list() {
+        Ok(found) => found,
+        Err(error) => return answer::<()>(lua, Err(error)),
+    };
+    let mut names = names.into_iter();
+    let next = lua.create_function_mut(move |lua, _: MultiValue| match names.next() {
+        None => Value::Nil.into_lua_multi(lua),
+        Some(name) if !detailed => name.into_lua_multi(lua),
+        Some(name) => {
+            // The folder above the root is outside; its entry is shown as the folder itself.
+            let shown = if name == ".." { folder.clone() } else { folder.join(&name) };
+            match fs::metadata(shown) {
+                Ok(metadata) => (name, metadata.is_dir(), modified(&metadata), metadata.len()).into_lua_multi(lua),
+                Err(_) => (name, false, 0, 0).into_lua_multi(lua),
+            }
+        }
+    })?;
+    next.into_lua_multi(lua)
+}
+
+/// Loads the file of argument 1 with the environment of argument 2, by default the globals. The inner error is the text
+/// for the script.
+fn load(lua: &Lua, io: &LuaIo, args: &Args) -> Result<std::result::Result<Function, String>> {
+    let path = args.text(1, "path")?;
+    let environment = args.optional_table(2, "env")?;
+    let source = match io.read(&path) {
+        Ok(source) => source,
+        Err(error) => return Ok(Err(format!("cannot open {path}: {}", error_name(&error)))),
+    };
+    let name = path.trim_start_matches('/');
+    match chunk(lua, &source, name, environment) {
+        Ok(chunk) => Ok(Ok(chunk)),
+        Err(error) => Ok(Err(super::console::describe(&error).message)),
+    }
+}
+
+/// Compiles a script file. A byte order mark and a first line that begins with `#` are no part of the program.
+pub fn chunk(lua: &Lua, source: &[u8], name: &str, environment: Option<Table>) -> Result<Function> {
+    let source = source.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(source);
+    let is_script_line = source.starts_with(b"#");
+    let start = if is_script_line { source.iter().position(|&byte| byte == b'\n').unwrap_or(source.len()) } else { 0 };
+    let chunk = lua.load(&source[start..]).set_name(format!("@{name}")).set_mode(mlua::chunk::ChunkMode::Text);
+    match environment {
+        Some(table) => chunk.set_environment(table).into_function(),
+        None => chunk.into_function(),
+    }
+}
+
+/// `io:dofile(path[, env])`: runs the file and returns its values; throws when there is no such file.
+async fn dofile(lua: Lua, mut args: MultiValue) -> Result<MultiValue> {
+    let this = args.pop_front().unwrap_or(Value::Nil);
+    let chunk = {
+        let args = Args::new(&lua, "io:dofile", args);
+        let Value::UserData(data) = &this else {
+            return Err(args.mismatch(1, "self", "io object", &this));
+        };
+        let io = data.borrow::<LuaIo>()?;
+        load(&lua, &io, &args)?.map_err(mlua::Error::runtime)?
+    };
+    chunk.call_async(()).await
+}
+
+/// An open file.
+struct LuaFile {
+    file: RefCell<Option<File>>,
+}
+
+/// `io:open(path[, mode])`: a file, or nil, error name. Modes r, w, a, each with an optional + and b.
+fn open(lua: &Lua, io: &LuaIo, args: MultiValue) -> Result<MultiValue> {
+    let args = Args::new(lua, "io:open", args);
+    let path = args.text(1, "path")?;
+    let mode = args.optional_text(2, "mode")?.unwrap_or_else(|| "r".into());
+    let Some(options) = open_options(&mode) else {
+        return Err(args.refuse(2, "mode", &format!("r, w, a, r+, w+ or a+ expected, got {mode}")));
+    };
+    let open = || {
+        let path = io.resolve(&path)?;
+        // Opening a folder succeeds on Unix; reading it then fails in a way that nobody understands.
+        if path.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { options.open(path) }
+    };
+    answer(lua, open().map(|file| LuaFile { file: RefCell::new(Some(file)) }))
+}
+
+fn open_options(mode: &str) -> Option<OpenOptions> {
+    let mut options = OpenOptions::new();
+    match mode.replace('b', "").as_str() {
+        "r" => options.read(true),
+        "r+" => options.read(true).write(true),
+        "w" => options.write(true).create(true).truncate(true),
+        "w+" => options.read(true).write(true).create(true).truncate(true),
+        "a" => options.append(true).create(true),
+        "a+" => options.read(true).append(true).create(true),
+        _ => return None,
+    };
+    Some(options)
+}
+
+impl LuaFile {
+    /// Does something with the file; nil, "closed" when it is closed.
+    fn with<T: IntoLuaMulti>(&self, lua: &Lua, work: impl FnOnce(&mut File) -> io::Result<T>) -> Result<MultiValue> {
+        match self.file.borrow_mut().as_mut() {
+            Some(file) => answer(lua, work(file)),
+            None => (Value::Nil, "closed").into_lua_multi(lua),
+        }
+    }
+}
+
+impl UserData for LuaFile {
+    fn register(registry: &mut UserDataRegistry<Self>) {
+        registry.add_method("read", read);
+        registry.add_method("write", |lua, this, args: MultiValue| {
+            let count = args.len();
+            let args = Args::new(lua, "file:write", args);
+            let data = (1..=count).map(|position| args.string(position, "data")).collect::<Result<Vec<_>>>()?.concat();
+            this.with(lua, |file| file.write_all(&data).map(|()| true))
+        });
+        registry.add_method("seek", |lua, this, args: MultiValue| {
+            let position = Args::new(lua, "file:seek", args).integer_in(1, "position", 0..=i64::MAX)?;
+            this.with(lua, |file| file.seek(SeekFrom::Start(position as u64)).map(|_| true))
+        });
+        registry.add_method("flush", |lua, this, _: MultiValue| this.with(lua, |file| file.flush().map(|()| true)));
+        registry.add_method("close", |_, this, _: MultiValue| Ok(this.file.borrow_mut().take().is_some()));
+        registry.add_meta_method(mlua::MetaMethod::Close, |_, this, _: MultiValue| {
+            this.file.borrow_mut().take();
+            Ok(())
+        });
+    }
+}
+
+/// `file:read(n)`: up to n bytes, nil at the end; `file:read"a"`: all that is left, `""` at the end.
+fn read(lua: &Lua, this: &LuaFile, args: MultiValue) -> Result<MultiValue> {
+    let args = Args::new(lua, "file:read", args);
+    let mut data = Vec::new();
+    let outcome = match args.value(1) {
+        Value::Integer(_) | Value::Number(_) => {
+            let count = args.integer_in(1, "count", 0..=i64::MAX)?;
+            this.with(lua, |file| file.take(count as u64).read_to_end(&mut data).map(|read| read > 0 || count == 0))?
+        }
+        Value::Nil => this.with(lua, |file| file.read_to_end(&mut data).map(|_| true))?,
+        _ => match args.text(1, "format")?.trim_start_matches('*') {
+            "a" => this.with(lua, |file| file.read_to_end(&mut data).map(|_| true))?,
+            other => return Err(args.refuse(1, "format", &format!("a number or \"a\" expected, got {other}"))),
+        },
+    };
+    match outcome.front() {
+        Some(Value::Boolean(true)) => lua.create_string(&data)?.into_lua_multi(lua),
+        Some(Value::Boolean(false)) => Value::Nil.into_lua_multi(lua),
+        _ => Ok(outcome),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_cannot_lead_above_its_root() {
+        assert!(relative("../secret").is_err());
+        assert!(relative("a/../../secret").is_err());
+        assert_eq!(relative("/a/./b/../c").expect("it stays inside"), Path::new("a/c"));
+    }
+}

@@ -1,0 +1,214 @@
+//! `request` and `response` as a page sees them: one object, [`Request`].
+
+mod form;
+mod methods;
+mod output;
+mod url;
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use hyper::Method;
+use mlua::{Function, Lua, LuaString, Table, Value};
+use tokio::sync::oneshot;
+
+use crate::http::{PageReply, PageRequest};
+use crate::socket::Takeover;
+
+pub use output::Defaults;
+use output::Output;
+pub use url::with_slash;
+
+/// The socket cannot be taken: the response has begun, the socket has been taken already, or the client is gone.
+#[derive(Debug, thiserror::Error)]
+#[error("the response has begun, or the socket has been taken already")]
+pub struct AlreadyTaken;
+
+/// One request and its response. A cheap handle; scripts hold it as userdata.
+#[derive(Clone)]
+pub struct Request(Rc<Exchange>);
+
+struct Exchange {
+    /// What was asked. Gone when no directory function wanted it.
+    input: RefCell<Option<Box<PageRequest>>>,
+    output: RefCell<Output>,
+}
+
+/// The two functions of `lua/internal/output.lua`, kept for each request.
+struct OutputFunctions {
+    environment: Function,
+}
+
+/// Registers the userdata type. Called once for each Lua state.
+pub fn install(lua: &Lua) -> mlua::Result<()> {
+    let put = lua.create_function(methods::put)?;
+    let drain = lua.create_async_function(|_, response: mlua::UserDataRef<Request>| {
+        let request = response.clone();
+        async move { request.drain().await }
+    })?;
+    let shim = lua.load(include_str!("../../lua/internal/output.lua")).set_name("=[smq]");
+    let (write, environment): (Function, Function) = shim.call((put, drain))?;
+    lua.register_userdata_type::<Request>(|registry| methods::register(registry, write))?;
+    lua.set_app_data(OutputFunctions { environment });
+    Ok(())
+}
+
+impl Request {
+    /// The answer goes to `reply`: once, and at the latest by [`Request::finish`].
+    pub fn new(request: PageRequest, reply: oneshot::Sender<PageReply>, defaults: Defaults) -> Self {
+        let is_head = request.head.method == Method::HEAD;
+        Self(Rc::new(Exchange {
+            input: RefCell::new(Some(Box::new(request))),
+            output: RefCell::new(Output::new(reply, is_head, defaults)),
+        }))
+    }
+
+    /// A fresh `_ENV` for this request.
+    pub fn environment(&self, lua: &Lua) -> mlua::Result<Table> {
+        let functions = lua.app_data_ref::<OutputFunctions>();
+        let environment = functions.map(|functions| functions.environment.clone());
+        let environment = environment.ok_or_else(|| mlua::Error::runtime("the request bindings are not installed"))?;
+        environment.call(lua.create_any_userdata(self.clone())?)
+    }
+
+    /// Looks at the request as it came; `None` when it has gone on to somebody else.
+    fn with_input<T>(&self, look: impl FnOnce(&PageRequest) -> T) -> Option<T> {
+        self.0.input.borrow().as_deref().map(look)
+    }
+
+    /// The first value of a header, in any letter case.
+    pub fn header(&self, name: &str) -> Option<Bytes> {
+        self.with_input(|input| {
+            let found = input.headers.iter().find(|(sent, _)| sent.eq_ignore_ascii_case(name));
+            found.map(|(_, value)| value.clone())
+        })?
+    }
+
+    /// All headers with their names as sent; of a name that was sent twice, the first value.
+    pub fn headers_table(&self, lua: &Lua) -> mlua::Result<Table> {
+        let table = lua.create_table()?;
+        for (name, value) in self.with_input(|input| input.headers.clone()).unwrap_or_default() {
+            if !table.contains_key(name.as_str())? {
+                table.set(name, lua.create_string(value)?)?;
+            }
+        }
+        Ok(table)
+    }
+
+    /// The fields of the query and of an urlencoded body; of a field that was sent twice, the last value.
+    pub fn data_table(&self, lua: &Lua) -> mlua::Result<Table> {
+        let table = lua.create_table()?;
+        for (name, value) in self.fields() {
+            table.set(lua.create_string(name)?, lua.create_string(value)?)?;
+        }
+        Ok(table)
+    }
+
+    /// The fields in the order in which they came, the query's first.
+    fn fields(&self) -> Vec<form::Field> {
+        self.with_input(form::fields).unwrap_or_default()
+    }
+
+    pub fn method(&self) -> String {
+        self.with_input(|input| input.head.method.to_string()).unwrap_or_default()
+    }
+
+    /// The path of the URL, percent-decoded.
+    pub fn uri(&self, lua: &Lua) -> mlua::Result<LuaString> {
+        lua.create_string(self.with_input(url::decoded_path).unwrap_or_default())
+    }
+
+    /// The path of the URL as it was sent.
+    pub fn raw_path(&self) -> String {
+        self.with_input(|input| input.head.uri.path().to_owned()).unwrap_or_default()
+    }
+
+    /// The client's address, unless the request has gone on to somebody else.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.with_input(|input| input.peer)
+    }
+
+    /// The address the client connected to.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.with_input(|input| input.local)
+    }
+
+    pub fn is_tls(&self) -> bool {
+        self.with_input(|input| input.is_tls).unwrap_or(false)
+    }
+
+    /// The name of the user who is logged in: nobody, as long as there are no authenticators.
+    pub fn user(&self) -> Option<String> {
+        None
+    }
+
+    /// Takes the connection over: HTTP is told at once and calls `takeover` with the socket on the shard that owns it.
+    /// Output that was not sent is forgotten. The page runs on, but whatever it does now leaves the socket alone.
+    ///
+    /// When the client is gone, the takeover may be dropped without a call even though this returned `Ok`.
+    pub fn take_socket(&self, takeover: Takeover) -> Result<(), AlreadyTaken> {
+        self.0.output.borrow_mut().take_socket(takeover)
+    }
+
+    /// Whether a directory function has answered already, so that nobody else may.
+    pub fn is_answered(&self) -> bool {
+        self.0.output.borrow().is_committed()
+    }
+
+    /// Whether a redirect or abort has ended the response.
+    pub fn is_complete(&self) -> bool {
+        self.0.output.borrow().is_complete()
+    }
+
+    /// Forgets what a directory function prepared that did not want the request.
+    pub fn start_over(&self) {
+        self.0.output.borrow_mut().start_over();
+    }
+
+    /// Hands the request back to HTTP, which goes on with its search.
+    pub fn not_mine(&self) {
+        if let Some(input) = self.0.input.borrow_mut().take() {
+            self.0.output.borrow_mut().hand_back(input);
+        }
+    }
+
+    /// Ends the response: sends what is left, or tells the client that the page has failed.
+    pub async fn finish(&self, failed: bool) {
+        let rest = self.0.output.borrow_mut().finish(failed);
+        if let Some(rest) = rest {
+            rest.send().await;
+        }
+    }
+
+    /// Waits until the client has taken the stored output.
+    async fn drain(&self) -> mlua::Result<()> {
+        loop {
+            let Some(channel) = self.0.output.borrow().channel() else { return Ok(()) };
+            let permit = channel.reserve().await;
+            let mut output = self.0.output.borrow_mut();
+            match permit {
+                // Somebody else may have sent it meanwhile.
+                Ok(permit) if output.channel().is_some() => permit.send(Ok(output.take_stored())),
+                Ok(_) => {}
+                Err(_) => output.client_is_gone(),
+            }
+            if !output.is_full() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Request({} {})", self.method(), self.raw_path())
+    }
+}
+
+/// The request behind a script's value, for functions that take one; `None` when it is something else.
+pub fn from_value(value: &Value) -> Option<Request> {
+    let Value::UserData(data) = value else { return None };
+    data.borrow::<Request>().ok().map(|request| request.clone())
+}

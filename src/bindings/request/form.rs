@@ -1,0 +1,51 @@
+//! The fields of a query string and of an urlencoded form.
+
+use hyper::header::CONTENT_TYPE;
+use percent_encoding::percent_decode;
+
+use crate::http::PageRequest;
+
+/// A name and a value, decoded.
+pub type Field = (Vec<u8>, Vec<u8>);
+
+const URLENCODED: &[u8] = b"application/x-www-form-urlencoded";
+
+/// All fields in the order in which they came, the query's before the body's.
+pub fn fields(request: &PageRequest) -> Vec<Field> {
+    let query = request.head.uri.query().unwrap_or_default().as_bytes();
+    let body: &[u8] = if is_form(request) { &request.body } else { b"" };
+    [query, body].into_iter().flat_map(decode).collect()
+}
+
+fn is_form(request: &PageRequest) -> bool {
+    request.head.headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let media_type = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
+        media_type.trim_ascii().eq_ignore_ascii_case(URLENCODED)
+    })
+}
+
+fn decode(text: &[u8]) -> impl Iterator<Item = Field> {
+    text.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let equals = pair.iter().position(|&byte| byte == b'=');
+        let (name, value) = equals.map_or((pair, &b""[..]), |at| (&pair[..at], &pair[at + 1..]));
+        (unescape(name), unescape(value))
+    })
+}
+
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let spaced: Vec<u8> = text.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
+    percent_decode(&spaced).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_without_equals_has_an_empty_value() {
+        assert_eq!(
+            decode(b"a&b=1=2&&c=x+y%21").collect::<Vec<_>>(),
+            [(b"a".to_vec(), b"".to_vec()), (b"b".to_vec(), b"1=2".to_vec()), (b"c".to_vec(), b"x y!".to_vec()),]
+        );
+    }
+}

@@ -1,0 +1,245 @@
+//! The methods that scripts call on `request` and `response`.
+
+use std::net::SocketAddr;
+
+use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use hyper::{HeaderMap, StatusCode, Version};
+use mlua::{Error, Function, IntoLuaMulti, Lua, MetaMethod, MultiValue, Result, UserDataFields, UserDataMethods};
+use mlua::{UserDataRef, UserDataRegistry, Value, Variadic};
+
+use super::output::Output;
+use super::{Request, url};
+use crate::bindings::args::{Args, plain_text};
+use crate::bindings::coroutine::PageEnded;
+
+/// `write` is the part of `response:write` that is written in Lua, see `lua/internal/output.lua`.
+pub fn register(registry: &mut UserDataRegistry<Request>, write: Function) {
+    registry.add_field("write", write);
+    register_request(registry);
+    register_headers(registry);
+    register_control(registry);
+    registry.add_meta_method(MetaMethod::ToString, |_, this, ()| Ok(format!("{this:?}")));
+}
+
+fn register_request(registry: &mut UserDataRegistry<Request>) {
+    registry.add_method("header", header);
+    registry.add_method("data", data);
+    registry.add_method("datapairs", datapairs);
+    registry.add_method("method", |_, this, _: MultiValue| Ok(this.method()));
+    registry.add_method("uri", |lua, this, _: MultiValue| this.uri(lua));
+    registry.add_method("url", |_, this, _: MultiValue| Ok(this.with_input(url::full)));
+    registry.add_method("domain", |_, this, _: MultiValue| Ok(this.with_input(url::domain)));
+    registry.add_method("version", |_, this, _: MultiValue| {
+        Ok(this.with_input(|input| if input.head.version == Version::HTTP_10 { "1.0" } else { "1.1" }))
+    });
+    registry.add_method("issecure", |_, this, _: MultiValue| Ok(this.is_tls()));
+    registry.add_method("peername", |lua, this, _: MultiValue| address(lua, this.peer_addr()));
+    registry.add_method("sockname", |lua, this, _: MultiValue| address(lua, this.local_addr()));
+    registry.add_method("user", |_, this, _: MultiValue| Ok(this.user()));
+    registry.add_method("session", |_, _, _: MultiValue| Ok(false));
+    registry.add_method("logout", |_, _, _: MultiValue| Ok(()));
+}
+
+fn register_headers(registry: &mut UserDataRegistry<Request>) {
+    registry.add_method("setstatus", |lua, this, args: MultiValue| {
+        let code = Args::new(lua, "response:setstatus", args).integer_in(1, "status", 200..=599)?;
+        this.uncommitted(|output| output.status = status(code))
+    });
+    registry.add_method("setheader", setheader);
+    registry.add_method("setcontenttype", |lua, this, args: MultiValue| {
+        let args = Args::new(lua, "response:setcontenttype", args);
+        let value = header_value(&args, 1, "type")?;
+        this.uncommitted(|output| drop(output.headers.insert(CONTENT_TYPE, value)))
+    });
+    registry.add_method("setcontentlength", |lua, this, args: MultiValue| {
+        let length = Args::new(lua, "response:setcontentlength", args).integer_in(1, "length", 0..=i64::MAX)?;
+        this.uncommitted(|output| drop(output.headers.insert(CONTENT_LENGTH, length.into())))
+    });
+    registry.add_method("setmaxage", |lua, this, args: MultiValue| {
+        let seconds = Args::new(lua, "response:setmaxage", args).integer_in(1, "seconds", 0..=i64::MAX)?;
+        let value = HeaderValue::try_from(format!("max-age={seconds}")).map_err(Error::external)?;
+        this.uncommitted(|output| drop(output.headers.insert(CACHE_CONTROL, value)))
+    });
+    registry.add_method("setdefaultheaders", |_, this, _: MultiValue| this.uncommitted(Output::set_default_headers));
+    registry.add_method("containsheader", |lua, this, args: MultiValue| {
+        let name = Args::new(lua, "response:containsheader", args).text(1, "name")?;
+        Ok(this.0.output.borrow().headers.contains_key(name.as_str()))
+    });
+}
+
+fn register_control(registry: &mut UserDataRegistry<Request>) {
+    registry.add_method("sendredirect", sendredirect);
+    registry.add_method("senderror", senderror);
+    registry.add_method("abort", |_, this, _: MultiValue| -> Result<()> {
+        this.0.output.borrow_mut().abort();
+        Err(Error::external(PageEnded))
+    });
+    registry.add_method("reset", |lua, this, args: MultiValue| {
+        let args = Args::new(lua, "response:reset", args);
+        match args.optional_text(1, "what")?.as_deref() {
+            None => this.uncommitted(Output::start_over),
+            Some("buffer") => this.uncommitted(Output::clear),
+            Some(other) => Err(args.refuse(1, "what", &format!("\"buffer\" or nothing expected, got {other}"))),
+        }
+    });
+    registry.add_async_method("flush", |_, this: UserDataRef<Request>, _: MultiValue| {
+        let request = this.clone();
+        async move {
+            request.0.output.borrow_mut().flush();
+            request.drain().await
+        }
+    });
+    registry.add_method("valid", |_, this, _: MultiValue| Ok(this.0.output.borrow().is_valid()));
+    registry.add_method("committed", |_, this, _: MultiValue| Ok(this.0.output.borrow().is_committed()));
+}
+
+impl Request {
+    /// Changes what can only be changed before the response is committed.
+    fn uncommitted(&self, change: impl FnOnce(&mut Output)) -> Result<()> {
+        let mut output = self.0.output.borrow_mut();
+        if output.is_committed() {
+            return Err(Error::runtime("iscommitted"));
+        }
+        change(&mut output);
+        Ok(())
+    }
+}
+
+/// Stores output: the strings and numbers among the values. Says whether the page should wait for the client.
+pub fn put(lua: &Lua, (response, values): (UserDataRef<Request>, Variadic<Value>)) -> Result<bool> {
+    let mut output = response.0.output.borrow_mut();
+    for value in values.iter() {
+        match value {
+            Value::String(text) => output.write(&text.as_bytes())?,
+            other => {
+                if let Some(text) = plain_text(lua, other) {
+                    output.write(&text)?;
+                }
+            }
+        }
+    }
+    Ok(output.is_full())
+}
+
+/// `request:header([name])`
+fn header(lua: &Lua, this: &Request, args: MultiValue) -> Result<Value> {
+    match Args::new(lua, "request:header", args).optional_text(1, "name")? {
+        None => this.headers_table(lua).map(Value::Table),
+        Some(name) => match this.header(&name) {
+            Some(value) => lua.create_string(value).map(Value::String),
+            None => Ok(Value::Nil),
+        },
+    }
+}
+
+/// `request:data([name])`: of a repeated field the first value by name, the last one in the table.
+fn data(lua: &Lua, this: &Request, args: MultiValue) -> Result<Value> {
+    match Args::new(lua, "request:data", args).optional_string(1, "name")? {
+        None => this.data_table(lua).map(Value::Table),
+        Some(name) => match this.fields().into_iter().find(|(sent, _)| *sent == name) {
+            Some((_, value)) => lua.create_string(value).map(Value::String),
+            None => Ok(Value::Nil),
+        },
+    }
+}
+
+/// `request:datapairs()`: an iterator over all fields in order.
+fn datapairs(lua: &Lua, this: &Request, _: MultiValue) -> Result<Function> {
+    let mut fields = this.fields().into_iter();
+    lua.create_function_mut(move |lua, _: MultiValue| match fields.next() {
+        Some((name, value)) => (lua.create_string(name)?, lua.create_string(value)?).into_lua_multi(lua),
+        None => Value::Nil.into_lua_multi(lua),
+    })
+}
+
+/// IP address, port, whether it is IPv6; an IPv4 client of an IPv6 listener shows as IPv4.
+fn address(lua: &Lua, address: Option<SocketAddr>) -> Result<MultiValue> {
+    match address {
+        Some(address) => {
+            let ip = address.ip().to_canonical();
+            (ip.to_string(), address.port(), ip.is_ipv6()).into_lua_multi(lua)
+        }
+        None => Value::Nil.into_lua_multi(lua),
+    }
+}
+
+/// `response:setheader(name, value)`: replaces; nil removes.
+fn setheader(lua: &Lua, this: &Request, args: MultiValue) -> Result<()> {
+    let args = Args::new(lua, "response:setheader", args);
+    let name = args.string(1, "name")?;
+    let name = HeaderName::from_bytes(&name).map_err(|_| args.refuse(1, "name", "not a header name"))?;
+    if matches!(name.as_str(), "transfer-encoding" | "content-length") {
+        return Err(args.refuse(1, "name", "the server sets the length itself; see setcontentlength"));
+    }
+    if args.is_absent(2) && args.count() >= 2 {
+        return this.uncommitted(|output| drop(output.headers.remove(name)));
+    }
+    let value = header_value(&args, 2, "value")?;
+    this.uncommitted(|output| drop(output.headers.insert(name, value)))
+}
+
+fn header_value(args: &Args, position: usize, name: &str) -> Result<HeaderValue> {
+    let value = args.string(position, name)?;
+    HeaderValue::from_bytes(&value).map_err(|_| args.refuse(position, name, "control characters are not allowed"))
+}
+
+/// The caller has checked that the code is one HTTP knows how to send.
+fn status(code: i64) -> StatusCode {
+    u16::try_from(code)
+        .ok()
+        .and_then(|code| StatusCode::from_u16(code).ok())
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// `response:sendredirect(url[, permanent])`: sends the answer and ends the page.
+fn sendredirect(lua: &Lua, this: &Request, args: MultiValue) -> Result<()> {
+    let args = Args::new(lua, "response:sendredirect", args);
+    let target = args.text(1, "url")?;
+    let permanent = args.truth(2);
+    if this.is_complete() {
+        return Err(Error::external(PageEnded));
+    }
+    let target = this.with_input(|input| url::absolute(input, &target)).unwrap_or(target);
+    let location = HeaderValue::from_str(&escape(&target))
+        .map_err(|_| args.refuse(1, "url", "control characters are not allowed"))?;
+    this.uncommitted(|output| {
+        output.clear();
+        output.headers.remove(CONTENT_TYPE);
+        output.status = if permanent { StatusCode::MOVED_PERMANENTLY } else { StatusCode::FOUND };
+        output.headers.insert(LOCATION, location);
+        output.complete();
+    })?;
+    Err(Error::external(PageEnded))
+}
+
+/// Percent-encodes what may not stand in a URL as it is: blanks and characters outside ASCII.
+fn escape(url: &str) -> String {
+    const ALLOWED: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b' ').remove(b'\r').remove(b'\n');
+    percent_encoding::utf8_percent_encode(url, ALLOWED).to_string()
+}
+
+/// `response:senderror(status[, html])`: a small page; the page that called it goes on, and its output follows.
+fn senderror(lua: &Lua, this: &Request, args: MultiValue) -> Result<()> {
+    let args = Args::new(lua, "response:senderror", args);
+    let code = status(args.integer_in(1, "status", 200..=599)?);
+    let html = args.optional_string(2, "html")?.unwrap_or_default();
+    if this.is_complete() {
+        return Ok(());
+    }
+    let mut written = Ok(());
+    this.uncommitted(|output| {
+        output.clear();
+        output.headers = HeaderMap::new();
+        output.set_default_headers();
+        output.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        output.status = code;
+        written = output.write(&error_page(code, &html));
+    })?;
+    written
+}
+
+fn error_page(code: StatusCode, html: &[u8]) -> Vec<u8> {
+    let title = format!("{} {}", code.as_u16(), code.canonical_reason().unwrap_or("Error"));
+    let head = format!("<!DOCTYPE html><html><head><title>{title}</title></head><body><h1>{title}</h1><p>");
+    [head.as_bytes(), html, b"</p></body></html>\n"].concat()
+}

@@ -1,0 +1,317 @@
+//! What a page has written: stored up to a limit, then committed and streamed.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::{Frame, SizeHint};
+use hyper::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use hyper::{HeaderMap, Response, StatusCode};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::http::{Body, PageReply, PageRequest};
+use crate::socket::Takeover;
+
+use super::AlreadyTaken;
+
+/// Output is kept so long, in bytes, before the response is committed; later it is sent in pieces of this size.
+const STORED: usize = 8 * 1024;
+/// Pieces on their way to the client; a page that writes more waits.
+const PIECES: usize = 4;
+/// Bytes that may be stored by code that cannot wait for a client.
+const MAX_STORED: usize = 4 * 1024 * 1024;
+
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store, no-cache, must-revalidate, max-age=0");
+
+/// The headers a response starts with.
+#[derive(Clone, Copy)]
+pub enum Defaults {
+    /// HTML that is not to be cached.
+    Page,
+    /// A directory function: none.
+    None,
+}
+
+type Piece = io::Result<Bytes>;
+
+/// Where the response stands.
+enum State {
+    /// Nothing was sent.
+    Open(oneshot::Sender<PageReply>),
+    /// The headers are sent, the body is being sent.
+    Streaming(mpsc::Sender<Piece>),
+    /// The response is complete: by redirect, abort or the page's end.
+    Complete,
+    /// Somebody took the socket.
+    Taken,
+    /// The client no longer listens.
+    Gone,
+}
+
+pub struct Output {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    defaults: Defaults,
+    stored: BytesMut,
+    /// The client asked for the headers only; output is counted and dropped.
+    is_head: bool,
+    counted: u64,
+    /// The page was aborted while its output was being sent: what is stored still goes out, but nothing is added.
+    is_aborted: bool,
+    state: State,
+}
+
+/// The last piece of a streamed response, which may have to wait for the client.
+pub struct Rest {
+    channel: mpsc::Sender<Piece>,
+    piece: Piece,
+}
+
+impl Rest {
+    pub async fn send(self) {
+        // A client that is gone needs no rest.
+        let _ = self.channel.send(self.piece).await;
+    }
+}
+
+impl Output {
+    pub fn new(reply: oneshot::Sender<PageReply>, is_head: bool, defaults: Defaults) -> Self {
+        let (status, headers) = (StatusCode::OK, default_headers(defaults));
+        let state = State::Open(reply);
+        Self { status, headers, defaults, stored: BytesMut::new(), is_head, counted: 0, is_aborted: false, state }
+    }
+
+    /// Whether status and headers can no longer be changed.
+    pub fn is_committed(&self) -> bool {
+        !matches!(self.state, State::Open(_))
+    }
+
+    /// Whether the response is over by a redirect or abort.
+    pub fn is_complete(&self) -> bool {
+        self.is_aborted || matches!(self.state, State::Complete)
+    }
+
+    /// Whether what the page writes still goes somewhere; true also when the socket was taken.
+    pub fn is_valid(&self) -> bool {
+        !self.is_complete() && !matches!(self.state, State::Gone)
+    }
+
+    /// Whether the page should wait for the client before it writes on.
+    pub fn is_full(&self) -> bool {
+        matches!(self.state, State::Streaming(_)) && self.stored.len() >= STORED
+    }
+
+    /// Adds output. Fails when too much is stored already, which only happens to code that cannot wait.
+    pub fn write(&mut self, data: &[u8]) -> mlua::Result<()> {
+        match self.state {
+            _ if self.is_aborted => {}
+            State::Open(_) if self.is_head => self.counted += data.len() as u64,
+            State::Open(_) | State::Streaming(_) => {
+                if self.stored.len() > MAX_STORED {
+                    return Err(mlua::Error::runtime("the client does not read and this code cannot wait for it"));
+                }
+                self.stored.extend_from_slice(data);
+                if self.stored.len() >= STORED {
+                    self.commit();
+                    self.push();
+                }
+            }
+            State::Complete | State::Taken | State::Gone => {}
+        }
+        Ok(())
+    }
+
+    /// Sends the headers, and what is stored as far as the client takes it.
+    pub fn flush(&mut self) {
+        if !self.is_head {
+            self.commit();
+            self.push();
+        }
+    }
+
+    fn commit(&mut self) {
+        if self.is_committed() {
+            return;
+        }
+        let (channel, pieces) = mpsc::channel(PIECES);
+        let response = self.response(Streamed { pieces, failed: false }.boxed_unsync());
+        self.reply(PageReply::Response(response), State::Streaming(channel));
+    }
+
+    /// Hands stored output to the client while there is room.
+    fn push(&mut self) {
+        let State::Streaming(channel) = &self.state else { return };
+        if self.stored.is_empty() {
+            return;
+        }
+        match channel.clone().try_reserve() {
+            Ok(permit) => permit.send(Ok(self.stored.split().freeze())),
+            Err(mpsc::error::TrySendError::Full(())) => {}
+            Err(mpsc::error::TrySendError::Closed(())) => self.client_is_gone(),
+        }
+    }
+
+    /// Where to wait for the client; `None` when there is nothing to wait for.
+    pub fn channel(&self) -> Option<mpsc::Sender<Piece>> {
+        match &self.state {
+            State::Streaming(channel) if !self.stored.is_empty() => Some(channel.clone()),
+            _ => None,
+        }
+    }
+
+    pub fn take_stored(&mut self) -> Bytes {
+        self.stored.split().freeze()
+    }
+
+    pub fn client_is_gone(&mut self) {
+        self.stored.clear();
+        self.state = State::Gone;
+    }
+
+    pub fn take_socket(&mut self, takeover: Takeover) -> Result<(), AlreadyTaken> {
+        if self.is_committed() {
+            return Err(AlreadyTaken);
+        }
+        self.stored.clear();
+        self.reply(PageReply::Taken(takeover), State::Taken);
+        if matches!(self.state, State::Gone) { Err(AlreadyTaken) } else { Ok(()) }
+    }
+
+    pub fn hand_back(&mut self, request: Box<PageRequest>) {
+        self.reply(PageReply::NotMine(request), State::Complete);
+    }
+
+    /// Back to the defaults, as if nothing had been written. Only before the commit.
+    pub fn start_over(&mut self) {
+        self.status = StatusCode::OK;
+        self.headers = default_headers(self.defaults);
+        self.clear();
+    }
+
+    /// Forgets the stored output.
+    pub fn clear(&mut self) {
+        self.stored.clear();
+        self.counted = 0;
+    }
+
+    /// HTML that is not to be cached.
+    pub fn set_default_headers(&mut self) {
+        self.headers.extend(default_headers(Defaults::Page));
+    }
+
+    /// Ends the response before the page ends; a socket that was taken is left alone.
+    pub fn abort(&mut self) {
+        match self.state {
+            State::Open(_) => self.complete(),
+            State::Streaming(_) => {
+                self.push();
+                self.is_aborted = true;
+            }
+            State::Complete | State::Taken | State::Gone => {}
+        }
+    }
+
+    /// Completes a response that was not committed, with what is stored as its whole body.
+    pub fn complete(&mut self) {
+        if self.is_committed() {
+            return;
+        }
+        let has_body = !matches!(self.status.as_u16(), 204 | 304);
+        // A page that announces a length need not write so much for a HEAD.
+        let announced = self.headers.remove(CONTENT_LENGTH).filter(|_| self.is_head && self.counted == 0);
+        let length = if self.is_head { self.counted } else { self.stored.len() as u64 };
+        if has_body {
+            self.headers.insert(CONTENT_LENGTH, announced.unwrap_or_else(|| length.into()));
+        }
+        let stored = self.take_stored();
+        let response = self.response(if has_body && !self.is_head { whole(stored) } else { empty() });
+        self.reply(PageReply::Response(response), State::Complete);
+    }
+
+    /// Ends the response; what is returned has yet to be sent.
+    pub fn finish(&mut self, failed: bool) -> Option<Rest> {
+        if let State::Open(_) = self.state {
+            if failed {
+                self.failure();
+            }
+            self.complete();
+        }
+        let State::Streaming(channel) = &self.state else { return None };
+        let channel = channel.clone();
+        self.state = State::Complete;
+        let stored = self.stored.split().freeze();
+        // An error instead of an end makes HTTP cut the connection, so that the client sees that something is missing.
+        let piece = if failed { Err(io::Error::other("the page has failed")) } else { Ok(stored) };
+        let is_needed = failed || piece.as_ref().is_ok_and(|piece| !piece.is_empty());
+        is_needed.then_some(Rest { channel, piece })
+    }
+
+    fn failure(&mut self) {
+        self.headers.clear();
+        self.clear();
+        self.status = StatusCode::INTERNAL_SERVER_ERROR;
+        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        self.headers.insert(CACHE_CONTROL, NO_STORE);
+        const MESSAGE: &[u8] = b"Internal server error: see the server's console\n";
+        self.counted = MESSAGE.len() as u64;
+        self.stored.extend_from_slice(MESSAGE);
+    }
+
+    fn response(&mut self, body: Body) -> Response<Body> {
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        *response.headers_mut() = std::mem::take(&mut self.headers);
+        response
+    }
+
+    fn reply(&mut self, reply: PageReply, next: State) {
+        if let State::Open(sender) = std::mem::replace(&mut self.state, next)
+            && sender.send(reply).is_err()
+        {
+            self.client_is_gone();
+        }
+    }
+}
+
+fn default_headers(defaults: Defaults) -> HeaderMap {
+    match defaults {
+        Defaults::None => HeaderMap::new(),
+        Defaults::Page => HeaderMap::from_iter([(CONTENT_TYPE, HTML), (CACHE_CONTROL, NO_STORE)]),
+    }
+}
+
+fn whole(data: Bytes) -> Body {
+    Full::new(data).map_err(|never| match never {}).boxed_unsync()
+}
+
+fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body that arrives in pieces.
+struct Streamed {
+    pieces: mpsc::Receiver<Piece>,
+    failed: bool,
+}
+
+impl hyper::body::Body for Streamed {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if self.failed {
+            return Poll::Ready(None);
+        }
+        self.pieces.poll_recv(cx).map(|piece| {
+            self.failed = matches!(piece, Some(Err(_)));
+            piece.map(|piece| piece.map(Frame::data))
+        })
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}

@@ -1,0 +1,66 @@
+//! URLs of a request, and the absolute URL that a redirect needs.
+
+use hyper::header::HOST;
+use percent_encoding::percent_decode_str;
+
+use crate::http::PageRequest;
+
+/// The path, percent-decoded.
+pub fn decoded_path(request: &PageRequest) -> Vec<u8> {
+    percent_decode_str(request.head.uri.path()).collect()
+}
+
+/// The host and port the client asked for, or else the address it connected to.
+fn authority(request: &PageRequest) -> String {
+    let host = request.head.headers.get(HOST).and_then(|value| value.to_str().ok()).filter(|host| !host.is_empty());
+    let host = host.or_else(|| request.head.uri.authority().map(|authority| authority.as_str()));
+    host.map_or_else(|| request.local.to_string(), str::to_owned)
+}
+
+/// The host without its port.
+pub fn domain(request: &PageRequest) -> String {
+    let authority = authority(request);
+    // The colons of an IPv6 address stand in brackets.
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => host.to_owned(),
+        _ => authority,
+    }
+}
+
+fn scheme(request: &PageRequest) -> &'static str {
+    if request.is_tls { "https" } else { "http" }
+}
+
+/// Scheme, host and path as sent; no query.
+pub fn full(request: &PageRequest) -> String {
+    format!("{}://{}{}", scheme(request), authority(request), request.head.uri.path())
+}
+
+/// Makes `target` absolute: a full URL, `//host/x`, `/x`, `x/y` beside the page's path, or `""` for the page itself.
+pub fn absolute(request: &PageRequest, target: &str) -> String {
+    let (scheme, authority, path) = (scheme(request), authority(request), request.head.uri.path());
+    if has_scheme(target) {
+        target.to_owned()
+    } else if target.starts_with("//") {
+        format!("{scheme}:{target}")
+    } else if target.starts_with('/') {
+        format!("{scheme}://{authority}{target}")
+    } else if target.is_empty() || target.starts_with(['?', '#']) {
+        format!("{scheme}://{authority}{path}{target}")
+    } else {
+        let folder = &path[..path.rfind('/').map_or(0, |slash| slash + 1)];
+        format!("{scheme}://{authority}{folder}{target}")
+    }
+}
+
+fn has_scheme(target: &str) -> bool {
+    let Some((scheme, _)) = target.split_once(':') else { return false };
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+}
+
+/// The request's own URL with a slash behind the path.
+pub fn with_slash(request: &PageRequest) -> String {
+    let query = request.head.uri.query().map_or_else(String::new, |query| format!("?{query}"));
+    format!("{}/{query}", full(request))
+}

@@ -1,0 +1,99 @@
+//! An app on the Lua thread: its table, its pages, its directories, and the beginning and end of its life.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Result, anyhow};
+use mlua::{AnyUserData, Function, Lua, Table};
+
+use super::AppId;
+use super::directory::Directory;
+use super::page::Page;
+use crate::bindings::ba::dir::Dir;
+use crate::bindings::console;
+use crate::bindings::io::{self, LuaIo};
+use crate::lua::World;
+
+const PRELOAD: &str = ".preload";
+
+/// What an app consists of on the Lua thread.
+pub struct State {
+    pub name: String,
+    pub root: PathBuf,
+    /// The globals of `.preload`, which pages know as `app`.
+    pub table: Table,
+    /// The files of the app, as scripts see them.
+    pub io: AnyUserData,
+    /// Pages that have been asked for, by path.
+    pub pages: RefCell<HashMap<String, Rc<Page>>>,
+    pub directory: Rc<Directory>,
+}
+
+impl State {
+    fn new(lua: &Lua, name: String, root: PathBuf, in_use: Arc<AtomicBool>) -> mlua::Result<Self> {
+        let uri = if name.is_empty() { "/".into() } else { format!("/{name}/") };
+        let directory = Directory::root(uri, in_use);
+        let io = lua.create_userdata(LuaIo::new(root.clone()))?;
+        let table = lua.create_table()?;
+        table.set("io", &io)?;
+        table.set("dir", Dir::new(directory.clone()))?;
+        table.set("app", &table)?;
+        let globals = lua.create_table()?;
+        globals.set("__index", lua.globals())?;
+        table.set_metatable(Some(globals))?;
+        Ok(Self { name, root, table, io, pages: RefCell::default(), directory })
+    }
+
+    /// How error messages name a file of this app.
+    pub fn file_name(&self, path: &str) -> String {
+        if self.name.is_empty() { path.to_owned() } else { format!("{}/{path}", self.name) }
+    }
+}
+
+/// Makes the app and runs its `.preload`; when that fails the app is forgotten again.
+pub async fn load(world: &Rc<World>, name: String, root: PathBuf, in_use: Arc<AtomicBool>) -> Result<AppId> {
+    let state = Rc::new(State::new(&world.lua, name, root, in_use).map_err(readable)?);
+    let id = world.apps.new_id();
+    world.apps.apps.borrow_mut().insert(id, state.clone());
+    if let Err(error) = preload(&world.lua, &state).await {
+        world.apps.apps.borrow_mut().remove(&id);
+        return Err(error);
+    }
+    if state.name.is_empty() {
+        world.apps.server.share_use_with(&state.directory);
+    }
+    Ok(id)
+}
+
+async fn preload(lua: &Lua, state: &State) -> Result<()> {
+    let path = state.root.join(PRELOAD);
+    let source = match tokio::fs::read(&path).await {
+        Ok(source) => source,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            tracing::info!("{} has no {PRELOAD}", state.root.display());
+            return Ok(());
+        }
+        Err(error) => return Err(anyhow!("cannot read {}: {error}", path.display())),
+    };
+    let chunk = io::chunk(lua, &source, &state.file_name(PRELOAD), Some(state.table.clone())).map_err(readable)?;
+    chunk.call_async::<()>(()).await.map_err(readable)
+}
+
+/// A script's error as text that can leave the Lua thread.
+fn readable(error: mlua::Error) -> anyhow::Error {
+    let console::Described { message, traceback } = console::describe(&error);
+    if traceback.is_empty() { anyhow!(message) } else { anyhow!("{message}\n{traceback}") }
+}
+
+/// Forgets the app and calls its `onunload`.
+pub async fn unload(world: &Rc<World>, id: AppId) {
+    let Some(state) = world.apps.apps.borrow_mut().remove(&id) else { return };
+    let Ok(Some(onunload)) = state.table.raw_get::<Option<Function>>("onunload") else { return };
+    if let Err(error) = onunload.call_async::<()>(()).await {
+        console::report(&state.file_name("onunload"), &error);
+    }
+}

@@ -1,0 +1,100 @@
+//! Lua Server Pages: compiled when first asked for and again when the file changes, run once for each request.
+
+use std::cell::RefCell;
+use std::fs::Metadata;
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use mlua::{Error, Function, Lua, Result, Table};
+use tokio::sync::oneshot;
+
+use super::AppId;
+use super::app::State;
+use super::compile::compile;
+use crate::bindings::console;
+use crate::bindings::coroutine::{is_nil, is_page_ended};
+use crate::bindings::request::{Defaults, Request};
+use crate::http::{PageReply, PageRequest};
+use crate::lua::World;
+
+/// By what a change of the file is seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    modified: Option<SystemTime>,
+    size: u64,
+}
+
+impl Stamp {
+    pub fn of(metadata: &Metadata) -> Self {
+        Self { modified: metadata.modified().ok(), size: metadata.len() }
+    }
+}
+
+/// A page file.
+pub struct Page {
+    /// What pages know as `page`: it outlives edits of the file, and the file itself.
+    table: Table,
+    compiled: RefCell<Option<(Stamp, Function)>>,
+}
+
+impl State {
+    /// The page at `path`, made when it is asked for the first time.
+    fn page(&self, lua: &Lua, path: &str) -> Result<Rc<Page>> {
+        if let Some(page) = self.pages.borrow().get(path) {
+            return Ok(page.clone());
+        }
+        let page = Rc::new(Page { table: lua.create_table()?, compiled: RefCell::default() });
+        self.pages.borrow_mut().insert(path.to_owned(), page.clone());
+        Ok(page)
+    }
+
+    /// The page's function for the file as it is now.
+    async fn function(&self, lua: &Lua, page: &Page, path: &str, stamp: Stamp) -> Result<Function> {
+        if let Some((compiled, function)) = &*page.compiled.borrow()
+            && *compiled == stamp
+        {
+            return Ok(function.clone());
+        }
+        let name = self.file_name(path);
+        let source = tokio::fs::read(self.root.join(path)).await;
+        let source = source.map_err(|error| Error::runtime(format!("{name}: cannot be read: {error}")))?;
+        let chunk =
+            compile(&source).map_err(|error| Error::runtime(format!("{name}:{}: {}", error.line, error.mistake)))?;
+        let function = lua.load(chunk).set_name(format!("@{name}")).into_function()?;
+        *page.compiled.borrow_mut() = Some((stamp, function.clone()));
+        Ok(function)
+    }
+}
+
+/// Answers a request with the page at `path`.
+pub async fn serve(
+    world: &Rc<World>,
+    id: AppId,
+    path: String,
+    stamp: Stamp,
+    request: PageRequest,
+    reply: oneshot::Sender<PageReply>,
+) {
+    // An app that has just been unloaded answers no more; the dropped reply says so.
+    let Some(app) = world.apps.get(id) else { return };
+    let request = Request::new(request, reply, Defaults::Page);
+    let outcome = run(world, &app, &path, stamp, &request).await;
+    finish(&request, outcome).await;
+}
+
+async fn run(world: &World, app: &State, path: &str, stamp: Stamp, request: &Request) -> Result<()> {
+    let page = app.page(&world.lua, path)?;
+    let function = app.function(&world.lua, &page, path, stamp).await?;
+    let environment = request.environment(&world.lua)?;
+    function.call_async((environment, path, &app.io, &page.table, &app.table)).await
+}
+
+/// Ends the response, and logs the error if the page ended by one.
+pub async fn finish(request: &Request, outcome: Result<()>) {
+    let is_end = |error: &Error| is_page_ended(error) || (request.is_complete() && is_nil(error));
+    let outcome = outcome.or_else(|error| if is_end(&error) { Ok(()) } else { Err(error) });
+    if let Err(error) = &outcome {
+        console::report(&format!("{} {}", request.method(), request.raw_path()), error);
+    }
+    request.finish(outcome.is_err()).await;
+}

@@ -1,0 +1,695 @@
+//! Apps, pages and directory functions, without HTTP: requests are made by hand and replies looked at.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use hyper::{Method, Request, StatusCode};
+use smq::http::{PageReply, PageRequest, Response};
+use smq::lsp::{App, AppSpec};
+use smq::lua::LuaThread;
+
+/// A folder of an app, deleted at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(files: &[(&str, &str)]) -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("smq-lsp-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = Self(std::env::temp_dir().join(name));
+        std::fs::create_dir_all(&folder.0).expect("a folder for the test");
+        files.iter().for_each(|(path, content)| folder.write(path, content));
+        folder
+    }
+
+    fn write(&self, path: &str, content: &str) {
+        let path = self.0.join(path);
+        std::fs::create_dir_all(path.parent().expect("it lies in the folder")).expect("a folder for the file");
+        std::fs::write(path, content).expect("a file for the test");
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An app on a Lua thread of its own.
+struct Site {
+    app: Arc<App>,
+    folder: Folder,
+}
+
+async fn load(folder: &Folder, name: &str) -> anyhow::Result<Arc<App>> {
+    let (lua, _) = LuaThread::start()?;
+    App::load(&lua, &AppSpec { name: name.into(), priority: 0, path: folder.0.clone() }).await
+}
+
+async fn site(files: &[(&str, &str)]) -> Site {
+    let folder = Folder::new(files);
+    let app = load(&folder, "").await.expect("the app loads");
+    Site { app, folder }
+}
+
+fn request(method: Method, uri: &str, headers: &[(&str, &str)], body: &str) -> PageRequest {
+    let mut builder = Request::builder().method(method).uri(uri);
+    for (name, value) in headers {
+        builder = builder.header(*name, *value);
+    }
+    PageRequest {
+        head: builder.body(()).expect("a valid request").into_parts().0,
+        headers: headers.iter().map(|(name, value)| (name.to_string(), Bytes::from(value.to_string()))).collect(),
+        body: Bytes::from(body.to_owned()),
+        peer: "192.0.2.7:40000".parse().expect("an address"),
+        local: "192.0.2.1:80".parse().expect("an address"),
+        is_tls: false,
+    }
+}
+
+fn get(uri: &str) -> PageRequest {
+    request(Method::GET, uri, &[("Host", "example.org"), ("X-Twice", "one"), ("X-Twice", "two")], "")
+}
+
+fn response(reply: PageReply) -> Response {
+    match reply {
+        PageReply::Response(response) => response,
+        PageReply::Taken(_) => panic!("the socket was taken"),
+        PageReply::NotMine(_) => panic!("nobody wanted the request"),
+    }
+}
+
+async fn text(response: Response) -> String {
+    let body = response.into_body().collect().await.expect("a complete body");
+    String::from_utf8(body.to_bytes().to_vec()).expect("text")
+}
+
+impl Site {
+    async fn send(&self, path: &str, request: PageRequest) -> Response {
+        let metadata = std::fs::metadata(self.folder.0.join(path)).expect("the page exists");
+        response(self.app.page(path, &metadata, request).await)
+    }
+
+    async fn page(&self, path: &str) -> String {
+        text(self.send(path, get(&format!("/{path}"))).await).await
+    }
+}
+
+/// What the console of this process has shown so far.
+#[derive(Clone, Default)]
+struct Console(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Console {
+    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("nobody panics while writing").extend_from_slice(data);
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Console {
+    /// The console that all tests of this file share; each looks for its own words.
+    fn open() -> Self {
+        static CONSOLE: std::sync::OnceLock<Console> = std::sync::OnceLock::new();
+        let open = || {
+            let console = Console::default();
+            let writer = console.clone();
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
+            console
+        };
+        CONSOLE.get_or_init(open).clone()
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("nobody panics while writing")).into_owned()
+    }
+}
+
+/// What a page with this code writes.
+async fn run(code: &str) -> String {
+    site(&[("index.lsp", &format!("<?lsp {code} ?>"))]).await.page("index.lsp").await
+}
+
+fn header(response: &Response, name: hyper::header::HeaderName) -> &str {
+    response.headers().get(name).map_or("", |value| value.to_str().expect("text"))
+}
+
+#[tokio::test]
+async fn a_page_is_html_that_is_not_cached() {
+    let site = site(&[("index.lsp", "Hello <?lsp=1+1?>")]).await;
+    let response = site.send("index.lsp", get("/")).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(header(&response, CONTENT_TYPE), "text/html; charset=utf-8");
+    assert_eq!(header(&response, CACHE_CONTROL), "no-store, no-cache, must-revalidate, max-age=0");
+    assert_eq!(header(&response, CONTENT_LENGTH), "7");
+    assert_eq!(text(response).await, "Hello 2");
+}
+
+#[tokio::test]
+async fn an_empty_page_has_length_zero() {
+    let site = site(&[("index.lsp", "")]).await;
+    let response = site.send("index.lsp", get("/")).await;
+    assert_eq!((response.status(), header(&response, CONTENT_LENGTH)), (StatusCode::OK, "0"));
+}
+
+#[tokio::test]
+async fn head_runs_the_page_and_sends_only_its_length() {
+    let site =
+        site(&[("index.lsp", "<?lsp app.ran = true print(('x'):rep(20000)) ?>"), ("ran.lsp", "<?lsp=app.ran?>")]).await;
+    let response = site.send("index.lsp", request(Method::HEAD, "/", &[], "")).await;
+    assert_eq!(header(&response, CONTENT_LENGTH), "20001");
+    assert_eq!(text(response).await, "");
+    assert_eq!(site.page("ran.lsp").await, "true");
+}
+
+#[tokio::test]
+async fn a_page_may_announce_its_length_for_a_head() {
+    let site = site(&[("index.lsp", "<?lsp response:setcontentlength(12345) ?>")]).await;
+    let response = site.send("index.lsp", request(Method::HEAD, "/", &[], "")).await;
+    assert_eq!(header(&response, CONTENT_LENGTH), "12345");
+}
+
+#[tokio::test]
+async fn a_status_without_a_body_has_none() {
+    let site = site(&[("index.lsp", "text<?lsp response:setstatus(204) ?>")]).await;
+    let response = site.send("index.lsp", get("/")).await;
+    assert_eq!((response.status(), header(&response, CONTENT_LENGTH)), (StatusCode::NO_CONTENT, ""));
+    assert_eq!(text(response).await, "");
+}
+
+#[tokio::test]
+async fn preload_makes_what_pages_find_in_app() {
+    let site = site(&[
+        (".preload", "greeting = 'hello'; _G.shared = 1; assert(app.dir == dir and io.dofile)"),
+        ("index.lsp", "<?lsp= app.greeting, greeting, shared ?>|<?lsp=tostring(greeting)?>|<?lsp=shared?>"),
+    ])
+    .await;
+    assert_eq!(site.page("index.lsp").await, "hello|nil|1");
+}
+
+#[tokio::test]
+async fn a_preload_that_fails_says_where_and_how_it_got_there() {
+    let folder = Folder::new(&[(".preload", "local function deep()\n  error('no database')\nend\ndeep()")]);
+    let error = load(&folder, "shop").await.err().expect("the app does not load").to_string();
+    assert!(error.starts_with("shop/.preload:2: no database\nstack traceback:"), "{error}");
+    assert!(error.contains("shop/.preload:4: in "), "{error}");
+}
+
+#[tokio::test]
+async fn a_preload_that_is_no_lua_says_where() {
+    let folder = Folder::new(&[(".preload", "x = 1\nx = = 2")]);
+    let error = load(&folder, "").await.err().expect("the app does not load").to_string();
+    assert!(error.starts_with(".preload:2: unexpected symbol"), "{error}");
+}
+
+#[tokio::test]
+async fn the_globals_of_two_requests_are_apart() {
+    let site = site(&[("index.lsp", "<?lsp=tostring(x)?><?lsp x = 1 ?><?lsp=x?>")]).await;
+    assert_eq!(site.page("index.lsp").await, "nil1");
+    assert_eq!(site.page("index.lsp").await, "nil1");
+}
+
+#[tokio::test]
+async fn an_edited_page_is_used_at_once_and_keeps_its_page_table() {
+    let site = site(&[("index.lsp", "<?lsp page.n = (page.n or 0) + 1 ?><?lsp=page.n?>")]).await;
+    assert_eq!(site.page("index.lsp").await, "1");
+    site.folder.write("index.lsp", "<?lsp page.n = page.n + 1 ?>now <?lsp=page.n?>");
+    assert_eq!(site.page("index.lsp").await, "now 2");
+}
+
+#[tokio::test]
+async fn pathname_is_relative_to_the_app() {
+    let site = site(&[("a/index.lsp", "<?lsp=pathname?>")]).await;
+    assert_eq!(site.page("a/index.lsp").await, "a/index.lsp");
+}
+
+#[tokio::test]
+async fn request_and_response_are_the_same_object() {
+    assert_eq!(run("print(request == response)").await, "true\n");
+}
+
+#[tokio::test]
+async fn write_prints_strings_and_numbers_and_nothing_else() {
+    assert_eq!(run("response:write('a', 1, 2.0, nil, true, {}, 'b')").await, "a12.0b");
+    assert_eq!(run("print('a', nil, 3.0)").await, "a\tnil\t3.0\n");
+}
+
+#[tokio::test]
+async fn a_lua_error_is_a_500_without_the_page_and_its_headers() {
+    let site = site(&[("index.lsp", "text\n<?lsp response:setheader('X-Mine', '1')\nlocal x = nil + 1 ?>")]).await;
+    let response = site.send("index.lsp", get("/")).await;
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(!response.headers().contains_key("x-mine"));
+    assert!(header(&response, CONTENT_TYPE).starts_with("text/plain"));
+    assert!(!text(response).await.contains("text\n"));
+}
+
+#[tokio::test]
+async fn a_page_that_is_no_lua_is_a_500_until_it_is_mended() {
+    let site = site(&[("index.lsp", "<?lsp if ?>")]).await;
+    assert_eq!(site.send("index.lsp", get("/")).await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    site.folder.write("index.lsp", "mended");
+    assert_eq!(site.page("index.lsp").await, "mended");
+}
+
+#[tokio::test]
+async fn long_output_is_streamed_while_the_page_runs() {
+    let site = site(&[("index.lsp", "<?lsp for i = 1, 20000 do response:write(('%05d'):format(i)) end ?>")]).await;
+    let response = site.send("index.lsp", get("/")).await;
+    assert!(!response.headers().contains_key(CONTENT_LENGTH));
+    let text = text(response).await;
+    assert_eq!(text.len(), 100_000);
+    assert!(text.starts_with("0000100002") && text.ends_with("1999920000"));
+}
+
+#[tokio::test]
+async fn an_error_after_the_commit_breaks_the_body_off() {
+    let site = site(&[("index.lsp", "<?lsp response:write(('x'):rep(20000)) error('late') ?>")]).await;
+    let response = site.send("index.lsp", get("/")).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(response.into_body().collect().await.is_err());
+}
+
+#[tokio::test]
+async fn a_page_that_waits_for_its_client_lets_others_run() {
+    let site = site(&[
+        ("slow.lsp", "<?lsp for i = 1, 100 do response:write(('x'):rep(9000)) end app.done = true ?>"),
+        ("index.lsp", "<?lsp=tostring(app.done)?>"),
+    ])
+    .await;
+    let slow = site.send("slow.lsp", get("/slow.lsp")).await;
+    assert_eq!(site.page("index.lsp").await, "nil");
+    assert_eq!(text(slow).await.len(), 900_000);
+    assert_eq!(site.page("index.lsp").await, "true");
+}
+
+#[tokio::test]
+async fn after_the_commit_headers_cannot_change() {
+    let code = "response:write('a') response:flush() \
+                print(pcall(response.setheader, response, 'X', '1')) \
+                print(pcall(response.setstatus, response, 404)) \
+                print(response:committed(), response:valid())";
+    let text = run(code).await;
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[0].starts_with("afalse\t") && lines[0].ends_with("iscommitted"), "{text}");
+    assert!(lines[1].ends_with("iscommitted"), "{text}");
+    assert_eq!(lines[2], "true\ttrue");
+}
+
+#[tokio::test]
+async fn scripts_wait_side_by_side() {
+    let site = site(&[
+        ("index.lsp", "<?lsp while not app.go do ba.sleep(1) end ?>gone"),
+        ("go.lsp", "<?lsp app.go = true ?>"),
+    ])
+    .await;
+    let (waited, _) = tokio::join!(site.page("index.lsp"), site.page("go.lsp"));
+    assert_eq!(waited, "gone");
+}
+
+#[tokio::test]
+async fn scripts_may_wait_in_coroutines_and_protected_calls_of_their_own() {
+    let code = "local co = coroutine.create(function(a) ba.sleep(1) local b = coroutine.yield(a + 1) ba.sleep(1) return b end) \
+                print(coroutine.resume(co, 1)) print(coroutine.resume(co, 'x')) print(coroutine.resume(co)) \
+                for v in coroutine.wrap(function() for i = 1, 3 do ba.sleep(1) coroutine.yield(i) end end) do response:write(v) end \
+                print(pcall(function() ba.sleep(1) return 'waited' end))";
+    assert_eq!(run(code).await, "true\t2\ntrue\tx\nfalse\tcannot resume dead coroutine\n123true\twaited\n");
+}
+
+#[tokio::test]
+async fn a_wrapped_coroutine_passes_its_error_on() {
+    assert_eq!(
+        run("print(pcall(coroutine.wrap(function() error({code = 7}) end)))").await.split('\t').next(),
+        Some("false")
+    );
+    assert_eq!(
+        run("local ok, e = pcall(coroutine.wrap(function() error('x', 0) end)) print(ok, e)").await,
+        "false\tx\n"
+    );
+}
+
+#[tokio::test]
+async fn wrong_arguments_are_named_with_their_place() {
+    let text = run("print(pcall(function() response:setheader({}, 1) end))").await;
+    assert_eq!(
+        text,
+        "false\tindex.lsp:1: bad argument #1 'name' to 'response:setheader' (string expected, got table)\n"
+    );
+    let text = run("print(pcall(response.setstatus, response))").await;
+    assert!(
+        text.contains("bad argument #1 'status' to 'response:setstatus' (integer expected, got no value)"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_header_cannot_smuggle_in_another() {
+    assert!(run("print(pcall(response.setheader, response, 'X', 'a\\r\\nY: b'))").await.starts_with("false\t"));
+    assert!(run("print(pcall(response.sendredirect, response, '/a\\r\\nY: b'))").await.starts_with("false\t"));
+}
+
+#[tokio::test]
+async fn a_redirect_is_absolute_and_ends_the_page() {
+    for (target, location) in [
+        ("/abs?x=1", "http://example.org/abs?x=1"),
+        ("x/y", "http://example.org/a/x/y"),
+        ("", "http://example.org/a/index.lsp"),
+        ("https://other.example/", "https://other.example/"),
+    ] {
+        let code = format!("<?lsp request:sendredirect('{target}') app.ran_on = true ?>");
+        let site = site(&[("a/index.lsp", &code), ("ran.lsp", "<?lsp=tostring(app.ran_on)?>")]).await;
+        let response = site.send("a/index.lsp", get("/a/index.lsp?q")).await;
+        assert_eq!((response.status(), header(&response, LOCATION)), (StatusCode::FOUND, location));
+        assert_eq!(header(&response, CONTENT_LENGTH), "0");
+        assert_eq!(site.page("ran.lsp").await, "nil");
+    }
+}
+
+#[tokio::test]
+async fn a_page_may_catch_a_redirect_and_go_on_without_output() {
+    let code = "<?lsp local ok, e = pcall(response.sendredirect, response, '/x', true) \
+                app.seen = {ok, e, response:valid()} response:write('lost') response:senderror(404) ?>";
+    let site = site(&[
+        ("index.lsp", code),
+        ("seen.lsp", "<?lsp=tostring(app.seen[1])?> <?lsp=tostring(app.seen[2])?> <?lsp=tostring(app.seen[3])?>"),
+    ])
+    .await;
+    let response = site.send("index.lsp", get("/")).await;
+    assert_eq!(response.status(), StatusCode::MOVED_PERMANENTLY);
+    assert_eq!(text(response).await, "");
+    assert_eq!(site.page("seen.lsp").await, "false nil false");
+}
+
+#[tokio::test]
+async fn abort_sends_what_was_written() {
+    assert_eq!(run("response:write('so far') response:abort() response:write('never')").await, "so far");
+}
+
+#[tokio::test]
+async fn senderror_sends_a_small_page_and_goes_on() {
+    let site = site(&[("index.lsp", "lost<?lsp response:senderror(404, 'no <b>such</b> thing') ?>later")]).await;
+    let response = site.send("index.lsp", get("/")).await;
+    assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    let text = text(response).await;
+    assert!(text.contains("no <b>such</b> thing") && text.ends_with("later") && !text.contains("lost"), "{text}");
+}
+
+#[tokio::test]
+async fn headers_are_found_in_any_letter_case() {
+    let site = site(&[(
+        "index.lsp",
+        "<?lsp=request:header'x-twice'?> <?lsp=request:header()['X-Twice']?> <?lsp=tostring(request:header'no')?>",
+    )])
+    .await;
+    assert_eq!(site.page("index.lsp").await, "one one nil");
+}
+
+#[tokio::test]
+async fn form_data_comes_from_the_query_and_the_body() {
+    let code = "<?lsp for k, v in request:datapairs() do response:write(k, '=', v, ' ') end \
+                print(request:data'a', request:data().a, request:data'e', request:data'none') ?>";
+    let site = site(&[("index.lsp", code)]).await;
+    let form = [("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")];
+    let reply = site.send("index.lsp", request(Method::POST, "/?a=1&e", &form, "a=x+y%26z")).await;
+    assert_eq!(text(reply).await, "a=1 e= a=x y&z 1\tx y&z\t\tnil\n");
+    let json = [("Content-Type", "application/json")];
+    let reply = site.send("index.lsp", request(Method::POST, "/?a=1", &json, "a=2")).await;
+    assert_eq!(text(reply).await, "a=1 1\t1\tnil\tnil\n");
+}
+
+#[tokio::test]
+async fn a_request_tells_where_it_came_from() {
+    let code = "print(request:method(), request:uri(), request:url(), request:domain(), request:version()) \
+                print(request:peername()) print(request:issecure(), request:user(), request:session(), request:logout())";
+    let text = run(code).await;
+    assert_eq!(
+        text,
+        "GET\t/index.lsp\thttp://example.org/index.lsp\texample.org\t1.1\n192.0.2.7\t40000\tfalse\nfalse\tnil\tfalse\n"
+    );
+}
+
+#[tokio::test]
+async fn undefined_globals_are_nil() {
+    assert_eq!(run("if bd then print'bd' elseif mako then print'mako' end").await, "mako\n");
+}
+
+#[tokio::test]
+async fn modules_are_found_without_setup_and_nowhere_else() {
+    let site = site(&[
+        ("stray.lua", "return 1"),
+        ("index.lsp", "<?lsp=pcall(require, 'stray')?> <?lsp=require'serpent'.line({b=1,2},{comment=false})?>"),
+    ])
+    .await;
+    assert_eq!(site.page("index.lsp").await, "false {2, b = 1}");
+}
+
+#[tokio::test]
+async fn a_loader_finds_the_modules_of_the_app() {
+    let site = site(&[
+        (".preload", "mako.createloader(io)"),
+        (".lua/a/b.lua", "assert(select('#', ...) == 1 and _ENV == _G) return {name = ...}"),
+        ("index.lsp", "<?lsp=require'a.b'.name?>"),
+    ])
+    .await;
+    assert_eq!(site.page("index.lsp").await, "a.b");
+}
+
+#[tokio::test]
+async fn io_runs_files_of_the_app() {
+    let site = site(&[
+        ("x.lua", "y = 5 ba.sleep(1) return 1, 2"),
+        (
+            "index.lsp",
+            "<?lsp local env = setmetatable({}, {__index = _G}) print(io:dofile('x.lua', env)) print(env.y, y) \
+                       print(pcall(io.dofile, io, 'none.lua')) print(io:loadfile'none.lua') ?>",
+        ),
+    ])
+    .await;
+    let text = site.page("index.lsp").await;
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[..2], ["1\t2", "5\tnil"]);
+    assert!(lines[2].ends_with("cannot open none.lua: enoent"), "{text}");
+    assert_eq!(lines[3], "nil\tcannot open none.lua: enoent");
+}
+
+#[tokio::test]
+async fn io_reads_and_writes_files() {
+    let code = "local f = io:open('d.txt', 'w') f:write('abc', 1) f:close() \
+                local f = io:open'd.txt' print(f:read(2), f:read'*a', f:read'*a', f:read(1)) f:seek(1) print(f:read(1)) f:close() \
+                print(f:read(1)) print(io:stat'd.txt'.size, io:stat'none') print(io:rename('d.txt', 'e.txt'), io:remove'd.txt') \
+                print(require'rwfile'.file(io, 'e.txt'))";
+    assert_eq!(run(code).await, "ab\tc1\t\tnil\nb\nnil\tclosed\n4\tnil\tenoent\ntrue\tnil\tenoent\nabc1\n");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn io_does_not_leave_the_app() {
+    let site = site(&[("index.lsp", "<?lsp print(io:stat'../') print(io:open('link/new', 'w')) print(io:open'link/hostname') print(io:open('dangling', 'w')) ?>")]).await;
+    std::os::unix::fs::symlink("/etc", site.folder.0.join("link")).expect("a link");
+    std::os::unix::fs::symlink(std::env::temp_dir().join("smq-must-not-appear"), site.folder.0.join("dangling"))
+        .expect("a link");
+    assert_eq!(site.page("index.lsp").await, "nil\tnoaccess\nnil\tnoaccess\nnil\tnoaccess\nnil\tenoent\n");
+    assert!(!std::env::temp_dir().join("smq-must-not-appear").exists());
+}
+
+async fn ask(app: &App, path: &str) -> String {
+    match app.directories(path, get(&format!("/{path}"))).await {
+        PageReply::NotMine(_) => "not mine".into(),
+        PageReply::Taken(_) => "taken".into(),
+        PageReply::Response(response) if response.status() == StatusCode::FOUND => header(&response, LOCATION).into(),
+        PageReply::Response(response) => text(response).await,
+    }
+}
+
+const DIRECTORIES: &str = "
+    local function echo(name, ...)
+        local answer = table.pack(...)
+        return function(_ENV, path) response:write(name, ':', path) return table.unpack(answer) end
+    end
+    local a = ba.create.dir('a')
+    a:setfunc(echo 'a')
+    local b = ba.create.dir('b')
+    b:setfunc(echo 'b')
+    a:insert(b, true)
+    dir:insert(a, true)
+    local picky = ba.create.dir('picky')
+    picky:setfunc(echo('picky', false))
+    dir:insert(picky)
+    local fallback = ba.create.dir(1)
+    fallback:setfunc(function(_ENV, path)
+        if path ~= 'picky/x' and path ~= 'free' then return false end
+        response:write('fallback:', path)
+    end)
+    dir:insert(fallback)
+    uri = b:baseuri()
+    function hide() return a:unlink() end
+";
+
+#[tokio::test]
+async fn the_deepest_directory_answers_first_and_only_false_goes_on() {
+    let site = site(&[(".preload", DIRECTORIES), ("hide.lsp", "<?lsp=app.uri?> <?lsp=app.hide()?>")]).await;
+    assert_eq!(ask(&site.app, "a/x").await, "a:x");
+    assert_eq!(ask(&site.app, "a/").await, "a:");
+    assert_eq!(ask(&site.app, "a/b/x/y").await, "b:x/y");
+    assert_eq!(ask(&site.app, "picky/x").await, "fallback:picky/x");
+    assert_eq!(ask(&site.app, "free").await, "fallback:free");
+    assert_eq!(ask(&site.app, "picky/y").await, "not mine");
+    assert_eq!(ask(&site.app, "a").await, "http://example.org/a/");
+    assert_eq!(site.page("hide.lsp").await, "/a/b/ true");
+    assert_eq!(ask(&site.app, "a/x").await, "not mine");
+}
+
+#[tokio::test]
+async fn a_directory_function_starts_without_headers() {
+    let preload = "local d = ba.create.dir'd' d:setfunc(function(_ENV, path) \
+                   if path == 'html' then response:setdefaultheaders() end assert(app == nil and io.popen) end) dir:insert(d)";
+    let site = site(&[(".preload", preload)]).await;
+    let plain = response(site.app.directories("d/", get("/d/")).await);
+    assert_eq!((header(&plain, CONTENT_TYPE), header(&plain, CONTENT_LENGTH)), ("", "0"));
+    let html = response(site.app.directories("d/html", get("/d/html")).await);
+    assert_eq!(header(&html, CONTENT_TYPE), "text/html; charset=utf-8");
+}
+
+#[tokio::test]
+async fn an_app_without_directories_is_not_asked() {
+    let site = site(&[("index.lsp", "")]).await;
+    assert!(!site.app.has_directories());
+    assert_eq!(ask(&site.app, "x").await, "not mine");
+}
+
+#[tokio::test]
+async fn a_directory_at_the_servers_root_is_reached_through_the_root_app() {
+    let preload =
+        "local d = ba.create.dir'top' d:setfunc(function(_ENV, path) response:write(path) end) assert(d:insert())";
+    let site = site(&[(".preload", preload)]).await;
+    assert!(site.app.has_directories());
+    assert_eq!(ask(&site.app, "top/x").await, "x");
+}
+
+#[tokio::test]
+async fn onunload_is_called_and_its_error_does_no_harm() {
+    let site = site(&[(".preload", "function onunload() io:open('gone', 'w'):close() error('late') end")]).await;
+    site.app.unload().await;
+    assert!(site.folder.0.join("gone").exists());
+    assert_eq!(
+        site.app.page("x.lsp", &std::fs::metadata(&site.folder.0).expect("it exists"), get("/x.lsp")).await.status(),
+        500
+    );
+}
+
+trait Status {
+    fn status(self) -> u16;
+}
+
+impl Status for PageReply {
+    fn status(self) -> u16 {
+        response(self).status().as_u16()
+    }
+}
+
+/// A Lua thread where pages find `take(request)`, which takes the socket as a hub does.
+async fn site_with_take(files: &[(&str, &str)]) -> Site {
+    let (lua, _) = LuaThread::start().expect("a Lua thread");
+    let install = |world: std::rc::Rc<smq::lua::World>| async move {
+        let take = |_: &mlua::Lua, value: mlua::Value| {
+            let request =
+                smq::bindings::request::from_value(&value).ok_or_else(|| mlua::Error::runtime("no request"))?;
+            Ok(request.take_socket(Box::new(|_, _| ())).is_ok())
+        };
+        let take = world.lua.create_function(take).expect("memory for a function");
+        world.lua.globals().set("take", take).expect("memory for a global");
+    };
+    lua.call(install).await.expect("the Lua thread runs");
+    let folder = Folder::new(files);
+    let spec = AppSpec { name: String::new(), priority: 0, path: folder.0.clone() };
+    let app = App::load(&lua, &spec).await.expect("the app loads");
+    Site { app, folder }
+}
+
+#[tokio::test]
+async fn a_page_whose_socket_was_taken_leaves_it_alone_whatever_it_does() {
+    for end in ["return", "response:abort()", "error('late')", "response:sendredirect('/')", "response:flush()"] {
+        let code = format!(
+            "lost<?lsp app.taken = take(request) response:write('lost') \
+             app.valid, app.again, app.header = response:valid(), take(request), request:header'Host' \
+             app.ok, app.why = pcall(response.senderror, response, 404) app.done = true {end} ?>"
+        );
+        let seen = "<?lsp while not app.done do ba.sleep(1) end print(app.taken, app.valid, app.again, app.header, app.ok, app.why) ?>";
+        let site = site_with_take(&[("index.lsp", &code), ("seen.lsp", seen)]).await;
+        let metadata = std::fs::metadata(site.folder.0.join("index.lsp")).expect("the page exists");
+        let reply = site.app.page("index.lsp", &metadata, get("/")).await;
+        assert!(matches!(reply, PageReply::Taken(_)), "{end}");
+        assert_eq!(site.page("seen.lsp").await, "true\ttrue\tfalse\texample.org\tfalse\tindex.lsp:1: iscommitted\n");
+    }
+}
+
+#[tokio::test]
+async fn a_socket_cannot_be_taken_once_the_response_has_begun() {
+    let site = site_with_take(&[("index.lsp", "a<?lsp response:flush() print(take(request)) ?>")]).await;
+    assert_eq!(site.page("index.lsp").await, "afalse\n");
+}
+
+#[tokio::test]
+async fn a_page_runs_on_when_its_client_goes_away() {
+    let site = site(&[
+        ("slow.lsp", "<?lsp for i = 1, 100 do response:write(('x'):rep(9000)) end app.valid = response:valid() app.done = true ?>"),
+        ("index.lsp", "<?lsp while not app.done do ba.sleep(1) end ?><?lsp=app.valid?>"),
+    ])
+    .await;
+    drop(site.send("slow.lsp", get("/slow.lsp")).await);
+    assert_eq!(site.page("index.lsp").await, "false");
+}
+
+#[tokio::test]
+async fn a_nil_error_is_an_error_unless_it_is_a_redirect_thrown_again() {
+    let site = site(&[
+        ("nil.lsp", "<?lsp error() ?>"),
+        ("again.lsp", "<?lsp local ok, e = pcall(response.sendredirect, response, '/x') error(e) ?>"),
+    ])
+    .await;
+    assert_eq!(site.send("nil.lsp", get("/nil.lsp")).await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(site.send("again.lsp", get("/again.lsp")).await.status(), StatusCode::FOUND);
+}
+
+#[tokio::test]
+async fn serpent_writes_what_lua_reads_back() {
+    let code = "local serpent = require'serpent' \
+                local t = {1, 'a\\n\"b', x = {1.5, true}, ['end'] = false, [10] = -3} t.self = t t.also = t.x \
+                local ok, copy = serpent.load(serpent.dump(t)) \
+                print(ok, copy[1], copy[2] == t[2], copy.x[1], copy['end'], copy[10], copy.self == copy, copy.also == copy.x) \
+                print(serpent.block({b = 1, a = {2}}, {comment = false}))";
+    let text = run(code).await;
+    assert_eq!(text, "true\t1\ttrue\t1.5\tfalse\t-3\ttrue\ttrue\n{\n  a = {\n    2\n  },\n  b = 1\n}\n");
+}
+
+#[tokio::test]
+async fn trace_and_print_never_fail() {
+    let code =
+        "trace() trace'x' trace(nil, {}, 1.5, setmetatable({}, {__tostring = error})) tracep(true, 9, 'y') _G.print(1)";
+    assert_eq!(run(code).await, "");
+}
+
+#[tokio::test]
+async fn trace_shows_function_and_line_on_the_console() {
+    let console = Console::open();
+    run("local function f() trace('traced', nil, 1.0) end\nf() trace'at the top'").await;
+    let text = console.text();
+    assert!(text.contains(" f 1: traced\tnil\t1.0\n"), "{text}");
+    assert!(text.contains(" 2: at the top\n"), "{text}");
+}
+
+#[tokio::test]
+async fn an_error_is_shown_on_the_console_with_its_traceback() {
+    let console = Console::open();
+    let site = site(&[("a/broken.lsp", "<?lsp\nlocal function deep() error('broken') end\ndeep() ?>")]).await;
+    site.send("a/broken.lsp", get("/a/broken.lsp?q")).await;
+    let text = console.text();
+    assert!(text.contains("GET /a/broken.lsp: a/broken.lsp:2: broken\nstack traceback:"), "{text}");
+    assert!(text.contains("a/broken.lsp:3: in "), "{text}");
+}
