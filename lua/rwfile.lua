@@ -17,7 +17,10 @@ local function read(io, name)
     local text
     text, reason = file:read "*a"
     file:close()
-    return text, reason
+    if not text then
+        return nil, reason
+    end
+    return text
 end
 
 local function write(io, name, data)
