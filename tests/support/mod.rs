@@ -8,7 +8,7 @@
 //! Nothing here uses the `smq` library: the tests are an independent reading of the protocol.
 
 // Each test binary compiles this module for itself and none of them uses all of it.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 mod app;
 mod client;
