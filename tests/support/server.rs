@@ -106,6 +106,15 @@ impl Server {
         text(&self.output)
     }
 
+    /// Waits until the process has printed this.
+    pub fn expect_output(&self, expected: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.output().contains(expected) {
+            assert!(Instant::now() < deadline, "the server has not said {expected:?}:\n{}", self.output());
+            thread::yield_now();
+        }
+    }
+
     pub fn get(&self, path: &str) -> Answer {
         self.ask(&format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"))
     }

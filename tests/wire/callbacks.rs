@@ -170,8 +170,7 @@ fn an_error_is_logged_with_file_and_line() {
     let mut client = hub.raw("uid-123456");
     client.publish(client.etid, 0, "x");
     client.sync();
-    let output = hub.server.output();
-    assert!(output.contains("snippet:2: a telling text"), "{output}");
+    hub.server.expect_output("snippet:2: a telling text");
 }
 
 #[test]

@@ -116,6 +116,26 @@ fn a_name_of_60000_bytes_is_fine() {
 }
 
 #[test]
+fn a_name_too_long_for_its_ack_never_breaks_the_stream() {
+    let hub = Hub::new();
+    for via in Via::BOTH {
+        for length in [65_527, 65_528, 65_532] {
+            let mut client = hub.connect(via, "uid-123456");
+            let name = vec![b'n'; length];
+            client.send(&create(&name));
+            match client.next() {
+                Ok(answer) => {
+                    assert_eq!((answer[0], answer.len()), (CREATEACK, 6 + length));
+                    client.expect_silence();
+                }
+                Err(End::Closed(_)) => {}
+                Err(end) => panic!("{length}: {end:?}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn names_are_byte_strings() {
     let hub = Hub::new();
     let name = b"\0\xFF\n\x80name\0";

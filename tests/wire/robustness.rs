@@ -1,6 +1,7 @@
 //! Clients that misbehave, stall or vanish, and the others that must not notice.
 
 use std::io::Write;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -24,35 +25,46 @@ fn a_subscriber_that_never_reads_slows_nobody_and_costs_bounded_memory() {
         let mut never_reads = hub.connect(stalled, "never-reads");
         let tid = never_reads.subscribe("topic");
         let before = hub.server.memory();
-        let count = 130 * MEGABYTE / 50_000;
-        thread::scope(|scope| {
-            for via in Via::BOTH {
-                let mut reader = hub.connect(via, &format!("reader {via:?}"));
-                reader.subscribe("topic");
-                scope.spawn(move || {
-                    for number in 0..count as u32 {
-                        let message = reader.receive();
-                        assert_eq!((message[0], number_at(&message, 9)), (PUBLISH, number), "{reader}");
-                    }
-                    reader.expect_silence();
-                });
-            }
-            let mut publisher = hub.raw("publisher");
-            let payload = vec![0x5A; 50_000];
-            for number in 0..count {
-                publisher.publish(tid, number as u32, &payload);
-                if number % 64 == 0 {
-                    publisher.sync();
-                }
-            }
-            publisher.sync();
-        });
+        publish_in_step(&hub, tid, 130);
         let grown = hub.server.memory().saturating_sub(before);
         assert!(grown < 64 * MEGABYTE, "the server grew by {} MB", grown / MEGABYTE);
         // It may read at last, or have been closed; both must leave the server as it was.
         drop(never_reads);
         hub.raw("afterwards").expect_silence();
     }
+}
+
+/// Publishes so many megabytes; a reader on each transport must get every message. Publisher and readers go in step, so
+/// that no reader falls behind by more than one megabyte.
+fn publish_in_step(hub: &Hub, tid: u32, megabytes: u32) {
+    const STEP: u32 = 20;
+    let payload = vec![0x5A; MEGABYTE / STEP as usize];
+    let (done, steps) = mpsc::channel();
+    thread::scope(|scope| {
+        for via in Via::BOTH {
+            let mut reader = hub.connect(via, &format!("reader {via:?}"));
+            reader.subscribe("topic");
+            let done = done.clone();
+            scope.spawn(move || {
+                for number in 0..megabytes * STEP {
+                    let message = reader.receive();
+                    assert_eq!((message[0], number_at(&message, 9)), (PUBLISH, number), "{reader}");
+                    if number % STEP == STEP - 1 {
+                        done.send(()).expect("the publisher waits for it");
+                    }
+                }
+                reader.expect_silence();
+            });
+        }
+        let mut publisher = hub.raw("publisher");
+        for number in 0..megabytes * STEP {
+            publisher.publish(tid, number, &payload);
+            if number % STEP == STEP - 1 {
+                Via::BOTH.iter().for_each(|_| steps.recv_timeout(PATIENCE).expect("the readers get on"));
+            }
+        }
+        publisher.sync();
+    });
 }
 
 #[test]
