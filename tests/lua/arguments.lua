@@ -70,9 +70,11 @@ test("subscribing to an unknown number raises a telling error or returns no numb
 end)
 
 test("observe and onmsg take a function", function()
-   refuses("observe", "nil", "news")
+   refuses("observe", "no value", "news")
+   refuses("observe", "nil", "news", nil)
    refuses("observe", "string", "news", "print")
-   refuses("onmsg", "nil")
+   refuses("onmsg", "no value")
+   refuses("onmsg", "nil", nil)
    refuses("onmsg", "table", {})
 end)
 
@@ -110,7 +112,7 @@ test("the options of create are checked when they are given", function()
       for _, bad in ipairs{"text", 5, true, {}} do
          local problem = raises(smqhub.create, {[option] = bad})
          assert(problem:find(option, 1, true), problem)
-         assert(problem:find(type(bad), 1, true), problem)
+         assert(problem:find(math.type(bad) or type(bad), 1, true), problem)
       end
       smqhub.create{[option] = print}
    end

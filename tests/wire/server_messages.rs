@@ -314,15 +314,35 @@ fn unobserve_ends_the_reports_and_leaves_the_topic_alone() {
 }
 
 #[test]
-fn changes_reach_the_servers_observer_inside_the_event_that_causes_them() {
+fn what_an_observer_publishes_precedes_what_comes_of_the_clients_next_packet() {
     let hub = Hub::new();
     hub.lua("hub:create'topic' hub:observe('topic', function(n) hub:publish('changed', 'news') end)");
     for via in Via::BOTH {
         let mut client = hub.connect(via, "uid-123456");
-        let news = client.subscribe("news");
-        client.send(&subscribe("topic"));
+        let (topic, news) = (client.create("topic"), client.subscribe("news"));
+        client.send_together(&[subscribe("topic"), ping()]);
+        client.expect_set(&[publish(news, SERVER, 0, "changed"), ack(SUBACK, 0, topic, "topic")]);
+        client.expect(&pong());
+        client.send_together(&[unsubscribe(topic), ping()]);
         client.expect(&publish(news, SERVER, 0, "changed"));
-        assert_eq!(client.receive()[0], SUBACK);
+        client.expect(&pong());
+    }
+}
+
+#[test]
+fn what_a_callback_publishes_precedes_what_comes_of_the_clients_next_packet() {
+    let hub = Hub::with("onmsg = function(data, ptid) hub:publish(data, ptid) end");
+    hub.lua("hub:subscribe('topic', {onmsg = function(data, ptid) hub:publish(data, ptid) end})");
+    for via in Via::BOTH {
+        let mut client = hub.connect(via, "uid-123456");
+        let tid = client.create("topic");
+        for target in [SERVER, tid] {
+            for _ in 0..50 {
+                client.send_together(&[publish(target, client.etid, 0, "echo"), ping()]);
+                client.expect(&publish(client.etid, SERVER, 0, "echo"));
+                client.expect(&pong());
+            }
+        }
     }
 }
 

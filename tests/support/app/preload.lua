@@ -66,6 +66,7 @@ end
 
 -- The same by way of a directory function: /hubs/NAME
 local hubs = ba.create.dir("hubs")
+local enter = enter -- a directory function does not see the app's globals
 hubs:setfunc(function(_ENV, relpath)
    enter(relpath, request)
    return true
