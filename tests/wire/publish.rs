@@ -247,6 +247,38 @@ fn messages_keep_their_order_through_onpublish() {
 }
 
 #[test]
+fn messages_keep_their_order_around_packets_that_a_script_is_asked_about() {
+    let hub = Hub::with("permittop = function() return true end");
+    for via in Via::BOTH {
+        let (mut from, mut to) = (hub.connect(via, "from-1"), hub.web("to-123"));
+        let (sender, receiver) = (from.etid, to.etid);
+        let message = |i: u32| publish(receiver, sender, i, "x");
+        for round in 0..500 {
+            from.send_together(&[message(round * 3), create("topic"), message(round * 3 + 1), create("topic")]);
+            from.send_together(&[message(round * 3 + 2)]);
+        }
+        (0..1500).for_each(|i| to.expect(&message(i)));
+    }
+}
+
+#[test]
+fn messages_keep_their_order_around_messages_to_the_server() {
+    let hub = Hub::new();
+    hub.lua("hub:onmsg(function() end) hub:subscribe('both', {onmsg = function() end})");
+    for via in Via::BOTH {
+        let (mut from, mut to) = (hub.connect(via, "from-1"), hub.web("to-123"));
+        let both = to.subscribe("both");
+        for round in 0..300_u32 {
+            let sender = from.etid;
+            let message = |tid, i: u32| publish(tid, sender, round * 3 + i, "x");
+            let messages = [message(to.etid, 0), message(both, 1), message(to.etid, 2)];
+            from.send_together(&messages);
+            messages.iter().for_each(|message| to.expect(message));
+        }
+    }
+}
+
+#[test]
 fn an_ack_comes_in_order_with_the_messages_of_its_topic() {
     let hub = Hub::new();
     for via in Via::BOTH {
