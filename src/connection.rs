@@ -229,15 +229,14 @@ async fn refuse(mut wire: Wire, code: ReturnCode, reason: &[u8]) -> Option<(Wire
 
 /// What a connection's task has to do next.
 enum Turn {
-    /// These packets need the hub's owner.
+    /// These packets, if any, wait for the hub's owner, who runs the server's callbacks first. A client is not read
+    /// meanwhile, which bounds what waits for the callbacks to one read of each client.
     Ask {
         frames: Vec<u8>,
         first_was_dropped: bool,
         /// What to do behind them.
         stop: Option<Stop>,
     },
-    /// The server's own callbacks are behind: stop reading until they have caught up.
-    Wait,
     End(CloseReason),
 }
 
@@ -247,7 +246,6 @@ async fn run(mut wire: Wire, mut session: Session) {
     let reason = loop {
         match poll_fn(|cx| poll_turn(cx, &mut wire, &mut session)).await {
             Turn::End(reason) => break reason,
-            Turn::Wait => while_sending(&mut wire, &peer, hub.server_has_room()).await,
             Turn::Ask { frames, first_was_dropped, stop } => {
                 let batch = Batch { session, frames, first_was_dropped };
                 let answer = while_sending(&mut wire, &peer, hub.hooks().packets(batch)).await;
@@ -299,15 +297,11 @@ fn poll_read(cx: &mut Context<'_>, wire: &mut Wire, session: &mut Session) -> Po
             Outcome::Close(reason) => Some(Turn::End(reason)),
             Outcome::Ask { from, dropped } => {
                 let frames = outbox.arena[from..frames.end].to_vec();
+                // The Lua thread has an outbox of its own; what it sends for these may not overtake what came before.
+                outbox.flush();
                 Some(Turn::Ask { frames, first_was_dropped: dropped, stop })
             }
-            Outcome::Done => match stop {
-                Some(stop) => Some(Turn::End(close_reason(stop))),
-                None if std::mem::take(&mut outbox.reached_server) && session.hub().is_server_full() => {
-                    Some(Turn::Wait)
-                }
-                None => None,
-            },
+            Outcome::Done => stop.map(|stop| Turn::End(close_reason(stop))),
         })
     })
 }

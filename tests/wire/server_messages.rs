@@ -1,0 +1,360 @@
+//! The hub's Lua side as a subscriber and observer: who gets which message.
+
+use serde_json::json;
+
+use crate::support::*;
+
+/// A hub that records every message with the callback that got it.
+fn listening(setup: &str) -> Hub {
+    let hub = Hub::new();
+    hub.lua(&format!(
+        "function to(name) return function(data, ptid, tid, subtid) event(name, data, ptid, tid, subtid) end end
+         hub:onmsg(to'global') {setup}"
+    ));
+    hub
+}
+
+#[test]
+fn a_topics_callback_gets_data_publisher_topic_and_subtopic() {
+    let hub = listening("hub:subscribe('topic', {onmsg = to'topic'})");
+    for via in Via::BOTH {
+        hub.clear_events();
+        let mut client = hub.connect(via, "uid-123456");
+        let tid = client.create("topic");
+        client.publish(tid, 5, "hello");
+        client.sync();
+        hub.expect_events(json!([["topic", "hello", client.etid, tid, 5]]));
+    }
+}
+
+#[test]
+fn the_most_specific_callback_wins() {
+    let hub = listening(
+        "hub:subscribe('topic', {onmsg = to'catch-all'})
+         hub:subscribe('topic', {subtopic = 'a', onmsg = to'a'})
+         hub:subscribe('topic', {subtopic = 77, onmsg = to'77'})
+         hub:subscribe('plain')",
+    );
+    let mut client = hub.raw("uid-123456");
+    let (tid, plain, a) = (client.create("topic"), client.create("plain"), client.createsub("a"));
+    for (tid, subtid) in [(tid, a), (tid, 77), (tid, 0), (tid, 99), (plain, a), (SERVER, a)] {
+        client.publish(tid, subtid, "x");
+    }
+    client.sync();
+    let etid = client.etid;
+    hub.expect_events(json!([
+        ["a", "x", etid, tid, a],
+        ["77", "x", etid, tid, 77],
+        ["catch-all", "x", etid, tid, 0],
+        ["catch-all", "x", etid, tid, 99],
+        ["global", "x", etid, plain, a],
+        ["global", "x", etid, 1, a]
+    ]));
+}
+
+#[test]
+fn without_a_catch_all_other_subtopics_go_to_the_global_callback() {
+    let hub = listening("hub:subscribe('topic', {subtopic = 'a', onmsg = to'a'})");
+    let mut client = hub.raw("uid-123456");
+    let tid = client.create("topic");
+    client.publish(tid, 99, "x");
+    client.sync();
+    hub.expect_events(json!([["global", "x", client.etid, tid, 99]]));
+}
+
+#[test]
+fn self_may_be_subscribed_with_callbacks() {
+    let hub =
+        listening("hub:subscribe('self', {onmsg = to'self'}) hub:subscribe('self', {subtopic = 'a', onmsg = to'a'})");
+    let mut client = hub.raw("uid-123456");
+    let a = client.createsub("a");
+    client.publish(SERVER, 0, "x");
+    client.publish(SERVER, a, "y");
+    client.sync();
+    hub.expect_events(json!([["self", "x", client.etid, 1, 0], ["a", "y", client.etid, 1, a]]));
+    hub.lua("hub:unsubscribe'self'");
+    client.publish(SERVER, 0, "z");
+    client.sync();
+    hub.eventually("return #events", 3);
+    assert_eq!(hub.lua("return events[3]"), json!(["global", "z", client.etid, 1, 0]));
+}
+
+#[test]
+fn a_second_subscribe_replaces_the_callback() {
+    let hub = listening("hub:subscribe('topic', {onmsg = to'old'}) hub:subscribe('topic', {onmsg = to'new'})");
+    let mut client = hub.raw("uid-123456");
+    let tid = client.create("topic");
+    client.publish(tid, 0, "x");
+    client.sync();
+    hub.expect_events(json!([["new", "x", client.etid, tid, 0]]));
+}
+
+#[test]
+fn onmsg_replaces_the_option() {
+    let hub = Hub::with("onmsg = function(data) event('option', data) end");
+    let mut client = hub.raw("uid-123456");
+    client.publish(SERVER, 0, "x");
+    client.sync();
+    hub.expect_events(json!([["option", "x"]]));
+    hub.lua("hub:onmsg(function(data) event('method', data) end)");
+    client.publish(SERVER, 0, "y");
+    client.sync();
+    hub.expect_events(json!([["option", "x"], ["method", "y"]]));
+}
+
+#[test]
+fn json_is_decoded_for_those_who_ask() {
+    let hub = listening("hub:subscribe('topic', {json = true, onmsg = to'topic'})");
+    let mut client = hub.raw("uid-123456");
+    let tid = client.create("topic");
+    client.publish(tid, 0, r#"{"a": [1, 2.5, "x", true], "b": {"c": "d"}}"#);
+    client.publish(tid, 0, "[1,2]");
+    client.publish(tid, 0, "{}");
+    client.sync();
+    let etid = client.etid;
+    hub.expect_events(json!([
+        ["topic", {"a": [1, 2.5, "x", true], "b": {"c": "d"}}, etid, tid, 0],
+        ["topic", [1, 2], etid, tid, 0],
+        ["topic", {}, etid, tid, 0]
+    ]));
+}
+
+#[test]
+fn what_is_no_json_goes_to_the_global_callback_as_it_was_sent() {
+    let hub = listening("hub:subscribe('topic', {json = true, onmsg = to'topic'})");
+    let mut client = hub.raw("uid-123456");
+    let tid = client.create("topic");
+    let texts = ["plain text", "{\"a\":", "", "{a}", "\u{1}\u{2}"];
+    texts.iter().for_each(|text| client.publish(tid, 3, text));
+    client.sync();
+    let expected: Vec<_> = texts.iter().map(|text| json!(["global", text, client.etid, tid, 3])).collect();
+    hub.expect_events(json!(expected));
+}
+
+#[test]
+fn json_may_be_asked_for_per_subtopic() {
+    let hub = listening(
+        "hub:subscribe('topic', {subtopic = 'json', json = true, onmsg = to'json'})
+         hub:subscribe('topic', {onmsg = to'text'})",
+    );
+    let mut client = hub.raw("uid-123456");
+    let (tid, sub) = (client.create("topic"), client.createsub("json"));
+    client.publish(tid, sub, "[1]");
+    client.publish(tid, 0, "[1]");
+    client.sync();
+    let etid = client.etid;
+    hub.expect_events(json!([["json", [1], etid, tid, sub], ["text", "[1]", etid, tid, 0]]));
+}
+
+#[test]
+fn the_server_gets_its_own_messages() {
+    let hub = listening("hub:subscribe('topic', {onmsg = to'topic'}) hub:publish('x', 'topic', 4)");
+    let tid = hub.lua("return hub:topic2tid'topic'");
+    hub.expect_events(json!([["topic", "x", 1, tid, 4]]));
+}
+
+#[test]
+fn unsubscribe_removes_all_callbacks_of_a_topic() {
+    let hub = Hub::with("ondrop = function(data) event('drop', data) end");
+    hub.lua(
+        "hub:onmsg(function(data) event('global', data) end)
+         hub:subscribe('topic', {onmsg = function() event'catch-all' end})
+         hub:subscribe('topic', {subtopic = 'a', onmsg = function() event'a' end})
+         hub:unsubscribe'topic'",
+    );
+    let mut client = hub.raw("uid-123456");
+    let (tid, a) = (client.create("topic"), client.createsub("a"));
+    client.publish(tid, a, "x");
+    client.sync();
+    hub.expect_events(json!([["drop", "x"]]));
+    hub.lua("hub:subscribe'topic'");
+    client.publish(tid, a, "y");
+    client.sync();
+    hub.expect_events(json!([["drop", "x"], ["global", "y"]]));
+}
+
+#[test]
+fn messages_of_a_client_reach_the_server_in_order() {
+    let hub = listening("hub:subscribe('topic', {onmsg = to'topic'})");
+    for via in Via::BOTH {
+        hub.clear_events();
+        let mut client = hub.connect(via, "uid-123456");
+        let tid = client.create("topic");
+        let packets: Vec<Vec<u8>> =
+            (0..400).map(|i| publish(if i % 2 == 0 { tid } else { SERVER }, client.etid, i, "x")).collect();
+        client.send_together(&packets);
+        client.sync();
+        hub.eventually("return #events", 400);
+        let in_order = "for i, e in ipairs(events) do if e[5] ~= i - 1 then return i end end return 'in order'";
+        assert_eq!(hub.lua(in_order), json!("in order"));
+    }
+}
+
+#[test]
+fn a_callback_may_answer_directly() {
+    let hub = Hub::with("onmsg = function(data, ptid) hub:publish(data:upper(), ptid) end");
+    for via in Via::ALL {
+        let mut client = hub.connect(via, "uid-123456");
+        client.publish(SERVER, 0, "shout");
+        client.expect(&publish(client.etid, SERVER, 0, "SHOUT"));
+    }
+}
+
+#[test]
+fn answers_come_in_the_order_of_the_questions() {
+    let hub = Hub::with("onmsg = function(data, ptid, tid, subtid) hub:publish(data, ptid, subtid) end");
+    let mut client = hub.raw("uid-123456");
+    let packets: Vec<Vec<u8>> = (0..200).map(|i| publish(SERVER, client.etid, i, "x")).collect();
+    client.send_together(&packets);
+    (0..200).for_each(|i| client.expect(&publish(client.etid, SERVER, i, "x")));
+}
+
+#[test]
+fn a_callback_that_publishes_to_itself_nests_21_levels_at_most() {
+    let hub = Hub::new();
+    hub.lua(
+        "depth = 0
+         hub:subscribe('topic', {onmsg = function(data) depth = depth + 1 if depth < 1000 then hub:publish('again', 'topic') end end})",
+    );
+    let mut client = hub.raw("uid-123456");
+    let tid = client.create("topic");
+    client.publish(tid, 0, "start");
+    client.sync();
+    let depth = hub.lua("return depth").as_u64().expect("a number");
+    assert!((20..=22).contains(&depth), "{depth} levels");
+    hub.lua("depth = 999");
+    client.publish(tid, 0, "once more");
+    client.sync();
+    hub.eventually("return depth", 1000);
+}
+
+#[test]
+fn an_observer_function_gets_number_and_name() {
+    let hub = Hub::new();
+    let tid = hub.lua("return hub:create'topic'");
+    let observe = format!("return hub:observe({tid}, function(...) event('by number', ...) end)");
+    assert_eq!(hub.lua(&observe), json!(true));
+    let mut client = hub.raw("uid-123456");
+    client.subscribe("topic");
+    client.send(&unsubscribe(tid.as_u64().unwrap() as u32));
+    client.sync();
+    hub.expect_events(json!([["by number", 1, "topic"], ["by number", 0, "topic"]]));
+}
+
+#[test]
+fn observe_does_not_report_the_present_number() {
+    let hub = Hub::new();
+    let mut client = hub.raw("uid-123456");
+    client.subscribe("topic");
+    hub.lua("hub:observe('topic', function(...) event(...) end)");
+    assert_eq!(hub.events(), json!([]));
+    hub.raw("uid-654321").subscribe("topic");
+    hub.expect_events(json!([[2, "topic"], [1, "topic"]]));
+}
+
+#[test]
+fn a_second_observe_replaces_the_function_without_calling_either() {
+    let hub = Hub::new();
+    let mut client = hub.raw("uid-123456");
+    hub.lua(
+        "hub:create'topic'
+         hub:observe('topic', function(...) event('old', ...) end)
+         hub:observe('topic', function(...) event('new', ...) end)",
+    );
+    assert_eq!(hub.events(), json!([]));
+    client.subscribe("topic");
+    hub.expect_events(json!([["new", 1, "topic"]]));
+}
+
+#[test]
+fn an_observed_client_that_ends_is_reported_once() {
+    let hub = Hub::new();
+    let client = hub.raw("uid-123456");
+    let etid = client.etid;
+    let observe = format!("return hub:observe({etid}, function(...) event(...) end)");
+    assert_eq!(hub.lua(&observe), json!(true));
+    let client_again = hub.raw("uid-123456");
+    assert_eq!(client_again.etid, etid);
+    hub.expect_events(json!([[0, etid]]));
+    drop((client, client_again));
+    hub.eventually("local n = 0 for _ in hub:peers() do n = n + 1 end return n", 1);
+    assert_eq!(hub.events(), json!([[0, etid]]));
+}
+
+#[test]
+fn observe_returns_nil_for_an_unknown_number_and_for_the_own_etid() {
+    let hub = Hub::new();
+    assert_eq!(
+        hub.lua_all("return hub:observe(12345, print), hub:observe(1, print), hub:observe('self', print)"),
+        [json!(null), json!(null), json!(null)]
+    );
+}
+
+#[test]
+fn unobserve_ends_the_reports_and_leaves_the_topic_alone() {
+    let hub = Hub::new();
+    let mut client = hub.raw("uid-123456");
+    let tid = client.subscribe("topic");
+    hub.lua(&format!(
+        "hub:observe('topic', function(...) event(...) end) hub:observe({0}, function(...) event(...) end)
+         hub:unobserve'topic' hub:unobserve({0})",
+        client.etid
+    ));
+    client.publish(tid, 0, "x");
+    client.expect(&publish(tid, client.etid, 0, "x"));
+    client.publish(client.etid, 0, "y");
+    client.expect(&publish(client.etid, client.etid, 0, "y"));
+    let mut other = hub.raw("uid-654321");
+    assert_eq!(other.subscribe("topic"), tid);
+    client.send(&disconnect(""));
+    client.expect_closed();
+    other.sync();
+    hub.eventually("local n = 0 for _ in hub:peers() do n = n + 1 end return n", 2);
+    assert_eq!(hub.events(), json!([]));
+}
+
+#[test]
+fn what_an_observer_publishes_precedes_what_comes_of_the_clients_next_packet() {
+    let hub = Hub::new();
+    hub.lua("hub:create'topic' hub:observe('topic', function(n) hub:publish('changed', 'news') end)");
+    for via in Via::BOTH {
+        let mut client = hub.connect(via, "uid-123456");
+        let (topic, news) = (client.create("topic"), client.subscribe("news"));
+        client.send_together(&[subscribe("topic"), ping()]);
+        client.expect_set(&[publish(news, SERVER, 0, "changed"), ack(SUBACK, 0, topic, "topic")]);
+        client.expect(&pong());
+        client.send_together(&[unsubscribe(topic), ping()]);
+        client.expect(&publish(news, SERVER, 0, "changed"));
+        client.expect(&pong());
+    }
+}
+
+#[test]
+fn what_a_callback_publishes_precedes_what_comes_of_the_clients_next_packet() {
+    let hub = Hub::with("onmsg = function(data, ptid) hub:publish(data, ptid) end");
+    hub.lua("hub:subscribe('topic', {onmsg = function(data, ptid) hub:publish(data, ptid) end})");
+    for via in Via::BOTH {
+        let mut client = hub.connect(via, "uid-123456");
+        let tid = client.create("topic");
+        for target in [SERVER, tid] {
+            for _ in 0..50 {
+                client.send_together(&[publish(target, client.etid, 0, "echo"), ping()]);
+                client.expect(&publish(client.etid, SERVER, 0, "echo"));
+                client.expect(&pong());
+            }
+        }
+    }
+}
+
+#[test]
+fn subscribing_to_a_clients_etid_does_not_read_along() {
+    let hub = Hub::new();
+    let (mut to, mut from) = (hub.raw("to-123"), hub.raw("from-1"));
+    let etid = to.etid;
+    hub.lua(&format!("pcall(hub.subscribe, hub, {etid}, {{onmsg = function(data) event(data) end}})"));
+    from.publish(etid, 0, "private");
+    to.expect(&publish(etid, from.etid, 0, "private"));
+    from.sync();
+    assert_eq!(hub.events(), json!([]));
+    assert_eq!(hub.lua(&format!("return hub:etid2peer({etid}).uid")), json!("to-123"));
+}

@@ -1,0 +1,163 @@
+//! `shutdown` in all its forms.
+
+use serde_json::json;
+
+use crate::support::*;
+
+/// Shuts down with this call and expects the client to be closed, after this packet if any.
+fn expect_end(client: &mut Client, farewell: Option<&str>) {
+    if let Some(text) = farewell {
+        client.expect(&disconnect(text));
+    }
+    client.expect_closed();
+}
+
+#[test]
+fn with_a_message_all_clients_get_a_disconnect() {
+    let hub = Hub::new();
+    let mut clients: Vec<Client> = Via::ALL.iter().map(|via| hub.connect(*via, &format!("uid {via:?}"))).collect();
+    hub.lua("hub:shutdown('maintenance')");
+    clients.iter_mut().for_each(|client| expect_end(client, Some("maintenance")));
+}
+
+#[test]
+fn with_an_empty_message_all_clients_get_an_empty_disconnect() {
+    let hub = Hub::new();
+    let mut clients: Vec<Client> = Via::BOTH.iter().map(|via| hub.connect(*via, &format!("uid {via:?}"))).collect();
+    hub.lua("hub:shutdown('')");
+    clients.iter_mut().for_each(|client| expect_end(client, Some("")));
+}
+
+#[test]
+fn without_a_message_all_clients_are_closed_without_a_packet() {
+    for call in ["hub:shutdown()", "hub:shutdown(nil)"] {
+        let hub = Hub::new();
+        let mut clients: Vec<Client> = Via::ALL.iter().map(|via| hub.connect(*via, &format!("uid {via:?}"))).collect();
+        hub.lua(call);
+        clients.iter_mut().for_each(|client| expect_end(client, None));
+    }
+}
+
+#[test]
+fn a_websocket_is_closed_with_status_1000() {
+    let hub = Hub::new();
+    for call in ["hub:shutdown()", "hub:shutdown('bye')"] {
+        let mut client = hub.web("uid-123456");
+        hub.lua(call);
+        if call.contains("bye") {
+            client.expect(&disconnect("bye"));
+        }
+        client.expect_close_code(1000);
+    }
+}
+
+#[test]
+fn with_an_etid_one_client_gets_a_disconnect() {
+    let hub = Hub::new();
+    for via in Via::BOTH {
+        for message in ["go away", ""] {
+            let (mut client, mut other) = (hub.connect(via, "uid-123456"), hub.raw("other-1"));
+            hub.lua(&format!("hub:shutdown('{message}', {})", client.etid));
+            expect_end(&mut client, Some(message));
+            other.expect_silence();
+        }
+    }
+}
+
+#[test]
+fn with_an_etid_and_no_message_one_client_is_closed() {
+    let hub = Hub::new();
+    for via in Via::BOTH {
+        let (mut client, mut other) = (hub.connect(via, "uid-123456"), hub.raw("other-1"));
+        hub.lua(&format!("hub:shutdown(nil, {})", client.etid));
+        expect_end(&mut client, None);
+        other.expect_silence();
+    }
+}
+
+#[test]
+fn numbers_that_are_no_clients_close_nobody() {
+    let hub = Hub::with("onclose = function() event'onclose' end");
+    let mut clients: Vec<Client> = Via::BOTH.iter().map(|via| hub.connect(*via, &format!("uid {via:?}"))).collect();
+    let tid = clients[0].subscribe("topic");
+    for number in [0, SERVER, 12345, tid] {
+        hub.lua(&format!("hub:shutdown('bye', {number}) hub:shutdown(nil, {number})"));
+    }
+    clients.iter_mut().for_each(Client::expect_silence);
+    assert_eq!(hub.events(), json!([]));
+}
+
+#[test]
+fn onclose_runs_for_each_with_0() {
+    for call in ["hub:shutdown('bye')", "hub:shutdown()"] {
+        let hub = Hub::with("onclose = function(tid, sock, peer, err) event(peer.uid, err) end");
+        let clients = [hub.raw("uid-raw"), hub.web("uid-web")];
+        hub.lua(call);
+        hub.eventually("return #events", 2);
+        let mut events: Vec<String> = hub.events().as_array().unwrap().iter().map(|event| event.to_string()).collect();
+        events.sort();
+        assert_eq!(events, ["[\"uid-raw\",0]", "[\"uid-web\",0]"]);
+        drop(clients);
+    }
+}
+
+#[test]
+fn onclose_runs_with_0_also_for_one_client() {
+    for message in ["'bye'", "nil"] {
+        let hub = Hub::with("onclose = function(tid, sock, peer, err) event(peer.uid, err) end");
+        let client = hub.raw("uid-123456");
+        hub.lua(&format!("hub:shutdown({message}, {})", client.etid));
+        hub.expect_events(json!([["uid-123456", 0]]));
+    }
+}
+
+#[test]
+fn messages_published_before_arrive_before_the_end() {
+    let hub = Hub::new();
+    for via in Via::BOTH {
+        let mut client = hub.connect(via, "uid-123456");
+        let tid = client.subscribe("topic");
+        hub.lua("for i = 1, 50 do hub:publish(tostring(i), 'topic') end hub:shutdown('bye')");
+        (1..=50).for_each(|i| client.expect(&publish(tid, SERVER, 0, i.to_string())));
+        expect_end(&mut client, Some("bye"));
+    }
+}
+
+#[test]
+fn the_hub_stays_usable() {
+    let hub = Hub::new();
+    hub.lua("hub:subscribe('heard', {onmsg = function(data) event(data) end})");
+    let mut client = hub.raw("uid-123456");
+    let tid = client.subscribe("topic");
+    let heard = client.create("heard");
+    hub.lua("hub:shutdown('bye')");
+    expect_end(&mut client, Some("bye"));
+    let mut client = hub.raw("uid-123456");
+    assert_eq!(client.subscribe("topic"), tid, "topics keep their numbers");
+    client.publish(tid, 0, "hello");
+    client.expect(&publish(tid, client.etid, 0, "hello"));
+    client.publish(heard, 0, "the server keeps its subscriptions");
+    hub.expect_events(json!([["the server keeps its subscriptions"]]));
+}
+
+#[test]
+fn a_hub_without_clients_may_be_shut_down_again_and_again() {
+    let hub = Hub::new();
+    hub.lua("hub:shutdown() hub:shutdown('bye') hub:shutdown(nil, 5) hub:shutdown('bye', 5)");
+    hub.raw("uid-123456").sync();
+}
+
+#[test]
+fn observers_hear_of_a_shutdown() {
+    let hub = Hub::new();
+    let mut observer = hub.raw("observer");
+    let mut client = hub.web("uid-123456");
+    let tid = client.subscribe("topic");
+    observer.send(&observe(tid));
+    observer.expect(&change(tid, 1));
+    observer.send(&observe(client.etid));
+    observer.sync();
+    hub.lua(&format!("hub:shutdown('bye', {})", client.etid));
+    observer.expect(&change(tid, 0));
+    observer.expect(&change(client.etid, 0));
+}
