@@ -52,7 +52,8 @@ impl Server {
         let mut process = Command::new(env!("CARGO_BIN_EXE_smq"))
             .arg("serve")
             .arg(app.path())
-            .args(["--port", "0", "--tls-port", "0", "--cert"])
+            // Several shards, so that clients of different threads meet on every machine.
+            .args(["--shards", "3", "--port", "0", "--tls-port", "0", "--cert"])
             .arg(&cert)
             .arg("--key")
             .arg(&key)

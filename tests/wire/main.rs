@@ -13,6 +13,7 @@ mod life;
 mod observe;
 mod packets;
 mod publish;
+mod races;
 mod robustness;
 mod server_messages;
 mod shutdown;

@@ -124,7 +124,7 @@ fn what_is_no_json_goes_to_the_global_callback_as_it_was_sent() {
     let hub = listening("hub:subscribe('topic', {json = true, onmsg = to'topic'})");
     let mut client = hub.raw("uid-123456");
     let tid = client.create("topic");
-    let texts = ["plain text", "{\"a\":", "", "{a}", "\u{1}\u{2}"];
+    let texts = ["plain text", "{\"a\":", "", "{a}", "\u{1}\u{2}", "12", "\"x\"", "true", "null"];
     texts.iter().for_each(|text| client.publish(tid, 3, text));
     client.sync();
     let expected: Vec<_> = texts.iter().map(|text| json!(["global", text, client.etid, tid, 3])).collect();

@@ -16,12 +16,12 @@ smq.onclose = (message, canReconnect) => {
   if (canReconnect) return 1000;
 };
 
-smq.subscribe("devices", { datatype: "json", onmsg: ({ devices }) => showDevices(devices) });
+smq.subscribe("devices", { datatype: "json", onmsg: ({ devices }) => showDevices(Array.from(devices)) }); // Lua's empty list is {}
 askForDevices();
 smq.subscribe("readings", { datatype: "json", onmsg: (reading, ptid) => showReading(ptid, reading) });
 
 function showDevices(devices) {
-  const present = new Set(Array.from(devices, (device) => device.etid));
+  const present = new Set(devices.map((device) => device.etid));
   for (const [etid, card] of cards) {
     if (present.has(etid)) continue;
     card.element.remove();
