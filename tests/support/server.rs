@@ -151,6 +151,12 @@ impl Server {
         kilobytes.expect("a number of kB") * 1024
     }
 
+    /// Where the system does not tell, memory is not checked.
+    #[cfg(not(target_os = "linux"))]
+    pub fn memory(&self) -> usize {
+        0
+    }
+
     /// Sends a signal, such as `TERM`, and waits for the end of the process.
     pub fn stop(&self, signal: &str) -> ExitStatus {
         let sent = Command::new("kill").arg(format!("-{signal}")).arg(self.id().to_string()).status();

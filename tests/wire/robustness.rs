@@ -34,6 +34,19 @@ fn a_subscriber_that_never_reads_slows_nobody_and_costs_bounded_memory() {
     }
 }
 
+#[test]
+fn the_same_holds_with_a_script_in_between() {
+    let hub = own_hub();
+    hub.lua("hub = require'smq.hub'.create{onpublish = function() return true end, ondrop = function() end}");
+    hub.lua("hub:subscribe('topic', {onmsg = function() end})");
+    let mut never_reads = hub.raw("never-reads");
+    let tid = never_reads.subscribe("topic");
+    let before = hub.server.memory();
+    publish_in_step(&hub, tid, 60);
+    let grown = hub.server.memory().saturating_sub(before);
+    assert!(grown < 64 * MEGABYTE, "the server grew by {} MB", grown / MEGABYTE);
+}
+
 /// Publishes so many megabytes; a reader on each transport must get every message. Publisher and readers go in step, so
 /// that no reader falls behind by more than one megabyte.
 fn publish_in_step(hub: &Hub, tid: u32, megabytes: u32) {
