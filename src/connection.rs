@@ -297,8 +297,6 @@ fn poll_read(cx: &mut Context<'_>, wire: &mut Wire, session: &mut Session) -> Po
             Outcome::Close(reason) => Some(Turn::End(reason)),
             Outcome::Ask { from, dropped } => {
                 let frames = outbox.arena[from..frames.end].to_vec();
-                // The Lua thread has an outbox of its own; what it sends for these may not overtake what came before.
-                outbox.flush();
                 Some(Turn::Ask { frames, first_was_dropped: dropped, stop })
             }
             Outcome::Done => stop.map(|stop| Turn::End(close_reason(stop))),

@@ -1,7 +1,7 @@
 //! `require"smq.hub"`: the documented SMQ hub API as userdata methods on a broker [`Hub`].
 //!
 //! One file per concern: `options` reads what `create` is given, `callbacks` runs the script's functions, `peers` makes
-//! peer tables and sockets, `owner` carries the broker's questions from the shards to the Lua thread, `connect` turns a
+//! peer tables and sockets, `owner` and `postbag` carry the broker's questions from the shards to the Lua thread, `connect` turns a
 //! request into a connection, `methods` is what scripts call.
 
 mod callbacks;
@@ -10,6 +10,7 @@ mod methods;
 mod options;
 mod owner;
 mod peers;
+mod postbag;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod ba;
+pub mod callback;
 pub mod console;
 pub mod coroutine;
 pub mod hub;
@@ -18,6 +19,7 @@ use crate::lua::World;
 pub fn install(world: &Rc<World>) -> mlua::Result<()> {
     // First, since the rest is built on coroutines that go together with asynchronous functions.
     coroutine::install(&world.lua)?;
+    callback::install(&world.lua)?;
     trace::install(&world.lua)?;
     modules::install(&world.lua)?;
     request::install(&world.lua)?;

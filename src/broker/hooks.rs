@@ -9,9 +9,11 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use super::outbox::{Outbox, with_outbox};
 use super::peer::{CloseReason, Identity, Peer};
-use super::session::Session;
+use super::session::{Handled, Session};
 use crate::protocol::ReturnCode;
+use crate::transport::raw;
 
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -66,6 +68,18 @@ pub struct Batch {
     pub first_was_dropped: bool,
 }
 
+impl Batch {
+    /// Handles the packets with everything granted, for an owner who has nothing to say.
+    fn handle_unasked(mut self, outbox: &mut Outbox) -> (Session, Option<CloseReason>) {
+        for frame in raw::frames(&self.frames).skip(usize::from(self.first_was_dropped)) {
+            if let Handled::Close(reason) = self.session.handle_one(outbox, frame, true) {
+                return (self.session, Some(reason));
+            }
+        }
+        (self.session, None)
+    }
+}
+
 /// The owner has ended, and with it what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnerGone;
@@ -91,10 +105,13 @@ pub trait Hooks: Send + Sync + 'static {
         Box::pin(std::future::ready(()))
     }
 
-    /// Handles packets that need permission, or the news that a message reached nobody. Returns the session, and the
+    /// Handles packets that need permission, or the news that a message reached nobody. What the session's earlier packets
+    /// caused may still be in the calling thread's outbox; an owner on another thread has that flushed first, and flushes
+    /// its own before it answers. Returns the session, and the
     /// reason if the peer must be closed; [`OwnerGone`] closes it, too.
     fn packets(&self, batch: Batch) -> Answer<'_, Result<(Session, Option<CloseReason>), OwnerGone>> {
-        Box::pin(std::future::ready(Ok((batch.session, None))))
+        let handled = with_outbox(|outbox| batch.handle_unasked(outbox));
+        Box::pin(std::future::ready(Ok(handled)))
     }
 }
 

@@ -1,8 +1,8 @@
 //! What a connected peer's packets do: the rules of the protocol, without I/O.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::hooks::Batch;
 use super::outbox::{Outbox, Span};
 use super::peer::{CloseReason, Peer};
 use super::{Hub, Named, encoded};
@@ -139,15 +139,10 @@ impl Session {
         }
     }
 
-    /// Takes the packets from an offset of the arena on to the owner, along with the session.
-    pub fn into_batch(self, outbox: &Outbox, from: Span, first_was_dropped: bool) -> Batch {
-        Batch { frames: outbox.arena[from.start..from.end].to_vec(), session: self, first_was_dropped }
-    }
-
     /// Collects a fragment. The last one gives the whole message, as a Publish frame; any other packet gives itself.
-    pub fn assemble(&mut self, frame: Vec<u8>) -> Result<Option<Vec<u8>>, CloseReason> {
+    pub fn assemble<'a>(&mut self, frame: &'a [u8]) -> Result<Option<Cow<'a, [u8]>>, CloseReason> {
         if frame[2] != kind::PUBFRAG {
-            return Ok(Some(frame));
+            return Ok(Some(Cow::Borrowed(frame)));
         }
         let Ok(Packet::PubFrag(fragment)) = Packet::decode(&frame[2..]) else { return Err(CloseReason::Protocol) };
         let is_too_long = self.fragments.len() + fragment.payload.len() > MAX_PAYLOAD;
@@ -159,7 +154,7 @@ impl Session {
             return Ok(None);
         }
         let payload = std::mem::take(&mut self.fragments);
-        Ok(Some(encoded(&Packet::Publish(Publish { payload: &payload, ..fragment }))))
+        Ok(Some(Cow::Owned(encoded(&Packet::Publish(Publish { payload: &payload, ..fragment })))))
     }
 
     /// What the owner must be asked about this frame, if anything.
@@ -214,7 +209,7 @@ impl Session {
             }
             Packet::Publish(_) => return self.publish(outbox, frame, granted),
             Packet::PubFrag(_) => {
-                return match self.assemble(frame.to_vec()) {
+                return match self.assemble(frame) {
                     Ok(Some(whole)) => self.publish(outbox, &whole, granted),
                     Ok(None) => Handled::Done,
                     Err(reason) => Handled::Close(reason),

@@ -15,8 +15,8 @@ pub fn whole_frames(input: &[u8]) -> (usize, Result<(), Error>) {
     }
 }
 
-/// The messages (type and body) of whole frames, in order.
-pub fn messages(frames: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The frames of `frames`, in order, each with its length in front.
+pub fn frames(frames: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = frames;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -24,8 +24,13 @@ pub fn messages(frames: &[u8]) -> impl Iterator<Item = &[u8]> {
         }
         let (frame, behind) = rest.split_at(first_length(rest).clamp(2, rest.len()));
         rest = behind;
-        Some(&frame[2..])
+        Some(frame)
     })
+}
+
+/// The messages (type and body) of whole frames, in order.
+pub fn messages(whole: &[u8]) -> impl Iterator<Item = &[u8]> {
+    frames(whole).map(|frame| &frame[2..])
 }
 
 /// The length that the frame at the start of `frames` declares.

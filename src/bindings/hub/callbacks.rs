@@ -11,11 +11,12 @@ use std::task::{Context, Poll, Waker};
 use mlua::{Function, IntoLuaMulti, MultiValue, Result, Table, Value};
 
 use super::super::ba::json;
+use super::super::callback::{self, Started};
 use super::super::console;
 use super::HubState;
 use super::peers::HubSocket;
 use crate::broker::hooks::{Batch, Interest, Newcomer, Verdict};
-use crate::broker::outbox::{Outbox, with_outbox};
+use crate::broker::outbox::with_outbox;
 use crate::broker::peer::{CloseReason, Peer};
 use crate::broker::session::{Handled, Question, Session};
 use crate::protocol::{Packet, Publish, ReturnCode, Subtid, Target};
@@ -179,23 +180,14 @@ fn verdict(answer: &MultiValue) -> Result<Verdict> {
 impl HubState {
     /// Handles a client's packets one by one, asking the script where it wants to be asked.
     pub(super) async fn packets(self: Rc<Self>, batch: Batch) -> (Session, Option<CloseReason>) {
-        let answer = self.handle_packets(batch).await;
-        // The client's next packets are handled by its shard, and what comes of them may not overtake this.
-        with_outbox(Outbox::flush);
-        answer
-    }
-
-    async fn handle_packets(&self, batch: Batch) -> (Session, Option<CloseReason>) {
-        // What the client sent before these comes first.
-        self.take_turn();
         let Batch { mut session, frames, first_was_dropped } = batch;
         let mut was_dropped = first_was_dropped;
-        for message in raw::messages(&frames) {
+        // What the client sent before these comes first.
+        self.take_turn();
+        for frame in raw::frames(&frames) {
             if let Some(reason) = session.peer().closing() {
                 return (session, Some(reason));
             }
-            let mut frame = Vec::with_capacity(message.len() + 2);
-            raw::encode(message, &mut frame);
             let frame = match session.assemble(frame) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => continue,
@@ -204,16 +196,8 @@ impl HubState {
             let handled = if std::mem::take(&mut was_dropped) {
                 Handled::Dropped
             } else {
-                let granted = match session.question(&frame) {
-                    Some(question) => self.permits(question, session.peer()).await,
-                    None => true,
-                };
-                with_outbox(|outbox| {
-                    outbox.make_room();
-                    session.handle_one(outbox, &frame, granted)
-                })
+                self.handle(&mut session, &frame).await
             };
-            self.take_turn();
             match handled {
                 Handled::Done => {}
                 Handled::Close(reason) => return (session, Some(reason)),
@@ -221,6 +205,23 @@ impl HubState {
             }
         }
         (session, None)
+    }
+
+    /// Asks, handles the packet, and runs the server's callbacks for what it caused.
+    async fn handle(&self, session: &mut Session, frame: &[u8]) -> Handled {
+        let granted = match session.question(frame) {
+            Some(question) => self.permits(question, session.peer()).await,
+            None => true,
+        };
+        let (handled, reached_server) = with_outbox(|outbox| {
+            outbox.make_room();
+            outbox.reached_server = false;
+            (session.handle_one(outbox, frame, granted), outbox.reached_server)
+        });
+        if reached_server {
+            self.take_turn();
+        }
+        handled
     }
 
     /// Whether the script allows it; an error denies.
@@ -240,22 +241,20 @@ impl HubState {
 
     async fn ask_topic(&self, name: &[u8], is_subscription: bool, peer: &Arc<Peer>) -> Result<bool> {
         let Some(permittop) = &self.callbacks.permittop else { return Ok(true) };
-        let answer = permittop
-            .call_async::<Value>((self.lua.create_string(name)?, is_subscription, self.peer_table(peer)?))
-            .await?;
-        Ok(is_truthy(&answer))
+        let arguments = (self.lua.create_string(name)?, is_subscription, self.peer_table(peer)?);
+        Ok(is_truthy(&callback::call(&self.lua, permittop, arguments).await?))
     }
 
     async fn ask_subtopic(&self, name: &[u8], peer: &Arc<Peer>) -> Result<bool> {
         let Some(permitsubtop) = &self.callbacks.permitsubtop else { return Ok(true) };
         let arguments = (self.lua.create_string(name)?, self.peer_table(peer)?);
-        Ok(is_truthy(&permitsubtop.call_async::<Value>(arguments).await?))
+        Ok(is_truthy(&callback::call(&self.lua, permitsubtop, arguments).await?))
     }
 
     async fn ask_publish(&self, publish: &Publish<'_>, peer: &Arc<Peer>) -> Result<bool> {
         let Some(onpublish) = &self.callbacks.onpublish else { return Ok(true) };
-        let answer = onpublish.call_async::<Value>(self.message_and_peer(publish, peer)?).await?;
-        Ok(is_truthy(&answer))
+        let arguments = self.message_and_peer(publish, peer)?;
+        Ok(is_truthy(&callback::call(&self.lua, onpublish, arguments).await?))
     }
 
     /// `onpublish` for a message of the script's own: within its call of `publish`, so it may not wait.
@@ -275,7 +274,7 @@ impl HubState {
         let Some(ondrop) = &self.callbacks.ondrop else { return };
         let Ok(Packet::Publish(publish)) = Packet::decode(&frame[2..]) else { return };
         let told = match self.message_and_peer(&publish, peer) {
-            Ok(arguments) => ondrop.call_async::<()>(arguments).await,
+            Ok(arguments) => callback::call(&self.lua, ondrop, arguments).await,
             Err(error) => Err(error),
         };
         if let Err(error) = told {
@@ -287,7 +286,7 @@ impl HubState {
     pub(super) fn dropped_own(&self, publish: &Publish<'_>, peer: &Arc<Peer>) {
         let Some(ondrop) = &self.callbacks.ondrop else { return };
         match self.message_and_peer(publish, peer) {
-            Ok(arguments) => start("ondrop", ondrop, arguments),
+            Ok(arguments) => self.run("ondrop", ondrop, arguments),
             Err(error) => console::report("ondrop", &error),
         }
     }
@@ -340,13 +339,13 @@ impl HubState {
                 self.lua.create_string(publish.payload).ok().map(Value::String)
             };
             if let Some(data) = data {
-                return start("onmsg", &handler.function, (data, ids.0, ids.1, ids.2));
+                return self.run("onmsg", &handler.function, (data, ids.0, ids.1, ids.2));
             }
         }
         let Ok(data) = self.lua.create_string(publish.payload) else { return };
         let onmsg = self.onmsg.borrow().clone();
         match onmsg {
-            Some(onmsg) => start("onmsg", &onmsg, (data, ids.0, ids.1, ids.2)),
+            Some(onmsg) => self.run("onmsg", &onmsg, (data, ids.0, ids.1, ids.2)),
             None => self.log(&format!(
                 "a message of {} bytes from {} to {} has no callback",
                 publish.payload.len(),
@@ -367,30 +366,33 @@ impl HubState {
         if !observer.is_topic {
             self.observers.borrow_mut().remove(&target.0);
         }
-        start("observe", &observer.function, (subscribers, observer.name));
+        self.run("observe", &observer.function, (subscribers, observer.name));
     }
 
     /// A line of the hub's own log.
     pub(super) fn log(&self, text: &str) {
         match &self.callbacks.log {
-            Some(log) => start("log", log, (Value::Nil, text)),
+            Some(log) => self.run("log", log, (Value::Nil, text)),
             None => console::line(&format!("smq: {text}")),
+        }
+    }
+
+    /// Runs a callback as a coroutine. If it waits, it goes on as a task of its own, and the caller does not wait.
+    fn run(&self, what: &'static str, function: &Function, arguments: impl IntoLuaMulti) {
+        match callback::start(&self.lua, function, arguments) {
+            Started::Done(Ok(_)) => {}
+            Started::Done(Err(error)) => console::report(what, &error),
+            Started::Waiting(rest) => drop(tokio::task::spawn_local(async move {
+                if let Err(error) = rest.await {
+                    console::report(what, &error);
+                }
+            })),
         }
     }
 }
 
 fn is_truthy(value: &Value) -> bool {
     !matches!(value, Value::Nil | Value::Boolean(false))
-}
-
-/// Runs a callback as a coroutine. If it waits, it goes on as a task of its own, and the caller does not wait.
-pub fn start(what: &'static str, function: &Function, arguments: impl IntoLuaMulti) {
-    let call = function.call_async::<()>(arguments);
-    run_now(async move {
-        if let Err(error) = call.await {
-            console::report(what, &error);
-        }
-    });
 }
 
 /// Runs a future up to where it waits; from there on it is a task.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::HubState;
+use super::{HubState, postbag};
 use crate::broker::hooks::{Answer, Batch, Hooks, Interest, Newcomer, OwnerGone, Verdict};
 use crate::broker::peer::{CloseReason, Peer};
 use crate::broker::session::Session;
@@ -65,9 +65,7 @@ impl Hooks for Owner {
     }
 
     fn packets(&self, batch: Batch) -> Answer<'_, Result<(Session, Option<CloseReason>), OwnerGone>> {
-        Box::pin(async move {
-            let answer = self.ask(move |state| async move { state.packets(batch).await }).await;
-            answer.ok_or(OwnerGone)
-        })
+        let answer = postbag::put(&self.thread, self.hub, batch);
+        Box::pin(async move { answer.await.map_err(|_| OwnerGone) })
     }
 }
