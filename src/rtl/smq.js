@@ -1,2 +1,932 @@
-// Replaced by the client of the `js` branch.
-export const SMQ = {};
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// The SMQ client for browsers and Node: publish and subscribe over a WebSocket.
+//
+//     <script src="/rtl/smq.js"></script>
+//     <script>
+//       const smq = SMQ.Client(SMQ.wsURL("/smq/"));
+//       smq.subscribe("chat", { datatype: "text", onmsg: (text, from) => show(text, from) });
+//       smq.publish("Hello!", "chat");
+//     </script>
+//
+// A classic script that defines the global SMQ; `require` gives the same object, and smq.mjs exports it. Types: smq.d.ts.
+//
+// How it works: every call joins a line and is carried out when its turn comes, so the packets leave in the order of the
+// calls. The line stands still while there is no connection, and while the call at its head waits for the number of a name.
+(function (root) {
+  "use strict";
+
+  const INIT = 1;
+  const CONNECT = 2;
+  const CONNACK = 3;
+  const SUBSCRIBE = 4;
+  const SUBACK = 5;
+  const CREATE = 6;
+  const CREATEACK = 7;
+  const PUBLISH = 8;
+  const UNSUBSCRIBE = 9;
+  const DISCONNECT = 11;
+  const PING = 12;
+  const PONG = 13;
+  const OBSERVE = 14;
+  const UNOBSERVE = 15;
+  const CHANGE = 16;
+  const CREATESUB = 17;
+  const CREATESUBACK = 18;
+
+  const PROTOCOL_VERSION = 1;
+  /** The most bytes that a message may carry. */
+  const PAYLOAD_LIMIT = 0xfff0;
+  /** The most calls that may stand in line; beyond it they throw, so that a page left offline does not fill the memory. */
+  const LINE_LIMIT = 10000;
+  const SHORTEST_RECONNECT = 1000;
+  const SOCKET_OPEN = 1;
+  const SELF = "self";
+  /** The key of a topic's catch-all among its callbacks: 0 on the wire means "no sub-topic". */
+  const CATCH_ALL = 0;
+
+  const REFUSALS = {
+    1: "protocol version or handshake not accepted",
+    2: "server unavailable",
+    3: "wrong credentials",
+    4: "client certificate required",
+    5: "client certificate not accepted",
+    6: "access denied",
+  };
+
+  // ---- Text and bytes -------------------------------------------------------------------------------------------
+
+  const encoder = new TextEncoder();
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  const lenientDecoder = new TextDecoder("utf-8", { ignoreBOM: true });
+
+  /** UTF-8 helpers. */
+  const utf8 = {
+    /** The text as UTF-8 in a Uint8Array. */
+    encode(text) {
+      return encoder.encode(text);
+    },
+
+    /** The text that `length` bytes from `offset` on stand for, or null if they are not UTF-8. */
+    decode(bytes, offset = 0, length = undefined) {
+      const all = asBytes(bytes);
+      try {
+        return decoder.decode(all.subarray(offset, length === undefined ? all.length : offset + length));
+      } catch (notUtf8) {
+        return null;
+      }
+    },
+
+    /** How many bytes the text takes as UTF-8. */
+    length(text) {
+      return encoder.encode(text).length;
+    },
+  };
+
+  function asBytes(data) {
+    if (typeof data === "string") return encoder.encode(data);
+    if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    if (data instanceof ArrayBuffer) return new Uint8Array(data);
+    if (Array.isArray(data)) return Uint8Array.from(data);
+    throw new TypeError(`data must be text or bytes, not ${describe(data)}; pubjson sends other values`);
+  }
+
+  /** A copy of the payload as bytes, since the caller may reuse its buffer while the message stands in line. */
+  function payloadOf(data) {
+    const bytes = ArrayBuffer.isView(data) || data instanceof ArrayBuffer ? asBytes(data).slice() : asBytes(data);
+    if (bytes.length > PAYLOAD_LIMIT) {
+      throw new RangeError(`a message carries at most ${PAYLOAD_LIMIT} bytes, this one has ${bytes.length}`);
+    }
+    return bytes;
+  }
+
+  /** Received bytes as the subscriber wants them. Throws if they are not what it asked for. */
+  function decode(bytes, datatype) {
+    if (datatype !== "json" && datatype !== "text") return bytes.slice();
+    const text = decoder.decode(bytes);
+    return datatype === "json" ? JSON.parse(text) : text;
+  }
+
+  // ---- Packets: one binary WebSocket message each, type byte first, integers big endian ---------------------------
+
+  /** A packet of a type byte and 32 bit numbers, with bytes at the end. */
+  function packet(type, numbers, tail = []) {
+    const bytes = new Uint8Array(1 + 4 * numbers.length + tail.length);
+    const view = new DataView(bytes.buffer);
+    view.setUint8(0, type);
+    numbers.forEach((number, i) => view.setUint32(1 + 4 * i, number));
+    bytes.set(tail, 1 + 4 * numbers.length);
+    return bytes;
+  }
+
+  function connectPacket(uid, credentials, info) {
+    const parts = [
+      [PROTOCOL_VERSION],
+      ...counted("uid", uid),
+      ...counted("credentials", credentials),
+      encoder.encode(info),
+    ];
+    const body = [];
+    for (const part of parts) body.push(...part);
+    return packet(CONNECT, [], body);
+  }
+
+  function counted(what, text) {
+    const bytes = encoder.encode(text);
+    if (bytes.length > 255) throw new RangeError(`the ${what} may have at most 255 bytes, not ${bytes.length}`);
+    return [[bytes.length], bytes];
+  }
+
+  /** Reads a packet from its second byte on. Throws a RangeError where the packet ends early. */
+  class Reader {
+    constructor(bytes) {
+      this.bytes = bytes;
+      this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      this.at = 1;
+    }
+    byte() {
+      return this.view.getUint8(this.at++);
+    }
+    number() {
+      this.at += 4;
+      return this.view.getUint32(this.at - 4);
+    }
+    rest() {
+      return this.bytes.subarray(this.at);
+    }
+    text() {
+      return lenientDecoder.decode(this.rest());
+    }
+  }
+
+  // ---- Names and answers ----------------------------------------------------------------------------------------
+
+  /** Names and their numbers: one for topics, one for sub-topics. A name without a number waits to be looked up again. */
+  class Names {
+    constructor() {
+      this.numbers = new Map();
+      this.names = new Map();
+    }
+    number(name) {
+      return this.numbers.get(name) || undefined;
+    }
+    name(number) {
+      return this.names.get(number);
+    }
+    learn(name, number) {
+      this.numbers.set(name, number);
+      this.names.set(number, name);
+    }
+    forget(name) {
+      this.names.delete(this.numbers.get(name));
+      this.numbers.delete(name);
+    }
+    /** Keeps the names only: after a reconnect the server may have other numbers for them. */
+    forgetNumbers() {
+      this.names.clear();
+      for (const name of this.numbers.keys()) this.numbers.set(name, 0);
+    }
+    clear() {
+      this.names.clear();
+      this.numbers.clear();
+    }
+  }
+
+  /** How the outcome of a call reaches the app: through its callback, or through a promise if it gave none. */
+  class Answer {
+    constructor(onack) {
+      this.onack = onack;
+      if (onack) return;
+      this.promise = new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
+      // Who does not wait for the promise does not want to hear of its failure either.
+      this.promise.catch(() => {});
+    }
+    /** `args` are for the callback, `value` is for the promise. */
+    settle(accepted, args, value) {
+      if (this.onack) guarded(undefined, this.onack, accepted, ...args);
+      else if (accepted) this.resolve(value);
+      else
+        this.reject(
+          new Error(
+            `the server denied ${args
+              .filter((arg) => typeof arg === "string")
+              .map(quote)
+              .join(", ")}`,
+          ),
+        );
+    }
+    /** The answer will never come. Callbacks are not called, as they cannot be told why. */
+    drop(error) {
+      if (!this.onack) this.reject(error);
+    }
+  }
+
+  /** Calls the app. What it throws is its own affair: it is reported and harms nothing here. */
+  function guarded(client, callback, ...args) {
+    if (typeof callback !== "function") return undefined;
+    try {
+      return callback.apply(client, args);
+    } catch (error) {
+      report(error);
+      return undefined;
+    }
+  }
+
+  function report(error) {
+    console.error("smq:", error);
+  }
+
+  const quote = (name) => JSON.stringify(name);
+  const describe = (value) => (value === null ? "null" : Array.isArray(value) ? "an array" : typeof value);
+  const isNumber = (value) => Number.isInteger(value) && value >= 0 && value <= 0xffffffff;
+
+  /** The name as the server will send it back: half a surrogate pair has no UTF-8 form. */
+  const wellFormed = (name) => name.replace(/[\uD800-\uDFFF]/gu, "\uFFFD");
+
+  function checkTopic(method, topic) {
+    if (typeof topic === "string") return wellFormed(topic);
+    if (isNumber(topic)) return topic;
+    throw new TypeError(`${method}: the topic must be a name or a number from 0 to 4294967295, not ${describe(topic)}`);
+  }
+
+  function checkSubtopic(method, subtopic) {
+    if (subtopic === undefined || subtopic === null) return CATCH_ALL;
+    if (typeof subtopic === "string") return wellFormed(subtopic);
+    if (isNumber(subtopic)) return subtopic;
+    throw new TypeError(`${method}: the sub-topic must be a name or a number, not ${describe(subtopic)}`);
+  }
+
+  function checkCallback(method, name, callback) {
+    if (callback === undefined || callback === null || typeof callback === "function") return callback || undefined;
+    throw new TypeError(`${method}: ${name} must be a function, not ${describe(callback)}`);
+  }
+
+  // ---- The client -----------------------------------------------------------------------------------------------
+
+  class SmqClient {
+    constructor(url, options) {
+      if (url !== null && typeof url === "object" && !(url instanceof URL)) [url, options] = [undefined, url];
+      this._options = options || {};
+      this._url = absoluteURL(url);
+      this._uid = this._options.uid;
+      this._topics = new Names();
+      this._subtopics = new Names();
+      /** Topic (or "self") to its callbacks by sub-topic. */
+      this._subscriptions = new Map();
+      /** Topic name, or number without a name, to `{ onchange, isTopic }`. */
+      this._observers = new Map();
+      /** What the server was asked and has not answered yet: by packet type, name to the list of who wants to know. */
+      this._asked = { [CREATE]: new Map(), [SUBSCRIBE]: new Map(), [CREATESUB]: new Map() };
+      this._line = [];
+      this._etid = undefined;
+      this._up = false;
+      this._ended = false;
+      this._attempts = 0;
+      this._open();
+    }
+
+    // Calls
+
+    /**
+     * Sends a message: text as UTF-8, or bytes (at most 65520, else a RangeError is thrown). Names that are not known yet
+     * are created first. The promise stands for the message being handed to the socket; it rejects if a name is denied.
+     */
+    publish(data, topic, subtopic) {
+      const payload = payloadOf(data);
+      const answer = new Answer();
+      const call = {
+        topic: checkTopic("publish", topic),
+        subtopic: checkSubtopic("publish", subtopic),
+        answer,
+        isPublish: true,
+      };
+      call.run = (tid, subtid) => {
+        this._send(packet(PUBLISH, [tid, this._etid, subtid], payload));
+        answer.settle(true, []);
+      };
+      call.denied = (name) => answer.settle(false, [name]);
+      this._join(call);
+      return answer.promise;
+    }
+
+    /** Publishes the JSON text of the value. */
+    pubjson(value, topic, subtopic) {
+      const text = JSON.stringify(value);
+      if (text === undefined) throw new TypeError(`pubjson: ${describe(value)} has no JSON form`);
+      return this.publish(text, topic, subtopic);
+    }
+
+    /**
+     * Subscribes to a topic: `subscribe(topic [, subtopic] [, settings])`. Settings: `onmsg(data, ptid, tid, subtid)`,
+     * `datatype` ("json", "text"; else data is a Uint8Array), `onack(accepted, topic, tid [, subtopic, subtid])`. Without a
+     * sub-topic the callback is the topic's catch-all. "self" is for messages sent to this client's etid. Without `onack`
+     * the answer is a promise of the tid, or of `{ tid, subtid }`.
+     */
+    subscribe(topic, subtopic, settings) {
+      if (subtopic !== null && typeof subtopic === "object") [subtopic, settings] = [undefined, subtopic];
+      const name = this._subscribable(checkTopic("subscribe", topic));
+      const sub = checkSubtopic("subscribe", subtopic);
+      const handler = handlerOf(settings || {});
+      const answer = new Answer(checkCallback("subscribe", "onack", (settings || {}).onack));
+      const call = { subtopic: sub, subscribes: name, answer };
+      call.run = (_, subtid) => {
+        const settle = (accepted, tid) => {
+          if (accepted) this._register(name, sub, handler);
+          settlePair(answer, accepted, name, tid, sub, subtid);
+        };
+        const isSubscribed = name === SELF || this._subscriptions.has(name);
+        if (isSubscribed) settle(true, this._tid(name));
+        else this._ask(SUBSCRIBE, name, { settle, drop: (error) => answer.drop(error) });
+      };
+      call.denied = () => settlePair(answer, false, name, 0, sub, 0);
+      this._join(call);
+      return answer.promise;
+    }
+
+    /** Ends the subscription and removes all callbacks of the topic, those of its sub-topics included. */
+    unsubscribe(topic) {
+      const name = this._key(checkTopic("unsubscribe", topic));
+      const run = () => {
+        const isSubscribed = this._subscriptions.delete(name);
+        if (isSubscribed && name !== SELF) this._send(packet(UNSUBSCRIBE, [this._tid(name)]));
+      };
+      this._join({ follows: name, run });
+    }
+
+    /**
+     * Looks a topic's number up, and creates the topic if the server does not have it: `create(topic [, subtopic] [, onack])`.
+     * `onack(accepted, topic, tid)`, with a sub-topic `onack(accepted, topic, tid, subtopic, subtid)`; without it the answer
+     * is a promise of the tid, or of `{ tid, subtid }`. A known name is answered at once.
+     */
+    create(topic, subtopic, onack) {
+      if (typeof subtopic === "function") [subtopic, onack] = [undefined, subtopic];
+      const name = checkTopic("create", topic);
+      const sub = checkSubtopic("create", subtopic);
+      const answer = new Answer(checkCallback("create", "onack", onack));
+      this._lookUp(
+        answer,
+        [
+          [CREATE, name],
+          [CREATESUB, sub],
+        ],
+        ([topicIs, subtopicIs]) => {
+          const accepted = topicIs.accepted && subtopicIs.accepted;
+          settlePair(answer, accepted, name, topicIs.number, sub, subtopicIs.number);
+        },
+      );
+      return answer.promise;
+    }
+
+    /** Looks a sub-topic's number up: `createsub(subtopic [, onack])`, `onack(accepted, subtopic, subtid)`; or a promise of the subtid. */
+    createsub(subtopic, onack) {
+      const sub = checkSubtopic("createsub", subtopic);
+      const answer = new Answer(checkCallback("createsub", "onack", onack));
+      this._lookUp(answer, [[CREATESUB, sub]], ([is]) => answer.settle(is.accepted, [sub, is.number], is.number));
+      return answer.promise;
+    }
+
+    /**
+     * Calls `onchange(subscribers, nameOrNumber)` with the topic's number of subscribers, now and whenever it changes. For an
+     * etid it is called once, with 0, when that client has gone. Throws if the topic's name is neither known nor asked for.
+     */
+    observe(topic, onchange) {
+      const key = this._key(checkTopic("observe", topic));
+      if (typeof onchange !== "function")
+        throw new TypeError(`observe: onchange must be a function, not ${describe(onchange)}`);
+      if (!this._isKnownSoon(key))
+        throw new Error(`observe: the topic ${quote(key)} is not known; create or subscribe to it first`);
+      this._join({
+        topic: key,
+        run: (tid) => {
+          this._observers.set(key, { onchange, isTopic: typeof key === "string" });
+          this._send(packet(OBSERVE, [tid]));
+        },
+        denied: (name) => report(new Error(`observe: the server denied ${quote(name)}`)),
+      });
+    }
+
+    /** Ends the observation of a topic or an etid. */
+    unobserve(topic) {
+      const key = this._key(checkTopic("unobserve", topic));
+      const run = () => {
+        if (this._observers.delete(key)) this._send(packet(UNOBSERVE, [this._tid(key)]));
+      };
+      this._join({ run });
+    }
+
+    /** Carries out what was called before, says goodbye to the server and closes. The client cannot be used again. */
+    disconnect() {
+      if (this._ended) return;
+      const run = () => {
+        if (this._up) this._send(packet(DISCONNECT, []));
+        this._end(new Error("disconnected"));
+      };
+      this._leaving = true;
+      if (this._sock && this._line.length) this._join({ run });
+      else run();
+    }
+
+    /** This client's etid, or undefined before the first connection. */
+    gettid() {
+      return this._etid;
+    }
+    /** The topic's number, or undefined. */
+    topic2tid(topic) {
+      return this._topics.number(topic);
+    }
+    /** The topic's name, or undefined. */
+    tid2topic(tid) {
+      return this._topics.name(tid);
+    }
+    /** The sub-topic's number, or undefined. */
+    subtopic2tid(subtopic) {
+      return this._subtopics.number(subtopic);
+    }
+    /** The sub-topic's name, or undefined. */
+    tid2subtopic(subtid) {
+      return this._subtopics.name(subtid);
+    }
+    /** The WebSocket in use, or undefined while there is none. */
+    getsock() {
+      return this._sock;
+    }
+
+    // The line
+
+    _join(call) {
+      if (this._ended) {
+        if (call.answer) call.answer.drop(new Error("the connection is closed"));
+        return;
+      }
+      if (this._line.length >= LINE_LIMIT) throw new Error(`${LINE_LIMIT} calls already wait for the connection`);
+      this._line.push(call);
+      this._advance();
+    }
+
+    /** Carries out the calls whose turn has come. A callback that calls the client again finds the line in order. */
+    _advance() {
+      while (this._canSend() && this._line.length && this._isReady(this._line[0])) {
+        const call = this._line.shift();
+        call.run(this._tid(call.topic), this._subtid(call.subtopic));
+      }
+      if (this._canSend() && this._line.length > 1) this._askAhead();
+    }
+
+    _isReady(call) {
+      if (call.follows !== undefined && this._asked[SUBSCRIBE].has(call.follows)) return false;
+      const hasTopic = this._isKnown(CREATE, call.topic);
+      return this._isKnown(CREATESUB, call.subtopic) && hasTopic;
+    }
+
+    /** Asks for the names of the calls behind the first, so that a run of new names costs one round trip. */
+    _askAhead() {
+      for (const call of this._line) {
+        // Beyond the publishes only sub-topics: a Create must not overtake the Subscribe that stands before it.
+        if (!call.isPublish) break;
+        this._isReady(call);
+      }
+      for (const call of this._line) this._isKnown(CREATESUB, call.subtopic);
+    }
+
+    /** Is there a number for it? If not, the server is asked, unless an answer is on its way. */
+    _isKnown(type, name) {
+      if (typeof name !== "string" || (type === CREATE && name === SELF)) return true;
+      if (this._namesOf(type).number(name)) return true;
+      if (this._isAsked(type, name)) return false;
+      const settle = (accepted) => accepted || this._deny(type, name);
+      this._ask(type, name, { settle, drop: () => {} });
+      return false;
+    }
+
+    _isAsked(type, name) {
+      return this._asked[type].has(name) || (type === CREATE && this._asked[SUBSCRIBE].has(name));
+    }
+
+    /** Takes the calls that need the denied name out of the line. */
+    _deny(type, name) {
+      const needsIt = (call) => (type === CREATE ? call.topic : call.subtopic) === name;
+      const denied = this._line.filter(needsIt);
+      this._line = this._line.filter((call) => !needsIt(call));
+      for (const call of denied) call.denied(name);
+    }
+
+    // Names and numbers
+
+    _namesOf(type) {
+      return type === CREATESUB ? this._subtopics : this._topics;
+    }
+    _tid(topic) {
+      if (topic === SELF) return this._etid;
+      return typeof topic === "string" ? this._topics.number(topic) : topic;
+    }
+    _subtid(subtopic) {
+      return typeof subtopic === "string" ? this._subtopics.number(subtopic) : subtopic;
+    }
+
+    /** A topic is kept under its name, as its number may change with a reconnect; an etid has only its number. */
+    _key(topic) {
+      if (typeof topic === "string") return topic;
+      return topic === this._etid ? SELF : (this._topics.name(topic) ?? topic);
+    }
+
+    _subscribable(topic) {
+      const key = this._key(topic);
+      if (typeof key === "string") return key;
+      throw new Error(`subscribe: no topic with the number ${key} is known here; subscribe by its name`);
+    }
+
+    _isKnownSoon(key) {
+      if (typeof key !== "string" || key === SELF || this._topics.numbers.has(key)) return true;
+      return this._isAsked(CREATE, key) || this._line.some((call) => call.topic === key || call.subscribes === key);
+    }
+
+    /** Looks up what is not known yet, each `[packet type, name or number]`, and calls `done` with `{ accepted, number }` for each. */
+    _lookUp(answer, wanted, done) {
+      const numberOf = ([type, name]) => (type === CREATE ? this._tid(name) : this._subtid(name));
+      const isKnown = (which) => numberOf(which) !== undefined;
+      const run = () => {
+        const found = [];
+        let missing = wanted.length;
+        wanted.forEach((which, i) => {
+          const settle = (accepted, number) => {
+            found[i] = { accepted, number };
+            if (--missing === 0) done(found);
+          };
+          if (isKnown(which)) settle(true, numberOf(which));
+          else this._ask(...which, { settle, drop: (error) => answer.drop(error) });
+        });
+      };
+      const topics = wanted.filter(([type]) => type === CREATE).map(([, name]) => name);
+      if (this._canSend() && wanted.every(isKnown)) run();
+      else this._join({ run, subscribes: topics[0], answer });
+    }
+
+    /** Sends a Create, Createsub or Subscribe, unless one for that name is on its way already. */
+    _ask(type, name, waiter) {
+      const waiters = this._asked[type].get(name);
+      if (waiters) {
+        waiters.push(waiter);
+        return;
+      }
+      this._asked[type].set(name, [waiter]);
+      this._sendAsk(type, name);
+    }
+
+    _sendAsk(type, name) {
+      this._send(packet(type, [], encoder.encode(name)));
+    }
+
+    _answered(type, reader) {
+      const accepted = reader.byte() === 0;
+      const number = reader.number();
+      const name = reader.text();
+      const waiters = this._asked[type].get(name) || [];
+      this._asked[type].delete(name);
+      if (accepted) this._namesOf(type).learn(name, number);
+      for (const waiter of waiters) waiter.settle(accepted, number);
+      this._advance();
+    }
+
+    // Messages
+
+    _register(topic, subtopic, handler) {
+      if (!this._subscriptions.has(topic)) this._subscriptions.set(topic, new Map());
+      if (handler) this._subscriptions.get(topic).set(subtopic, handler);
+    }
+
+    _handler(tid, subtid) {
+      const handlers = this._subscriptions.get(tid === this._etid ? SELF : this._topics.name(tid));
+      if (!handlers) return {};
+      return handlers.get(this._subtopics.name(subtid)) || handlers.get(subtid) || handlers.get(CATCH_ALL) || {};
+    }
+
+    _received(reader) {
+      const tid = reader.number();
+      const ptid = reader.number();
+      const subtid = reader.number();
+      const handler = this._handler(tid, subtid);
+      let onmsg = handler.onmsg || this.onmsg;
+      let data;
+      try {
+        data = decode(reader.rest(), handler.datatype);
+      } catch (undecodable) {
+        onmsg = this.onmsg;
+        data = reader.rest().slice();
+      }
+      guarded(this, onmsg, data, ptid, tid, subtid);
+    }
+
+    _changed(reader) {
+      const number = reader.number();
+      const subscribers = reader.number();
+      const key = this._topics.name(number) ?? number;
+      const observer = this._observers.get(key) || this._observers.get(number);
+      if (!observer) return;
+      // An etid never has subscribers: the first thing to hear of it is the 0 that ends the observation.
+      if (subscribers > 0) observer.isTopic = true;
+      else if (!observer.isTopic) this._observers.delete(number);
+      guarded(this, observer.onchange, subscribers, key);
+    }
+
+    // The connection
+
+    _open() {
+      const Socket = this._options.WebSocket || root.WebSocket;
+      if (!Socket) throw new Error("no WebSocket here: pass a class in the option WebSocket");
+      const sock = new Socket(this._url);
+      sock.binaryType = "arraybuffer";
+      const unlessOld = (handle) => (event) => {
+        if (sock === this._sock) handle(event);
+      };
+      sock.onmessage = unlessOld((event) => this._packet(event.data));
+      sock.onclose = unlessOld((event) => this._lost(event.reason || this._trouble()));
+      // What went wrong is not told to scripts, and a close event follows. In Node an error without a listener is fatal.
+      sock.onerror = () => {};
+      this._sock = sock;
+    }
+
+    _trouble() {
+      return this._up ? "connection lost" : "could not connect";
+    }
+
+    _send(bytes) {
+      if (this._sock) this._sock.send(bytes);
+    }
+
+    /** A socket that is closing swallows what it is given: until its close is reported, calls wait in line. */
+    _canSend() {
+      return this._up && this._sock.readyState === SOCKET_OPEN;
+    }
+
+    _packet(data) {
+      try {
+        const bytes = new Uint8Array(data);
+        this._handle(bytes[0], new Reader(bytes));
+      } catch (error) {
+        report(error);
+        this._lost("malformed packet");
+      }
+    }
+
+    _handle(type, reader) {
+      switch (type) {
+        case INIT:
+          return this._init(reader);
+        case CONNACK:
+          return this._connack(reader);
+        case SUBACK:
+          return this._answered(SUBSCRIBE, reader);
+        case CREATEACK:
+          return this._answered(CREATE, reader);
+        case CREATESUBACK:
+          return this._answered(CREATESUB, reader);
+        case PUBLISH:
+          return this._received(reader);
+        case CHANGE:
+          return this._changed(reader);
+        case PING:
+          return this._send(packet(PONG, []));
+        case DISCONNECT:
+          return this._refused(reader.text() || "disconnect");
+        default:
+          return undefined;
+      }
+    }
+
+    _init(reader) {
+      reader.byte(); // The server's version: it accepts ours, or refuses our Connect.
+      this._rnd = reader.number();
+      this._ipaddr = reader.text();
+      const sock = this._sock;
+      const credentials = async () => (this.onauth ? this.onauth(this._rnd, this._ipaddr) : "");
+      credentials().then(
+        (text) => sock === this._sock && this._connect(text),
+        (error) => sock === this._sock && this._unable(error),
+      );
+    }
+
+    _connect(credentials) {
+      const uid = this._uid === undefined ? this._ipaddr + this._rnd : String(this._uid);
+      const text = credentials === undefined || credentials === null ? "" : String(credentials);
+      try {
+        this._send(connectPacket(uid, text, String(this._options.info || "")));
+      } catch (error) {
+        this._unable(error);
+      }
+    }
+
+    _unable(error) {
+      report(error);
+      this._refused(`could not authenticate: ${error && error.message}`);
+    }
+
+    _connack(reader) {
+      const code = reader.byte();
+      const etid = reader.number();
+      if (code !== 0) {
+        this._refused(reader.text() || REFUSALS[code] || `refused with code ${code}`);
+        return;
+      }
+      const isFirst = this._etid === undefined;
+      this._etid = etid;
+      this._attempts = 0;
+      if (isFirst) this._stand(this.onconnect);
+      else if (this._options.cleanstart) this._startClean();
+      else this._restore();
+    }
+
+    /** The connection stands: the app is told, then the line moves. What the app calls now joins the line behind the rest. */
+    _stand(callback) {
+      const sock = this._sock;
+      guarded(this, callback, this._etid, this._rnd, this._ipaddr);
+      if (sock !== this._sock) return; // The callback closed the connection.
+      this._up = true;
+      this._advance();
+    }
+
+    _startClean() {
+      this._dropAsked(new Error("the connection was lost"));
+      this._topics.clear();
+      this._subtopics.clear();
+      this._subscriptions.clear();
+      this._observers.clear();
+      this._stand(this.onreconnect);
+    }
+
+    /** Sets up again what was set up on the connection before, and goes on when the server has answered it all. */
+    _restore() {
+      this._topics.forgetNumbers();
+      this._subtopics.forgetNumbers();
+      for (const key of this._observers.keys()) if (typeof key !== "string") this._observers.delete(key);
+      let missing = 1;
+      const settled = () => --missing === 0 && this._restored();
+      // Sub-topics first, so that their numbers are known when the first message arrives.
+      for (const [type, name] of this._replayed()) {
+        missing++;
+        const settle = (accepted) => {
+          if (!accepted) this._forgetDenied(type, name);
+          settled();
+        };
+        const waiters = this._asked[type].get(name) || [];
+        this._asked[type].set(
+          name,
+          waiters.filter((waiter) => !waiter.isReplay).concat({ settle, drop: () => {}, isReplay: true }),
+        );
+        this._sendAsk(type, name);
+      }
+      settled();
+    }
+
+    /** What to ask the server again: names in use, and questions that the old connection left unanswered. */
+    _replayed() {
+      const subtopics = new Set([...this._subtopics.numbers.keys(), ...this._asked[CREATESUB].keys()]);
+      const subscribed = new Set([...this._subscriptions.keys(), ...this._asked[SUBSCRIBE].keys()]);
+      subscribed.delete(SELF);
+      const created = new Set([...this._topics.numbers.keys()].filter((name) => !subscribed.has(name)));
+      for (const name of this._asked[CREATE].keys()) created.add(name);
+      const each = (type, names) => [...names].map((name) => [type, name]);
+      return [...each(CREATESUB, subtopics), ...each(CREATE, created), ...each(SUBSCRIBE, subscribed)];
+    }
+
+    _forgetDenied(type, name) {
+      if (type === SUBSCRIBE) this._subscriptions.delete(name);
+      if (!this._namesOf(type).number(name)) this._namesOf(type).forget(name);
+      console.warn(`smq: the server denied ${quote(name)} after the reconnect`);
+    }
+
+    _restored() {
+      for (const name of this._observers.keys()) {
+        const tid = this._tid(name);
+        if (tid) this._send(packet(OBSERVE, [tid]));
+        else this._observers.delete(name);
+      }
+      this._stand(this.onreconnect);
+    }
+
+    /** The server does not want this client: there is no way back. */
+    _refused(message) {
+      this._end(new Error(message));
+      guarded(this, this.onclose, message, false);
+    }
+
+    _lost(reason) {
+      this._closeSocket();
+      if (this._leaving) {
+        this._end(new Error(reason));
+        return;
+      }
+      const wish = guarded(this, this.onclose, reason, true);
+      if (this._ended) return; // onclose called disconnect().
+      const delay = this._reconnectDelay(wish);
+      if (delay === undefined) this._end(new Error(reason));
+      else this._timer = setTimeout(() => this._reopen(), delay);
+    }
+
+    /** Milliseconds until the next attempt, or undefined to stay closed. What onclose returned goes before the back-off. */
+    _reconnectDelay(wish) {
+      if (Number.isFinite(wish) && wish >= SHORTEST_RECONNECT) return wish;
+      const backoff = this._options.backoff;
+      if (!backoff || wish === false) return undefined;
+      const min = backoff.min || SHORTEST_RECONNECT;
+      const ceiling = Math.min(backoff.max || 30000, min * 2 ** ++this._attempts);
+      // Jitter: clients that were thrown off together must not come back together.
+      return min + Math.random() * Math.max(0, ceiling - min);
+    }
+
+    _reopen() {
+      try {
+        this._open();
+      } catch (error) {
+        this._lost(error.message);
+      }
+    }
+
+    _closeSocket() {
+      const sock = this._sock;
+      this._sock = undefined;
+      this._up = false;
+      if (sock) sock.close();
+    }
+
+    _end(error) {
+      this._ended = true;
+      clearTimeout(this._timer);
+      this._closeSocket();
+      const line = this._line;
+      this._line = [];
+      for (const call of line) if (call.answer) call.answer.drop(error);
+      this._dropAsked(error);
+    }
+
+    _dropAsked(error) {
+      for (const asked of Object.values(this._asked)) {
+        const all = [...asked.values()];
+        asked.clear();
+        for (const waiters of all) for (const waiter of waiters) waiter.drop(error);
+      }
+    }
+
+    /** Messages that have no callback of their own; the app sets its own function. */
+    onmsg(data, ptid, tid, subtid) {
+      const topic = tid === this._etid ? SELF : (this._topics.name(tid) ?? tid);
+      console.log(
+        `smq: no callback for a message to ${topic} from ${ptid} (sub-topic ${this._subtopics.name(subtid) ?? subtid}):`,
+        data,
+      );
+    }
+  }
+
+  function handlerOf(settings) {
+    const onmsg = checkCallback("subscribe", "onmsg", settings.onmsg);
+    return onmsg || settings.datatype ? { onmsg, datatype: settings.datatype } : undefined;
+  }
+
+  function settlePair(answer, accepted, topic, tid, subtopic, subtid) {
+    if (subtopic === CATCH_ALL) answer.settle(accepted, [topic, tid], tid);
+    else answer.settle(accepted, [topic, tid, subtopic, subtid], { tid, subtid });
+  }
+
+  // ---- The page's URL -------------------------------------------------------------------------------------------
+
+  /**
+   * A WebSocket URL on the page's own host and port, `wss:` if the page came over HTTPS. An absolute path is used as it is, a
+   * relative one is taken from the page's folder; without one it is the page's own path.
+   */
+  function wsURL(path) {
+    const page = root.location;
+    if (!page) throw new Error("wsURL: there is no page here; give SMQ.Client a whole URL");
+    let absolute = path === undefined || path === null ? page.pathname : String(path);
+    if (!absolute.startsWith("/")) absolute = page.pathname.slice(0, page.pathname.lastIndexOf("/") + 1) + absolute;
+    return `${page.protocol === "https:" ? "wss:" : "ws:"}//${page.host}${absolute}`;
+  }
+
+  function absoluteURL(url) {
+    if (url === undefined || url === null) return wsURL();
+    const text = String(url);
+    return /^[a-z]+:\/\//i.test(text) ? text.replace(/^http/i, "ws") : wsURL(text);
+  }
+
+  /** True if there is a WebSocket class. */
+  function websocket() {
+    return typeof root.WebSocket === "function";
+  }
+
+  /**
+   * A client that starts to connect at once: `SMQ.Client([url] [, options])`, with or without `new`. Without a URL it goes to
+   * the page's own. Set the callbacks right after: `onconnect(etid, rnd, ipaddr)`, `onreconnect(etid, rnd, ipaddr)`,
+   * `onclose(message, canreconnect)` (return milliseconds, at least 1000, to reconnect), `onauth(rnd, ipaddr)` (return the
+   * credentials, or a promise of them), `onmsg(data, ptid, tid, subtid)`.
+   *
+   * Options: `uid`, `info`, `cleanstart` (after a reconnect nothing is set up again), `backoff` (true or `{ min, max }` in
+   * milliseconds: reconnect by itself, waiting longer each time, unless onclose returns false), `WebSocket` (a class, for Node).
+   */
+  function Client(url, options) {
+    return Reflect.construct(SmqClient, [url, options], new.target || Client);
+  }
+  Client.prototype = SmqClient.prototype;
+  Object.defineProperty(Client.prototype, "constructor", { value: Client, configurable: true, writable: true });
+
+  const SMQ = { Client, wsURL, websocket, utf8 };
+  root.SMQ = SMQ;
+  if (typeof module === "object" && module.exports) module.exports = SMQ;
+})(typeof globalThis === "object" ? globalThis : self);
