@@ -1,0 +1,180 @@
+//! The browser client and the examples in headless Chromium, on the real server.
+//!
+//! Needs `chromium` and `chromedriver` on the PATH: `scripts/install-test-tools` installs them.
+
+#[path = "browser/webdriver.rs"]
+mod webdriver;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::json;
+use webdriver::{Browser, Driver, Screen};
+
+/// `smq serve` on a port of the system's choice, until it is dropped.
+struct Server {
+    process: Child,
+    url: String,
+}
+
+impl Server {
+    fn start(app: &str) -> Server {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_smq"))
+            .arg("serve")
+            .arg(in_project(app))
+            .args(["--port", "0"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the smq binary starts");
+        let mut lines = BufReader::new(process.stdout.take().expect("stdout is piped")).lines().map_while(Result::ok);
+        let url = lines.find_map(|line| url_in(&line)).expect("the server prints its URL");
+        // Somebody has to read what the server prints, or it would stand still when the pipe is full.
+        std::thread::spawn(move || lines.for_each(|line| eprintln!("server: {line}")));
+        Server { process, url }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn url_in(line: &str) -> Option<String> {
+    let url = &line[line.find("http://")?..];
+    Some(url.split_whitespace().next().unwrap_or(url).to_owned())
+}
+
+fn in_project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Keeps a screenshot for the READMEs, where `SMQ_SCREENSHOTS` asks for it.
+fn keep_screenshot(browser: &Browser, path: &str) {
+    let image = browser.screenshot();
+    assert!(image.starts_with(b"\x89PNG"), "a screenshot is a PNG file");
+    if std::env::var_os("SMQ_SCREENSHOTS").is_some() {
+        std::fs::write(in_project(path), image).expect("the screenshot can be written");
+    }
+}
+
+#[test]
+fn the_client_does_what_its_specification_says() {
+    let server = Server::start("tests/browser/app");
+    let driver = Driver::start();
+    let page = driver.open(Screen::Desktop);
+    page.goto(&server.url);
+    let names = page.run("return specs.map((spec) => spec.name);");
+    let names = names.as_array().expect("a list of names");
+    assert!(!names.is_empty());
+    let mut failures = Vec::new();
+    for (i, name) in names.iter().enumerate() {
+        let error = page.run(&format!("return await runSpec({i});"));
+        println!("{} - {name}", if error.is_null() { "ok" } else { "FAILED" });
+        if let Some(error) = error.as_str() {
+            failures.push(format!("{name}: {error}"));
+        }
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+/// Gives a name in the chat's first dialog.
+fn enter_chat(browser: &Browser, name: &str) {
+    browser.until("document.getElementById('welcome').open");
+    browser.run(&format!(
+        "document.getElementById('name').value = {}; document.getElementById('login').requestSubmit();",
+        json!(name)
+    ));
+}
+
+fn say(browser: &Browser, text: &str) {
+    browser.run(&format!(
+        "document.getElementById('text').value = {}; document.getElementById('composer').requestSubmit();",
+        json!(text)
+    ));
+}
+
+fn until_shown(browser: &Browser, place: &str, text: &str) {
+    browser.until(&format!("document.getElementById('{place}').textContent.includes({})", json!(text)));
+}
+
+/// Clicks the line of the sidebar that has this text.
+fn click(browser: &Browser, list: &str, text: &str) {
+    let line = format!(
+        "[...document.querySelectorAll('#{list} button')].find((button) => button.textContent.includes({}))",
+        json!(text)
+    );
+    browser.until(&format!("Boolean({line})"));
+    browser.run(&format!("{line}.click();"));
+}
+
+#[test]
+fn two_people_chat() {
+    let server = Server::start("examples/chat");
+    let driver = Driver::start();
+    let (ada, grace) = (driver.open(Screen::Desktop), driver.open(Screen::Phone));
+    for (browser, name) in [(&ada, "Ada"), (&grace, "Grace")] {
+        browser.goto(&server.url);
+        enter_chat(browser, name);
+        until_shown(browser, "people", name);
+    }
+
+    until_shown(&ada, "subtitle", "2 people here");
+    say(&ada, "Has anybody tried the new broker?");
+    until_shown(&grace, "messages", "Has anybody tried the new broker?");
+    say(&grace, "Yes! Every browser here is a peer of the hub, and so is the Lua code on the server. 😀");
+    until_shown(&ada, "messages", "so is the Lua code on the server. 😀");
+    say(&ada, "And who is in the room?");
+    say(&ada, "I see it change the moment somebody comes in.");
+    say(&grace, "That is smq.observe(). One line.");
+    until_shown(&ada, "messages", "One line.");
+
+    click(&grace, "people", "Ada");
+    say(&grace, "Psst, this is only for you.");
+    ada.until("document.querySelector('.badge.unread')?.textContent === '1'");
+    assert_eq!(ada.run("return document.getElementById('messages').textContent.includes('Psst');"), json!(false));
+    keep_screenshot(&ada, "examples/chat/screenshot.png");
+    click(&ada, "people", "Grace");
+    until_shown(&ada, "messages", "Psst, this is only for you.");
+    say(&ada, "I will keep it to myself.");
+    until_shown(&grace, "messages", "I will keep it to myself.");
+    keep_screenshot(&grace, "examples/chat/phone.png");
+
+    click(&grace, "rooms", "lua");
+    until_shown(&grace, "title", "# lua");
+    until_shown(&ada, "rooms", "#lua1");
+    drop(grace);
+    until_shown(&ada, "subtitle", "has left");
+}
+
+#[test]
+fn a_name_that_is_taken_is_refused_with_a_reason() {
+    let server = Server::start("examples/chat");
+    let driver = Driver::start();
+    let page = driver.open(Screen::Phone);
+    page.goto(&server.url);
+    enter_chat(&page, "Ada");
+    until_shown(&page, "people", "Ada");
+    let other = driver.open(Screen::Phone);
+    other.goto(&server.url);
+    enter_chat(&other, "Ada");
+    until_shown(&other, "refusal", "Ada is here already");
+}
+
+#[test]
+fn a_browser_calls_lua_functions() {
+    let server = Server::start("examples/rpc");
+    let driver = Driver::start();
+    let page = driver.open(Screen::Desktop);
+    page.goto(&server.url);
+    page.until("[...document.querySelectorAll('small')].every((took) => took.innerText)");
+    let shown = page
+        .run("return [...document.querySelectorAll('output')].map((output) => [output.className, output.innerText]);");
+    assert_eq!(shown[0], json!(["result", "42"]));
+    assert_eq!(shown[1], json!(["error", "division by zero"]));
+    assert_eq!(shown[2], json!(["result", "\"tpircSavaJ ♥ auL\""]));
+    assert_eq!(shown[5], json!(["error", "there is no function nothing"]));
+    keep_screenshot(&page, "examples/rpc/screenshot.png");
+}

@@ -1,0 +1,418 @@
+"use strict";
+
+// ---- Connecting
+
+it("tells its etid, the connection's seed and its address when it has connected", async () => {
+  const smq = client({ info: "about me" });
+  const [etid, rnd, ipaddr] = await called(smq, "onconnect");
+  equal(etid, smq.gettid());
+  equal(ipaddr, "127.0.0.1");
+  const { uid, info, seed } = await ask(smq, "whoami");
+  equal([uid, info, seed], [ipaddr + rnd, "about me", rnd]);
+});
+
+it("can be made with new, and knows its class", async () => {
+  const smq = new SMQ.Client(SMQ.wsURL("smq/"), { uid: "chosen uid" });
+  clients.push(smq);
+  equal(smq instanceof SMQ.Client, true);
+  equal((await ask(smq, "whoami")).uid, "chosen uid");
+  equal(smq.getsock() instanceof WebSocket, true);
+});
+
+it("answers the server's seed with credentials", async () => {
+  const smq = client();
+  smq.onauth = (rnd, ipaddr) => `${rnd} ${ipaddr}`;
+  const { seed, credentials } = await ask(smq, "whoami");
+  equal(credentials, `${seed} 127.0.0.1`);
+});
+
+it("waits for credentials that come as a promise", async () => {
+  const smq = client();
+  smq.onauth = async () => SMQ.utf8.decode(new Uint8Array(await new Blob(["later"]).arrayBuffer()));
+  equal((await ask(smq, "whoami")).credentials, "later");
+});
+
+it("reports a refusal with the server's reason, and stays closed", async () => {
+  const smq = client();
+  smq.onauth = () => "wrong";
+  const waiting = smq.subscribe("t");
+  equal(await called(smq, "onclose", 1000), ["wrong password", false]);
+  await rejects(waiting, /wrong password/);
+  await rejects(smq.publish("x", "t"), /closed/);
+});
+
+it("has words for a refusal without a reason", async () => {
+  const smq = client();
+  smq.onauth = () => "silent";
+  equal(await called(smq, "onclose"), ["access denied", false]);
+});
+
+it("reports a server that cannot be reached as a lost connection", async () => {
+  const smq = SMQ.Client(SMQ.wsURL("/nosuch.html"));
+  equal(await called(smq, "onclose"), ["could not connect", true]);
+});
+
+// ---- The line
+
+it("carries out in order what was called before the connection stood", async () => {
+  const smq = client();
+  const heard = log();
+  smq.subscribe("line", { datatype: "text", onmsg: heard.add.bind(null) });
+  for (const [text, subtopic] of [["1"], ["2", "sub"], ["3", "other"], ["4"]]) smq.publish(text, "line", subtopic);
+  smq.publish("elsewhere", "a name never used before");
+  smq.publish("5", "line");
+  equal(
+    (await heard.reaches(5)).map(([text]) => text),
+    ["1", "2", "3", "4", "5"],
+  );
+});
+
+it("keeps the order while names are being looked up", async () => {
+  const smq = await connected();
+  const heard = log();
+  const onmsg = (text, ptid, tid) => heard.add(text, smq.tid2topic(tid));
+  smq.subscribe("first", { datatype: "text", onmsg });
+  smq.publish("1", "first", "a sub-topic to look up");
+  smq.publish("too early to be heard", "second", "another one");
+  smq.subscribe("second", { datatype: "text", onmsg });
+  smq.publish("2", "second");
+  smq.publish("3", "first");
+  equal(await heard.reaches(3), [
+    ["1", "first"],
+    ["2", "second"],
+    ["3", "first"],
+  ]);
+});
+
+it("fails a promise, and nothing else, for a name that is denied", async () => {
+  const smq = await connected();
+  const heard = log();
+  await smq.subscribe("t", { datatype: "text", onmsg: (text) => heard.add(text) });
+  const denied = smq.publish("x", "denied 1");
+  smq.publish("y", "t", "denied 2"); // Nobody waits for it: no noise.
+  smq.publish("z", "t");
+  await rejects(denied, /denied "denied 1"/);
+  equal(await heard.reaches(1), ["z"]);
+});
+
+// ---- Subscriptions
+
+it("gives a message to the sub-topic's callback, else to the catch-all, else to onmsg", async () => {
+  const smq = await connected();
+  const heard = log();
+  smq.onmsg = (data, ptid, tid, subtid) => heard.add("onmsg", SMQ.utf8.decode(data), ptid, tid, subtid);
+  await smq.subscribe("t", "a", { datatype: "text", onmsg: (text) => heard.add("a", text) });
+  smq.publish("1", "t", "a");
+  smq.publish("2", "t");
+  await heard.reaches(2);
+  await smq.subscribe("t", { datatype: "text", onmsg: (text) => heard.add("all", text) });
+  smq.publish("3", "t", "b");
+  smq.publish("4", "t", "a");
+  equal(await heard.reaches(4), [
+    ["a", "1"],
+    ["onmsg", "2", smq.gettid(), smq.topic2tid("t"), 0],
+    ["all", "3"],
+    ["a", "4"],
+  ]);
+});
+
+it("decodes JSON and text, and gives anything else as bytes", async () => {
+  const smq = await connected();
+  const heard = log();
+  smq.onmsg = (data) => heard.add("onmsg", data.constructor.name, [...data]);
+  smq.subscribe("t", "json", { datatype: "json", onmsg: (value) => heard.add(value) });
+  smq.subscribe("t", "text", { datatype: "text", onmsg: (text) => heard.add(text) });
+  smq.subscribe("t", { onmsg: (bytes) => heard.add(bytes.constructor.name, [...bytes]) });
+  smq.pubjson({ emoji: "😀", list: [1, null] }, "t", "json");
+  smq.publish("größer 😀", "t", "text");
+  smq.publish([0, 1, 254, 255], "t");
+  smq.publish("{", "t", "json");
+  smq.publish([0xff], "t", "text");
+  equal(await heard.reaches(5), [
+    { emoji: "😀", list: [1, null] },
+    "größer 😀",
+    ["Uint8Array", [0, 1, 254, 255]],
+    ["onmsg", "Uint8Array", [123]],
+    ["onmsg", "Uint8Array", [255]],
+  ]);
+});
+
+it("carries every payload from 0 to 65520 bytes, and refuses more before it sends", async () => {
+  const smq = await connected();
+  const heard = log();
+  smq.subscribe("t", { onmsg: (bytes) => heard.add(bytes.length) });
+  for (const length of [0, 1, 125, 126, 65519, 65520]) smq.publish(new Uint8Array(length), "t");
+  throws(() => smq.publish(new Uint8Array(65521), "t"), /65520/);
+  equal(await heard.reaches(6), [0, 1, 125, 126, 65519, 65520]);
+});
+
+it("hears what others send to it, and answers them", async () => {
+  const [a, b] = [await connected(), await connected()];
+  const heard = log();
+  const acks = log();
+  b.subscribe("self", {
+    datatype: "text",
+    onmsg: (text, ptid) => b.publish(`${text}, back`, ptid, "answers"),
+    onack: acks.add,
+  });
+  equal(await acks.reaches(1), [[true, "self", b.gettid()]]);
+  await a.subscribe("self", "answers", { datatype: "text", onmsg: (text, ptid, tid) => heard.add(text, ptid, tid) });
+  a.publish("there", b.gettid());
+  equal(await heard.reaches(1), [["there, back", b.gettid(), a.gettid()]]);
+  equal((await ask(b, "whoami")).topics, {}); // "self" is no subscription on the server.
+});
+
+it("answers a subscription through onack or a promise, granted or denied", async () => {
+  const smq = await connected();
+  const acks = log();
+  smq.subscribe("t", { onack: acks.add });
+  smq.subscribe("t", "s", { onack: acks.add });
+  smq.subscribe("denied", { onack: acks.add });
+  await acks.reaches(3);
+  const [tid, subtid] = [smq.topic2tid("t"), smq.subtopic2tid("s")];
+  const sorted = (list) => list.map((entry) => JSON.stringify(entry)).sort();
+  equal(
+    sorted(acks.entries),
+    sorted([
+      [true, "t", tid],
+      [true, "t", tid, "s", subtid],
+      [false, "denied", 0],
+    ]),
+  );
+  equal(await smq.subscribe("t"), tid);
+  equal(await smq.subscribe("t", "s"), { tid, subtid });
+  await rejects(smq.subscribe("denied"), /denied/);
+});
+
+it("removes all callbacks of a topic with unsubscribe", async () => {
+  const smq = await connected();
+  const heard = log();
+  await smq.subscribe("t", "s", { onmsg: () => heard.add("wrong") });
+  await smq.subscribe("t", { onmsg: () => heard.add("wrong") });
+  smq.unsubscribe("t");
+  smq.publish("x", "t", "s");
+  await settled(smq);
+  equal([heard.entries, (await ask(smq, "whoami")).topics], [[], {}]);
+});
+
+it("goes on after a callback that throws", async () => {
+  const smq = await connected();
+  const heard = log();
+  const { error } = console;
+  console.error = () => heard.add("reported");
+  await smq.subscribe("t", {
+    onmsg: () => {
+      throw new Error("mine");
+    },
+  });
+  smq.publish("1", "t");
+  smq.publish("2", "t");
+  await heard.reaches(2);
+  console.error = error;
+});
+
+// ---- Names
+
+it("looks names up, and answers for known ones at once", async () => {
+  const smq = await connected();
+  const acks = log();
+  const tid = await smq.create("names");
+  const subtid = await smq.createsub("subnames");
+  smq.create("names", acks.add);
+  smq.createsub("subnames", acks.add);
+  smq.create("names", "subnames", acks.add);
+  equal(acks.entries, [
+    [true, "names", tid],
+    [true, "subnames", subtid],
+    [true, "names", tid, "subnames", subtid],
+  ]);
+  equal(
+    [smq.tid2topic(tid), smq.topic2tid("names"), smq.tid2subtopic(subtid), smq.subtopic2tid("subnames")],
+    ["names", tid, "subnames", subtid],
+  );
+  equal(
+    [smq.topic2tid("unknown"), smq.tid2topic(5), smq.subtopic2tid("unknown"), smq.tid2subtopic(5)],
+    Array(4).fill(undefined),
+  );
+  smq.create("denied", acks.add);
+  equal((await acks.reaches(4))[3], [false, "denied", 0]);
+});
+
+// ---- Observing
+
+it("tells a topic's number of subscribers now and at every change, until unobserve", async () => {
+  const [a, b] = [await connected(), await connected()];
+  const seen = log();
+  throws(() => a.observe("watched", seen.add), /not known/);
+  await a.create("watched");
+  a.observe("watched", seen.add);
+  await seen.reaches(1);
+  await b.subscribe("watched");
+  await seen.reaches(2);
+  b.unsubscribe("watched");
+  equal(await seen.reaches(3), [
+    [0, "watched"],
+    [1, "watched"],
+    [0, "watched"],
+  ]);
+  a.unobserve("watched");
+  await settled(a);
+  await b.subscribe("watched");
+  await settled(a);
+  equal(seen.entries.length, 3);
+});
+
+it("tells once that an observed client has gone", async () => {
+  const [a, b] = [await connected(), await connected()];
+  const seen = log();
+  const etid = b.gettid();
+  a.observe(etid, seen.add);
+  await settled(a);
+  b.disconnect();
+  equal(await seen.reaches(1), [[0, etid]]);
+});
+
+// ---- The end of a connection
+
+it("never comes back after a Disconnect", async () => {
+  for (const [text, shown] of [
+    ["go away", "go away"],
+    ["", "disconnect"],
+  ]) {
+    const smq = await connected();
+    command(smq, "dismiss", text);
+    equal(await called(smq, "onclose", 1000), [shown, false]);
+    await rejects(smq.publish("x", "t"), /closed/);
+  }
+});
+
+it("is thrown off by another client with its uid", async () => {
+  const first = await connected({ uid: "one and the same" });
+  const thrown = called(first, "onclose", 1000);
+  const second = await connected({ uid: "one and the same" });
+  equal(await thrown, ["reconnect", false]);
+  equal(second.gettid(), first.gettid());
+});
+
+it("says goodbye with disconnect, after what was called before", async () => {
+  const [a, b] = [await connected(), client()];
+  const heard = log();
+  await a.subscribe("gone", { datatype: "json", onmsg: ({ etid, err }) => heard.add(etid, err) });
+  await a.subscribe("last words", { datatype: "text", onmsg: (text) => heard.add(text) });
+  b.onclose = () => heard.add("onclose");
+  await called(b, "onconnect");
+  b.publish("bye", "last words");
+  b.disconnect();
+  equal(await heard.reaches(2), ["bye", [b.gettid(), 0]]);
+  equal(b.getsock(), undefined);
+});
+
+it("stays closed after a lost connection unless told to come back", async () => {
+  const smq = await connected();
+  command(smq, "drop");
+  equal(await called(smq, "onclose", 999), ["connection lost", true]);
+  await rejects(smq.publish("x", "t"), /closed/);
+});
+
+it("comes back after the time that onclose returns", async () => {
+  const smq = await connected();
+  const lost = called(smq, "onclose", 1000);
+  command(smq, "drop");
+  await lost;
+  const start = performance.now();
+  const [etid, rnd, ipaddr] = await called(smq, "onreconnect");
+  equal(
+    [performance.now() - start >= 990, etid, ipaddr, (await ask(smq, "whoami")).seed],
+    [true, smq.gettid(), "127.0.0.1", rnd],
+  );
+});
+
+const QUICKLY = { min: 1, max: 10 };
+
+for (const [what, how] of [
+  ["with a lost connection", "drop"],
+  ["with a restart of the server, for which names get other numbers", "restart"],
+]) {
+  it(`sets everything up again before onreconnect and before queued calls: ${what}`, async () => {
+    const smq = await connected({ backoff: QUICKLY });
+    const heard = log();
+    const numbers = () => [smq.topic2tid("t"), smq.subtopic2tid("s"), smq.topic2tid("made"), smq.gettid()];
+    await smq.subscribe("t", "s", { datatype: "text", onmsg: (text) => heard.add(text) });
+    await smq.subscribe("self", "direct", { datatype: "text", onmsg: (text) => heard.add(text) });
+    await smq.create("made");
+    smq.observe("made", heard.add);
+    await heard.reaches(1);
+    const before = numbers();
+    smq.onreconnect = () => {
+      heard.add("onreconnect");
+      smq.publish("called in onreconnect", "t", "s");
+    };
+    smq.onclose = () => {
+      smq.publish("queued", "t", "s");
+      smq.publish("to me", "self", "direct");
+    };
+    command(smq, how);
+    equal(await heard.reaches(6), [
+      [0, "made"],
+      "onreconnect",
+      [0, "made"],
+      "queued",
+      "to me",
+      "called in onreconnect",
+    ]);
+    const changed = numbers().map((number, i) => number !== before[i]);
+    equal(changed, how === "drop" ? [false, false, false, true] : [true, true, true, true]);
+  });
+}
+
+it("sets nothing up again with cleanstart", async () => {
+  const smq = await connected({ backoff: QUICKLY, cleanstart: true });
+  const heard = log();
+  smq.onmsg = () => {};
+  await smq.subscribe("t", { onmsg: () => heard.add("wrong") });
+  await smq.create("made");
+  smq.observe("made", () => heard.add("observed"));
+  await heard.reaches(1);
+  smq.onclose = () => smq.publish("queued", "t");
+  smq.onreconnect = async () => {
+    heard.add([smq.topic2tid("t"), smq.topic2tid("made")]);
+    smq.subscribe("u", { datatype: "text", onmsg: (text) => heard.add(text) });
+    smq.publish("clean", "u");
+  };
+  command(smq, "drop");
+  equal(await heard.reaches(3), ["observed", [undefined, undefined], "clean"]);
+  equal((await ask(smq, "whoami")).topics, ["u"]);
+});
+
+// ---- Helpers
+
+it("makes WebSocket URLs from the page's address", async () => {
+  const { host } = location;
+  equal(
+    [SMQ.wsURL(), SMQ.wsURL("/a/b"), SMQ.wsURL("smq/")],
+    [`ws://${host}/`, `ws://${host}/a/b`, `ws://${host}/smq/`],
+  );
+  history.replaceState(null, "", "/deep/er/page.lsp?query#hash");
+  equal(
+    [SMQ.wsURL(), SMQ.wsURL("/a/b"), SMQ.wsURL("smq/")],
+    [`ws://${host}/deep/er/page.lsp`, `ws://${host}/a/b`, `ws://${host}/deep/er/smq/`],
+  );
+  history.replaceState(null, "", "/");
+  equal(SMQ.websocket(), true);
+});
+
+it("encodes and decodes UTF-8", async () => {
+  const { encode, decode, length } = SMQ.utf8;
+  equal([...encode("é😀")], [0xc3, 0xa9, 0xf0, 0x9f, 0x98, 0x80]);
+  equal(length("é😀"), 6);
+  equal([decode(encode("é😀")), decode([97, 98, 99, 100], 1), decode([97, 98, 99, 100], 1, 2)], ["é😀", "bcd", "bc"]);
+  equal(decode([0xc3]), null);
+});
+
+it("is one and the same as a module", async () => {
+  const module = await import("/rtl/smq.mjs");
+  equal(
+    [module.default === SMQ, module.Client === SMQ.Client, module.wsURL("/x") === SMQ.wsURL("/x")],
+    [true, true, true],
+  );
+});
