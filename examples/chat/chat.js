@@ -110,7 +110,7 @@ const nameOf = (etid) => (people.find((person) => person.etid === etid) || { nam
 
 function askName(refusal) {
   $("refusal").textContent = refusal || "";
-  $("name").value = localStorage.getItem("name") || "";
+  $("name").value = $("name").value || localStorage.getItem("name") || "";
   if (!$("welcome").open) $("welcome").showModal();
 }
 
@@ -135,7 +135,7 @@ function element(tag, properties, ...children) {
 /** A circle with the first letter, in a colour of the name's own. */
 function avatar(name) {
   let hue = 0;
-  for (const letter of name) hue = (hue * 31 + letter.codePointAt(0)) % 360;
+  for (const letter of name) hue = (hue * 137 + letter.codePointAt(0) * 61) % 360;
   const made = element("span", { className: "avatar", ariaHidden: "true" }, [...name][0].toUpperCase());
   made.style.setProperty("--hue", hue);
   return made;
