@@ -131,6 +131,18 @@ fn two_people_chat() {
     say(&grace, "That is smq.observe(). One line.");
     until_shown(&ada, "messages", "One line.");
 
+    // Two more people, without a page of their own.
+    for (name, room, text) in [("Margaret", "lobby", "Hello everybody! Am I late?"), ("Alan", "lua", "Nobody here?")] {
+        ada.run(&format!(
+            "const guest = SMQ.Client(SMQ.wsURL('smq/'), {{ info: '{name}' }});
+             await guest.subscribe('room/{room}', 'say');
+             await guest.publish({}, 'room/{room}', 'say');",
+            json!(text)
+        ));
+    }
+    until_shown(&ada, "messages", "Am I late?");
+    until_shown(&ada, "subtitle", "3 people here");
+
     click(&grace, "people", "Ada");
     say(&grace, "Psst, this is only for you.");
     ada.until("document.querySelector('.badge.unread')?.textContent === '1'");
@@ -144,7 +156,7 @@ fn two_people_chat() {
 
     click(&grace, "rooms", "lua");
     until_shown(&grace, "title", "# lua");
-    until_shown(&ada, "rooms", "#lua1");
+    until_shown(&ada, "rooms", "#lua2");
     drop(grace);
     until_shown(&ada, "subtitle", "has left");
 }

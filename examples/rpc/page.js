@@ -3,7 +3,11 @@
 const EXAMPLES = ["add(19, 23)", "divide(1, 0)", 'reverse("Lua ♥ JavaScript")', "primes(50)", "about()", "nothing()"];
 
 const smq = SMQ.Client(SMQ.wsURL("smq/"), { backoff: true });
-smq.onconnect = smq.onreconnect = (etid, rnd, ipaddr) => status(`Connected from ${ipaddr} as ${etid}.`);
+smq.onreconnect = (etid, rnd, ipaddr) => status(`Connected from ${ipaddr} as ${etid}.`);
+smq.onconnect = (...args) => {
+  smq.onreconnect(...args);
+  document.querySelectorAll("form").forEach(run);
+};
 smq.onclose = () => status("Connection lost. Trying again …");
 const lua = remote(smq);
 
@@ -40,5 +44,4 @@ for (const example of EXAMPLES) {
     run(form);
   };
   document.getElementById("calls").append(form);
-  run(form);
 }
