@@ -143,6 +143,8 @@ fn two_people_chat() {
     until_shown(&ada, "messages", "Am I late?");
     until_shown(&ada, "subtitle", "3 people here");
 
+    keep_screenshot(&grace, "examples/chat/phone.png");
+
     click(&grace, "people", "Ada");
     say(&grace, "Psst, this is only for you.");
     ada.until("document.querySelector('.badge.unread')?.textContent === '1'");
@@ -152,7 +154,6 @@ fn two_people_chat() {
     until_shown(&ada, "messages", "Psst, this is only for you.");
     say(&ada, "I will keep it to myself.");
     until_shown(&grace, "messages", "I will keep it to myself.");
-    keep_screenshot(&grace, "examples/chat/phone.png");
 
     click(&grace, "rooms", "lua");
     until_shown(&grace, "title", "# lua");

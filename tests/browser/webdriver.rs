@@ -134,7 +134,7 @@ impl Browser<'_> {
 
     /// The page as a PNG file.
     pub fn screenshot(&self) -> Vec<u8> {
-        let image = self.driver.command("GET", &format!("{}/screenshot", self.path), &Value::Null);
+        let image = self.driver.command("GET", &format!("{}/screenshot", self.path), &json!({}));
         let image = image.as_str().expect("a screenshot is text in base64");
         base64::engine::general_purpose::STANDARD.decode(image).expect("base64")
     }
