@@ -31,7 +31,7 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// [[NAME]:[PRIO]:]PATH: the app folder PATH, served at / or at /NAME/ (PRIO -127 to 127, default 0; the highest is asked first)
+    /// `[[NAME]:[PRIO]:]PATH`: the app folder PATH, served at / or at /NAME/ (PRIO -127 to 127, default 0; the highest is asked first)
     #[arg(value_name = "APP")]
     pub apps: Vec<AppSpec>,
     /// Address or host name to listen on [default: 127.0.0.1]

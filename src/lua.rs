@@ -40,7 +40,7 @@ pub struct LuaThread {
 pub struct Ended;
 
 impl LuaThread {
-    /// Starts the thread. It ends when [`LuaThread::stop`] is called; then the returned handle can be joined.
+    /// Starts the thread. It ends with the process, or when the last handle is dropped.
     pub fn start() -> Result<(Self, thread::JoinHandle<()>)> {
         let (jobs, mut queue) = mpsc::channel::<Job>(MAX_QUEUED_JOBS);
         let handle = Self { jobs };

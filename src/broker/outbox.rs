@@ -42,8 +42,10 @@ pub struct Outbox {
     /// What a WebSocket read brings, before it is unmasked into the arena.
     pub masked: Vec<u8>,
     flusher: Flusher,
-    /// Set when something went to the server's own peer.
+    /// Set when something went to the server's own queue.
     pub reached_server: bool,
+    /// While the server itself acts, what that sends to the server: it is not queued behind what others sent.
+    captured: Option<Vec<u8>>,
 }
 
 struct Pending {
@@ -108,11 +110,7 @@ impl Outbox {
     /// Notes that `peer` gets the whole frames in `span`, in its framing.
     pub fn note(&mut self, peer: &Arc<Peer>, span: Span) {
         if peer.is_server() {
-            self.reached_server = true;
-            if peer.outbound.push_messages(&[IoSlice::new(&self.arena[span.start..span.end])]) {
-                peer.outbound.wake();
-            }
-            return;
+            return self.note_for_server(peer, span);
         }
         let place = self.place_of(peer);
         let pending = &mut self.pending[place];
@@ -133,25 +131,40 @@ impl Outbox {
         self.ranges.push(Range { span, next: NONE });
     }
 
+    fn note_for_server(&mut self, server: &Peer, span: Span) {
+        let frames = &self.arena[span.start..span.end];
+        if let Some(captured) = &mut self.captured {
+            return captured.extend_from_slice(frames);
+        }
+        self.reached_server = true;
+        if server.outbound.push_messages(&[IoSlice::new(frames)]) {
+            server.outbound.wake();
+        }
+    }
+
+    /// Does what the server's own side asks for, and returns the frames that it causes for the server itself.
+    pub fn capture<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> (T, Vec<u8>) {
+        self.captured = Some(Vec::new());
+        let result = work(self);
+        (result, self.captured.take().unwrap_or_default())
+    }
+
     /// Queues a control packet, a raw frame, for `peer`, behind everything noted for it so far. It is in the peer's queue
     /// when this returns, so nothing that another thread sends afterwards can overtake it.
     pub fn control(&mut self, peer: &Arc<Peer>, frame: &[u8]) {
-        let place = if peer.is_server() { None } else { Some(self.place_of(peer)) };
-        if let Some(place) = place {
-            self.settle(place);
+        if peer.is_server() {
+            let span = self.place(frame);
+            return self.note_for_server(peer, span);
         }
-        let mut converted = Vec::new();
-        let frame = match peer.outbound.framing() {
-            Framing::Raw => frame,
+        let place = self.place_of(peer);
+        self.settle(place);
+        match peer.outbound.framing() {
+            Framing::Raw => peer.push_control(frame),
             framing => {
+                let mut converted = Vec::new();
                 framing.convert(frame, &mut converted);
-                &converted
+                peer.push_control(&converted);
             }
-        };
-        peer.push_control(frame);
-        if place.is_none() {
-            self.reached_server = true;
-            peer.outbound.wake();
         }
     }
 

@@ -1,7 +1,7 @@
 //! One client's life under HTTP, until it ends or a page takes its socket.
 //!
 //! hyper hands a socket over only behind a 101 response or CONNECT, but a raw SMQ client expects 200, or no response at
-//! all. So when a page takes the socket, the service leaves the takeover in the [`Exchange`] and never answers; the
+//! all. So when a page takes the socket, the service leaves the takeover in the `Exchange` and never answers; the
 //! loop here then takes hyper's connection apart, and gives the takeover the socket and what arrived early. The HTTP
 //! task ends there, and with it goes the memory that HTTP needed.
 

@@ -16,7 +16,7 @@ use super::super::console;
 use super::HubState;
 use super::peers::HubSocket;
 use crate::broker::hooks::{Batch, Interest, Newcomer, Verdict};
-use crate::broker::outbox::with_outbox;
+use crate::broker::outbox::{Outbox, with_outbox};
 use crate::broker::peer::{CloseReason, Peer};
 use crate::broker::session::{Handled, Question, Session};
 use crate::protocol::{Packet, Publish, ReturnCode, Subtid, Target};
@@ -147,7 +147,7 @@ impl HubState {
             if state.callbacks.onclose.is_some() {
                 state.clone().closed(&peer, CloseReason::Shutdown).await;
             }
-            with_outbox(|outbox| state.hub.disconnect(outbox, &peer));
+            state.act(|outbox| state.hub.disconnect(outbox, &peer));
         });
     }
 
@@ -213,15 +213,7 @@ impl HubState {
             Some(question) => self.permits(question, session.peer()).await,
             None => true,
         };
-        let (handled, reached_server) = with_outbox(|outbox| {
-            outbox.make_room();
-            outbox.reached_server = false;
-            (session.handle_one(outbox, frame, granted), outbox.reached_server)
-        });
-        if reached_server {
-            self.take_turn();
-        }
-        handled
+        self.act(|outbox| session.handle_one(outbox, frame, granted))
     }
 
     /// Whether the script allows it; an error denies.
@@ -303,20 +295,39 @@ impl HubState {
     /// Runs the callbacks for what is queued for the server. True if there may be more.
     pub(super) fn take_turn(&self) -> bool {
         let queued = self.hub.server().outbound.take();
-        if queued.is_empty() {
-            return false;
-        }
-        if self.depth.get() >= MAX_DEPTH {
-            self.log(&format!("a message was dropped: callbacks that publish to the server nest {MAX_DEPTH} deep"));
-        } else {
-            self.depth.set(self.depth.get() + 1);
-            for message in raw::messages(&queued) {
-                self.dispatch(message);
-            }
-            self.depth.set(self.depth.get() - 1);
-        }
+        self.dispatch_all(&queued);
         self.hub.server_took(queued.len());
-        true
+        !queued.is_empty()
+    }
+
+    /// Does something on the server's side, and runs the callbacks for what that sends to the server itself before it
+    /// returns.
+    pub(super) fn act<T>(&self, work: impl FnOnce(&mut Outbox) -> T) -> T {
+        let (result, for_server) = with_outbox(|outbox| {
+            outbox.make_room();
+            outbox.capture(work)
+        });
+        if !for_server.is_empty() {
+            self.nest(&for_server);
+        }
+        result
+    }
+
+    fn nest(&self, frames: &[u8]) {
+        let depth = self.depth.get();
+        if depth >= MAX_DEPTH {
+            return self
+                .log(&format!("a message was dropped: callbacks that publish to the server nest {MAX_DEPTH} deep"));
+        }
+        self.depth.set(depth + 1);
+        self.dispatch_all(frames);
+        self.depth.set(depth);
+    }
+
+    fn dispatch_all(&self, frames: &[u8]) {
+        for message in raw::messages(frames) {
+            self.dispatch(message);
+        }
     }
 
     fn dispatch(&self, message: &[u8]) {

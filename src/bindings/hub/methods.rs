@@ -13,7 +13,7 @@ use super::super::request;
 use super::callbacks::{Handler, Observer};
 use super::peers::{HubSocket, is_registered};
 use super::{HubHandle, HubState};
-use crate::broker::outbox::with_outbox;
+use crate::broker::outbox::{Span, with_outbox};
 use crate::broker::peer::{CloseReason, Peer};
 use crate::broker::{Keepalive, Named, Observed};
 use crate::protocol::{Etid, MAX_PAYLOAD, Packet, Publish, Subtid, Target, Tid};
@@ -183,13 +183,12 @@ fn pubon(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<bool> {
 
 /// Routes a message and runs the callbacks of the server's own subscriptions.
 fn send(hub: &Rc<HubState>, publish: &Publish<'_>, peer: &Arc<Peer>) {
-    let delivered = with_outbox(|outbox| {
-        outbox.make_room();
+    let delivered = hub.act(|outbox| {
         let start = outbox.arena.len();
         match Packet::Publish(*publish).encode(&mut outbox.arena) {
             Ok(()) => {
                 let end = outbox.arena.len();
-                hub.hub.route(outbox, publish.target, crate::broker::outbox::Span { start, end })
+                hub.hub.route(outbox, publish.target, Span { start, end })
             }
             // The caller has checked the length.
             Err(_) => false,
@@ -198,7 +197,6 @@ fn send(hub: &Rc<HubState>, publish: &Publish<'_>, peer: &Arc<Peer>) {
     if !delivered {
         hub.dropped_own(publish, peer);
     }
-    hub.take_turn();
 }
 
 /// A string as it is, a table as JSON.
@@ -249,8 +247,7 @@ fn subscribe(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u32> {
         }
     }
     if !is_self {
-        with_outbox(|outbox| hub.hub.subscribe_server(outbox, Tid(target.0)));
-        hub.take_turn();
+        hub.act(|outbox| hub.hub.subscribe_server(outbox, Tid(target.0)));
     }
     Ok(target.0)
 }
@@ -268,8 +265,7 @@ fn handler(args: &Args<'_>, options: &Table) -> Result<Option<Handler>> {
 fn unsubscribe(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<()> {
     if let Some(target) = target(hub, args, 1)? {
         hub.topics.borrow_mut().remove(&target.0);
-        with_outbox(|outbox| hub.hub.unsubscribe(outbox, hub.hub.server(), Tid(target.0)));
-        hub.take_turn();
+        hub.act(|outbox| hub.hub.unsubscribe(outbox, hub.hub.server(), Tid(target.0)));
     }
     Ok(())
 }
@@ -284,7 +280,7 @@ fn onmsg(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<()> {
 fn observe(lua: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<Option<bool>> {
     let function = args.function(2, "func")?;
     let target = target_or_new(hub, args, 1)?;
-    let observed = with_outbox(|outbox| hub.hub.observe(outbox, hub.hub.server(), target, false));
+    let observed = hub.act(|outbox| hub.hub.observe(outbox, hub.hub.server(), target, false));
     let (name, is_topic) = match observed {
         Observed::Topic => (text(lua, hub.hub.topic_name(Tid(target.0)))?.map_or(Value::Nil, Value::String), true),
         Observed::Peer => (Value::Integer(i64::from(target.0)), false),
@@ -368,7 +364,6 @@ fn shutdown(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<()> {
     for peer in clients {
         hub.end_now(peer);
     }
-    hub.take_turn();
     Ok(())
 }
 
