@@ -210,6 +210,30 @@ fn answers_come_in_the_order_of_the_questions() {
 }
 
 #[test]
+fn a_burst_from_clients_loses_nothing_when_its_callback_publishes_to_the_server() {
+    let hub = Hub::new();
+    hub.lua(
+        "received, passed_on = 0, 0
+         hub:subscribe('passed on', {onmsg = function() passed_on = passed_on + 1 end})
+         hub:subscribe('burst', {onmsg = function(data)
+            received = received + 1
+            hub:publish(data, 'passed on')
+         end})",
+    );
+    let mut clients: Vec<_> = (0..4).map(|index| hub.raw(&format!("uid-{index:06}"))).collect();
+    for client in &mut clients {
+        let tid = client.create("burst");
+        for _ in 0..1000 {
+            client.publish(tid, 0, "x");
+        }
+    }
+    for client in &mut clients {
+        client.sync();
+    }
+    hub.eventually("return received + passed_on", 8000);
+}
+
+#[test]
 fn a_callback_that_publishes_to_itself_nests_21_levels_at_most() {
     let hub = Hub::new();
     hub.lua(

@@ -295,7 +295,9 @@ impl HubState {
     /// Runs the callbacks for what is queued for the server. True if there may be more.
     pub(super) fn take_turn(&self) -> bool {
         let queued = self.hub.server().outbound.take();
+        let depth = self.depth.replace(self.depth.get().max(1));
         self.dispatch_all(&queued);
+        self.depth.set(depth);
         self.hub.server_took(queued.len());
         !queued.is_empty()
     }
