@@ -73,11 +73,12 @@ impl Upgrade {
         let (over, is_over) = oneshot::channel();
         let takeover = move |socket: Socket, early: Bytes| {
             tokio::spawn(async move {
-                // Boxed, since a task is as large as its largest state for all its life.
-                let connected = Box::pin(self.handshake(socket, early)).await;
+                let connected = self.handshake(socket, early).await;
+                // The page may have ended meanwhile.
                 let _ = over.send(());
                 if let Some((wire, session)) = connected {
-                    run(wire, session).await;
+                    // A task of its own, since a task is as large as its largest state for all its life.
+                    tokio::spawn(run(wire, session));
                 }
             });
         };
@@ -244,7 +245,7 @@ enum Turn {
 async fn run(mut wire: Wire, mut session: Session) {
     let (hub, peer) = (session.hub().clone(), session.peer().clone());
     let reason = loop {
-        match poll_fn(|cx| poll_turn(cx, &mut wire, &mut session)).await {
+        match poll_fn(|cx| poll_turn(cx, &mut wire, &mut session, &peer)).await {
             Turn::End(reason) => break reason,
             Turn::Ask { frames, first_was_dropped, stop } => {
                 let batch = Batch { session, frames, first_was_dropped };
@@ -257,12 +258,12 @@ async fn run(mut wire: Wire, mut session: Session) {
             }
         }
     };
-    end(wire, &hub, &peer, reason).await;
+    // Boxed, so that a living connection is not as large as a dying one.
+    Box::pin(end(wire, &hub, &peer, reason)).await;
 }
 
 /// One turn: sends what only this task can, then reads and routes.
-fn poll_turn(cx: &mut Context<'_>, wire: &mut Wire, session: &mut Session) -> Poll<Turn> {
-    let peer = session.peer().clone();
+fn poll_turn(cx: &mut Context<'_>, wire: &mut Wire, session: &mut Session, peer: &Peer) -> Poll<Turn> {
     peer.outbound.register(cx.waker());
     if let Some(reason) = peer.closing() {
         return Poll::Ready(Turn::End(reason));

@@ -2,9 +2,10 @@
 //! never take; a change and the control packets that tell of it are one step under that lock, so every peer hears of
 //! changes in the order in which they happened.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::id_map::{IdMap, IdSet};
 use super::names::Names;
 use super::peer::Peer;
 use super::topic::{Observers, Topic};
@@ -14,20 +15,20 @@ use crate::protocol::{Etid, Target, Tid};
 pub struct Directory {
     pub topics: Names,
     pub subtopics: Names,
-    pub peers: HashMap<Etid, Member>,
+    pub peers: IdMap<Etid, Member>,
     /// Clients by uid.
     pub uids: HashMap<Box<[u8]>, Arc<Peer>>,
     /// Who observes a topic; topics that nobody observes have no entry.
-    pub topic_observers: HashMap<Tid, Observers>,
+    pub topic_observers: IdMap<Tid, Observers>,
 }
 
 /// A peer of the hub and what ties it to the rest.
 pub struct Member {
     pub peer: Arc<Peer>,
     /// Subscribed topics, with the peer's place in each.
-    pub subscriptions: HashMap<Tid, Subscription>,
+    pub subscriptions: IdMap<Tid, Subscription>,
     /// What the peer observes.
-    pub observing: HashSet<Target>,
+    pub observing: IdSet<Target>,
     /// Who observes the peer's end.
     pub observers: Observers,
 }
@@ -39,7 +40,7 @@ pub struct Subscription {
 
 impl Member {
     pub fn new(peer: Arc<Peer>) -> Self {
-        Self { peer, subscriptions: HashMap::new(), observing: HashSet::new(), observers: HashMap::new() }
+        Self { peer, subscriptions: IdMap::default(), observing: IdSet::default(), observers: Observers::default() }
     }
 }
 

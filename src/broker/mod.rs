@@ -6,6 +6,7 @@
 
 pub mod directory;
 pub mod hooks;
+pub mod id_map;
 pub mod names;
 pub mod outbound;
 pub mod outbox;
@@ -13,8 +14,6 @@ pub mod peer;
 pub mod session;
 pub mod topic;
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -25,6 +24,7 @@ use crate::protocol::{Etid, MAX_NAME, Packet, Subtid, Target, Tid};
 use crate::transport::Framing;
 use directory::{Directory, Member, Subscription};
 use hooks::{Hooks, Interest, NoHooks};
+use id_map::IdMap;
 use names::random_number;
 use outbound::Outbound;
 use outbox::{Outbox, Span};
@@ -108,27 +108,6 @@ impl Default for Keepalive {
     }
 }
 
-/// Ids are random already; hashing them again would be wasted.
-#[derive(Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = (self.0 << 8) | u64::from(byte);
-        }
-    }
-
-    fn write_u32(&mut self, id: u32) {
-        // The table takes its tag from the upper bits and the bucket from the lower ones.
-        self.0 = u64::from(id).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-}
-
 #[derive(Clone)]
 enum Route {
     Topic(Arc<Topic>),
@@ -146,7 +125,7 @@ struct Shared {
     handshake_timeout: Duration,
     keepalive: Mutex<Keepalive>,
     limits: Limits,
-    routes: RwLock<HashMap<u32, Route, BuildHasherDefault<IdHasher>>>,
+    routes: RwLock<IdMap<u32, Route>>,
     directory: Mutex<Directory>,
     clients: AtomicU32,
 }

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::id_map::IdMap;
+
 /// A two-way map of names and numbers. A name keeps its number for good.
 #[derive(Default)]
 pub struct Names {
     by_name: HashMap<Arc<[u8]>, u32>,
-    by_number: HashMap<u32, Arc<[u8]>>,
+    by_number: IdMap<u32, Arc<[u8]>>,
 }
 
 impl Names {

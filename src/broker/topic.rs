@@ -1,11 +1,11 @@
 //! A topic: who is subscribed, and the list of them that publishers share.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use slab::Slab;
 
+use super::id_map::IdMap;
 use super::peer::Peer;
 use crate::protocol::{Etid, Tid};
 
@@ -68,4 +68,4 @@ impl Topic {
 }
 
 /// Who wants to hear of changes of one topic or of one peer's end.
-pub type Observers = HashMap<Etid, Arc<Peer>>;
+pub type Observers = IdMap<Etid, Arc<Peer>>;
