@@ -5,11 +5,12 @@
 
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result};
 use mlua::Lua;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::LocalSet;
 
 /// Jobs that may wait for the Lua thread; a sender waits while so many are queued.
@@ -32,6 +33,7 @@ pub struct World {
 #[derive(Clone)]
 pub struct LuaThread {
     jobs: mpsc::Sender<Job>,
+    stopping: Arc<Notify>,
 }
 
 /// The Lua thread has ended, as it does when the server stops.
@@ -40,10 +42,11 @@ pub struct LuaThread {
 pub struct Ended;
 
 impl LuaThread {
-    /// Starts the thread. It ends with the process, or when the last handle is dropped.
+    /// Starts the thread. It ends after [`LuaThread::stop`]; then the returned handle can be joined.
     pub fn start() -> Result<(Self, thread::JoinHandle<()>)> {
         let (jobs, mut queue) = mpsc::channel::<Job>(MAX_QUEUED_JOBS);
-        let handle = Self { jobs };
+        let stopping = Arc::new(Notify::new());
+        let handle = Self { jobs, stopping: stopping.clone() };
         let for_world = handle.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = thread::Builder::new().name("lua".into()).spawn(move || {
@@ -51,15 +54,24 @@ impl LuaThread {
             let world = Rc::new(World { lua, thread: for_world, apps: Default::default(), hubs: Default::default() });
             crate::bindings::install(&world).expect("the built-in Lua modules load");
             LocalSet::new().block_on(&runtime, async move {
-                while let Some(job) = queue.recv().await {
-                    job(&world);
-                    if queue.is_closed() {
-                        break;
+                let work = async {
+                    while let Some(job) = queue.recv().await {
+                        job(&world);
                     }
+                };
+                tokio::select! {
+                    () = work => {}
+                    () = stopping.notified() => {}
                 }
             });
         });
         Ok((handle, thread.context("cannot start the Lua thread")?))
+    }
+
+    /// Ends the thread as soon as the script that is running waits or ends. What is queued or waits is dropped, and
+    /// whoever asked hears [`Ended`].
+    pub fn stop(&self) {
+        self.stopping.notify_one();
     }
 
     /// Queues a job; waits for room in the queue. Jobs start in the order in which they were queued.
@@ -83,5 +95,22 @@ impl LuaThread {
         })
         .await?;
         answered.await.map_err(|_| Ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_thread_that_was_stopped_ends_and_whoever_asked_hears_so() {
+        let (lua, thread) = LuaThread::start().unwrap();
+        let waiting = lua.clone();
+        let waiting = tokio::spawn(async move { waiting.call(|_| std::future::pending::<()>()).await });
+        lua.call(|_| std::future::ready(())).await.unwrap();
+        lua.stop();
+        thread.join().unwrap();
+        assert!(waiting.await.unwrap().is_err());
+        assert!(lua.call(|_| std::future::ready(())).await.is_err());
     }
 }

@@ -63,6 +63,7 @@ async fn serve(config: Config) -> Result<()> {
     unload(&apps).await;
     sleep(FAREWELL_TIME).await;
     shards.close();
+    lua.stop();
     Ok(())
 }
 

@@ -396,6 +396,42 @@ fn what_is_no_http_is_refused() {
 }
 
 #[test]
+fn a_hub_client_counts_as_a_connection_until_it_leaves() {
+    let app = folder(&[
+        (".preload", "hub = require'smq.hub'.create()"),
+        ("index.lsp", "<?lsp if require'smq.hub'.isSMQ(request) then app.hub:connect(request) end ?>"),
+    ]);
+    let server = Server::start(smq().arg(app.path()).args(["--max-connections", "1"]));
+    let mut client = server.connect();
+    client.write_all(b"GET / HTTP/1.0\r\nSimpleMQ: 1\r\n\r\n").unwrap();
+    client.read_exact(&mut [0; 3]).unwrap();
+    assert_eq!(Reply::read(&mut server.connect()).status, 503, "the handshake has begun");
+    client.write_all(&connect_packet("device-1")).unwrap();
+    client.read_exact(&mut [0; 8]).unwrap();
+    assert_eq!(Reply::read(&mut server.connect()).status, 503, "the client is connected");
+    drop(client);
+    let deadline = Instant::now() + PATIENCE;
+    while !is_served(&server) {
+        assert!(Instant::now() < deadline, "the place of a client that has left is not free");
+    }
+}
+
+/// Whether a request is answered with 200. A connection that is refused may be reset before all of it is read.
+fn is_served(server: &Server) -> bool {
+    let mut stream = server.connect();
+    let mut start = [0; 12];
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").is_ok()
+        && stream.read_exact(&mut start).is_ok()
+        && start.ends_with(b"200")
+}
+
+/// Connect with this uid, and nothing else.
+fn connect_packet(uid: &str) -> Vec<u8> {
+    let length = 2 + 1 + 1 + 1 + uid.len() + 1;
+    [&[0, length as u8, 2, 1, uid.len() as u8], uid.as_bytes(), &[0]].concat()
+}
+
+#[test]
 fn one_address_may_be_limited() {
     let www = folder(&[("a.txt", "hello")]);
     let server = Server::start(smq().arg(www.path()).args(["--max-connections-per-address", "1"]));

@@ -25,11 +25,12 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::admission::Seat;
 use super::arrival::Ends;
 use super::exchange::{Exchange, TappedSocket};
 use super::limits::{HANDSHAKE_TIME, HEAD_TIME, LINGER_TIME, MAX_HEAD_SIZE, MAX_HEADERS, MAX_URI_SIZE};
 use super::{Arrival, PageReply, Response, answers};
-use crate::socket::{Socket, Takeover};
+use crate::socket::{Socket, Stream, Takeover};
 
 /// Who answers requests.
 pub trait Handler: Send + Sync + 'static {
@@ -37,17 +38,19 @@ pub trait Handler: Send + Sync + 'static {
 }
 
 /// Serves one accepted connection. `stopping` becomes true when the server stops: what is being answered then is
-/// answered, and no further request is read.
+/// answered, and no further request is read. The seat goes with the socket, also to whoever takes it.
 pub async fn serve<H: Handler>(
     stream: TcpStream,
+    seat: Seat,
     tls: Option<TlsAcceptor>,
     handler: Arc<H>,
     stopping: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let socket = match tls {
-        None => Socket::Plain(stream),
-        Some(tls) => Socket::Tls(Box::new(timeout(HANDSHAKE_TIME, tls.accept(stream)).await??)),
+    let stream = match tls {
+        None => Stream::Plain(stream),
+        Some(tls) => Stream::Tls(Box::new(timeout(HANDSHAKE_TIME, tls.accept(stream)).await??)),
     };
+    let socket = Socket { stream, seat };
     let ends = Ends { peer: socket.peer_addr()?, local: socket.tcp().local_addr()?, is_tls: socket.is_tls() };
     let exchange = Arc::new(Mutex::new(Exchange::default()));
     let (socket, early, outcome) = converse(socket, handler, ends, exchange.clone(), stopping).await;
@@ -185,6 +188,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::http::admission::Seats;
     use crate::http::limits::MAX_BODY_SIZE;
 
     const SIZE: usize = 16 * 1024 * 1024;
@@ -221,14 +225,19 @@ mod tests {
 
     /// A client's socket, and what a page gets from the other end.
     async fn connect() -> (TcpStream, oneshot::Receiver<Taken>) {
+        connect_to(&Seats::new(1, 0)).await
+    }
+
+    async fn connect_to(seats: &Arc<Seats>) -> (TcpStream, oneshot::Receiver<Taken>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (taken, got) = oneshot::channel();
         let fake = Arc::new(Fake { taken: Mutex::new(Some(taken)) });
-        let (stream, _) = listener.accept().await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let seat = seats.take(peer.ip()).ok().unwrap();
         let (stop, stopping) = watch::channel(false);
         tokio::spawn(async move {
-            let served = serve(stream, None, fake, stopping).await;
+            let served = serve(stream, seat, None, fake, stopping).await;
             drop(stop);
             served
         });
@@ -275,6 +284,18 @@ mod tests {
         client.write_all(b"GET /take HTTP/1.0\r\n\r\n").await.unwrap();
         got.await.unwrap().write("only this").await;
         assert_eq!(read_all(&mut client).await, "only this");
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_was_taken_keeps_its_seat_until_it_is_closed() {
+        let seats = Seats::new(1, 0);
+        let (mut client, got) = connect_to(&seats).await;
+        let address = client.local_addr().unwrap().ip();
+        client.write_all(b"GET /take HTTP/1.0\r\n\r\n").await.unwrap();
+        let taken = got.await.unwrap();
+        assert!(seats.take(address).is_err(), "somebody else has the only seat");
+        drop(taken);
+        assert!(seats.take(address).is_ok());
     }
 
     #[tokio::test]

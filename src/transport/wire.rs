@@ -15,7 +15,8 @@ use super::websocket::{self, Decoder, End};
 use super::{Framing, raw};
 use crate::broker::outbound::{Duty, Outbound, Writer};
 use crate::broker::outbox::{Outbox, Span};
-use crate::socket::Socket;
+use crate::http::admission::Seat;
+use crate::socket::{Socket, Stream};
 
 /// The most that one read takes.
 const READ: usize = 64 * 1024;
@@ -33,6 +34,8 @@ pub struct Wire {
     /// Whether `input` has not been looked at yet.
     is_fresh: bool,
     sending: Sending,
+    /// Held, and given back with the socket.
+    _seat: Seat,
 }
 
 enum Io {
@@ -89,16 +92,17 @@ impl Writer for PlainWriter {
 impl Wire {
     /// Takes over a socket; `early` is what its client sent so far. With a plain socket comes its write side.
     pub fn new(socket: Socket, framing: Framing, early: &[u8]) -> (Self, Option<PlainWriter>) {
-        let (io, writer) = match socket {
-            Socket::Plain(stream) => {
+        let Socket { stream, seat } = socket;
+        let (io, writer) = match stream {
+            Stream::Plain(stream) => {
                 let (reader, writer) = stream.into_split();
                 (Io::Plain(reader), Some(PlainWriter(Some(writer))))
             }
-            Socket::Tls(stream) => (Io::Tls(stream), None),
+            Stream::Tls(stream) => (Io::Tls(stream), None),
         };
         let decoder = (framing == Framing::WebSocket).then(Box::default);
-        let wire =
-            Self { io, decoder, input: early.to_vec(), is_fresh: !early.is_empty(), sending: Sending::default() };
+        let (input, is_fresh) = (early.to_vec(), !early.is_empty());
+        let wire = Self { io, decoder, input, is_fresh, sending: Sending::default(), _seat: seat };
         (wire, writer)
     }
 
