@@ -4,12 +4,14 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Parser, Subcommand};
 use mlua::{FromLua, Lua, Table, Value};
 
 use crate::lsp::AppSpec;
+use crate::lua::budget::Budget;
 
 const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_PORT: u16 = 8080;
@@ -49,7 +51,13 @@ pub struct ServeArgs {
     /// Private key for HTTPS, in PEM form
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub key: Option<PathBuf>,
-    /// Lua configuration file: host, port, sslport, certificate, apps; flags win
+    /// Milliseconds a script may run without waiting before the log tells where; 0 for never [default: 50]
+    #[arg(long, value_name = "MS")]
+    pub script_warning: Option<u64>,
+    /// Milliseconds a script may run without waiting before it is stopped; 0 for no limit [default: 1000]
+    #[arg(long, value_name = "MS")]
+    pub script_limit: Option<u64>,
+    /// Lua configuration file: host, port, sslport, certificate, apps, scriptwarning, scriptlimit; flags win
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Threads that serve connections [default: processors less one, for Lua]
@@ -76,6 +84,7 @@ pub struct Config {
     pub max_connections: usize,
     /// 0 for no limit.
     pub max_connections_per_address: usize,
+    pub budget: Budget,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -91,6 +100,7 @@ impl Config {
     pub fn from_args(args: ServeArgs) -> Result<Self> {
         let file = args.config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
         let pair = args.cert.zip(args.key).or(file.certificate);
+        let budget = budget(args.script_warning.or(file.script_warning), args.script_limit.or(file.script_limit));
         Ok(Self {
             host: args.host.or(file.host).unwrap_or_else(|| DEFAULT_HOST.to_owned()),
             port: args.port.or(file.port).unwrap_or(DEFAULT_PORT),
@@ -99,8 +109,16 @@ impl Config {
             shards: args.shards.unwrap_or_else(default_shards),
             max_connections: args.max_connections,
             max_connections_per_address: args.max_connections_per_address,
+            budget,
         })
     }
+}
+
+/// From milliseconds.
+fn budget(warning: Option<u64>, limit: Option<u64>) -> Budget {
+    let usual = Budget::default();
+    let or = |given: Option<u64>, usual| given.map_or(usual, Duration::from_millis);
+    Budget { warning: or(warning, usual.warning), limit: or(limit, usual.limit) }
 }
 
 fn tls(port: Option<u16>, pair: Option<(PathBuf, PathBuf)>) -> Result<Option<TlsConfig>> {
@@ -156,6 +174,8 @@ struct ConfigFile {
     /// Certificate and key.
     certificate: Option<(PathBuf, PathBuf)>,
     apps: Vec<AppSpec>,
+    script_warning: Option<u64>,
+    script_limit: Option<u64>,
 }
 
 impl ConfigFile {
@@ -183,6 +203,8 @@ impl ConfigFile {
                 }
                 Some(other) => bail!("`apps` must be a list of apps, not a {}", other.type_name()),
             },
+            script_warning: get(lua, table, "scriptwarning", "a number of milliseconds")?,
+            script_limit: get(lua, table, "scriptlimit", "a number of milliseconds")?,
         })
     }
 }
@@ -302,10 +324,11 @@ mod tests {
     fn flags_win_over_the_configuration() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("smq.conf");
-        std::fs::write(&path, "port = 1; host = 'h'; apps = {'a'}").unwrap();
+        std::fs::write(&path, "port = 1; host = 'h'; apps = {'a'}; scriptlimit = 5").unwrap();
         let path = path.to_str().unwrap();
         let Cli { command: Command::Serve(args) } = Cli::parse_from(["smq", "serve", "b", "-c", path, "--port", "2"]);
         let config = Config::from_args(args).unwrap();
         assert_eq!((config.port, config.host.as_str(), config.apps), (2, "h", vec![spec("", 0, "b")]));
+        assert_eq!(config.budget, Budget { limit: Duration::from_millis(5), ..Budget::default() });
     }
 }

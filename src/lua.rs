@@ -3,6 +3,8 @@
 //! Every page, callback and timer runs as a coroutine on this thread, so a script that waits lets the others run, and
 //! no two pieces of Lua ever run at the same time.
 
+pub mod budget;
+
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,6 +14,8 @@ use anyhow::{Context, Result};
 use mlua::Lua;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::LocalSet;
+
+use budget::Budget;
 
 /// Jobs that may wait for the Lua thread; a sender waits while so many are queued.
 const MAX_QUEUED_JOBS: usize = 4096;
@@ -44,6 +48,11 @@ pub struct Ended;
 impl LuaThread {
     /// Starts the thread. It ends after [`LuaThread::stop`]; then the returned handle can be joined.
     pub fn start() -> Result<(Self, thread::JoinHandle<()>)> {
+        Self::start_with(Budget::default())
+    }
+
+    /// Starts the thread with another budget for its scripts than usual.
+    pub fn start_with(budget: Budget) -> Result<(Self, thread::JoinHandle<()>)> {
         let (jobs, mut queue) = mpsc::channel::<Job>(MAX_QUEUED_JOBS);
         let stopping = Arc::new(Notify::new());
         let handle = Self { jobs, stopping: stopping.clone() };
@@ -52,6 +61,7 @@ impl LuaThread {
         let thread = thread::Builder::new().name("lua".into()).spawn(move || {
             let lua = Lua::new();
             let world = Rc::new(World { lua, thread: for_world, apps: Default::default(), hubs: Default::default() });
+            budget::install(&world.lua, budget).expect("a new Lua state takes a hook");
             crate::bindings::install(&world).expect("the built-in Lua modules load");
             LocalSet::new().block_on(&runtime, async move {
                 let work = async {

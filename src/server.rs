@@ -42,7 +42,7 @@ async fn serve(config: Config) -> Result<()> {
     let max_connections = limit_by_files(config.max_connections);
     // Bound before any script runs: a port in use should be told at once.
     let listeners = Listeners::bind(&config)?;
-    let (lua, _lua_thread) = LuaThread::start()?;
+    let (lua, _lua_thread) = LuaThread::start_with(config.budget)?;
     let mut apps = Vec::new();
     tokio::select! {
         () = load(&lua, &config.apps, &mut apps) => {}

@@ -2,14 +2,19 @@
 --
 -- A Rust function that has to wait yields `pending` to the event loop. A coroutine of the script's own sits in between,
 -- so resume and wrap hand `pending` on and go on with the inner coroutine when the loop comes back.
--- Errors raised by Rust functions are userdata; whoever catches one gets `plain(err)`, a string, instead.
+-- Errors raised by Rust functions are userdata; whoever catches one gets `plain(err)`, a string, instead. An error that
+-- must not be caught, which `plain` tells by a second result, is thrown again.
 local pending, plain = ...
 local pcall, xpcall, error, type = pcall, xpcall, error, type
 local create, resume, yield, status, close =
   coroutine.create, coroutine.resume, coroutine.yield, coroutine.status, coroutine.close
 
 local function caught(ok, err, ...)
-  if not ok and type(err) == "userdata" then return false, plain(err) end
+  if not ok and type(err) == "userdata" then
+    local text, is_final = plain(err)
+    if is_final then error(err, 0) end
+    return false, text
+  end
   return ok, err, ...
 end
 
@@ -18,10 +23,15 @@ function _G.pcall(...)
 end
 
 function _G.xpcall(f, handler, ...)
-  return xpcall(f, function(err, ...)
-    if type(err) == "userdata" then err = plain(err) end
+  return caught(xpcall(f, function(err, ...)
+    if type(err) == "userdata" then
+      local text, is_final = plain(err)
+      -- The handler would run where nothing can stop it.
+      if is_final then return err end
+      err = text
+    end
     return handler(err, ...)
-  end, ...)
+  end, ...))
 end
 
 local function settle(co, ok, first, ...)

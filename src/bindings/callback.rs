@@ -11,6 +11,8 @@ use futures_core::Stream;
 use mlua::thread::AsyncThread;
 use mlua::{Error, Function, IntoLuaMulti, LightUserData, Lua, Result, Thread, Value};
 
+use crate::lua::budget;
+
 /// Coroutines kept for later; as many as callbacks nest, and then some.
 const MAX_IDLE: usize = 32;
 
@@ -57,7 +59,10 @@ fn try_start(lua: &Lua, function: &Function, arguments: impl IntoLuaMulti) -> Re
     let mut arguments = arguments.into_lua_multi(lua)?;
     arguments.push_front(Value::Function(function.clone()));
     let runner = take_runner(lua)?;
-    let (first, result): (Value, Value) = runner.resume(arguments)?;
+    let (first, result): (Value, Value) = {
+        let _run = budget::begin();
+        runner.resume(arguments)?
+    };
     if is_returned(&first) {
         keep_runner(lua, runner);
         return Ok(Started::Done(Ok(result)));
@@ -77,6 +82,7 @@ impl Future for Waiting {
     type Output = Result<Value>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let _run = budget::begin();
         loop {
             match ready!(Pin::new(&mut self.0).poll_next(cx)) {
                 Some(Ok((first, result))) if is_returned(&first) => return Poll::Ready(Ok(result)),

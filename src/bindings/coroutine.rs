@@ -3,6 +3,7 @@
 use mlua::{Lua, Result, Value};
 
 use super::console;
+use crate::lua::budget::is_over_budget;
 
 /// Ends a page from inside: thrown by `response:abort` and `sendredirect`, and not an error of the page.
 #[derive(Debug, thiserror::Error)]
@@ -21,9 +22,10 @@ pub fn is_nil(error: &mlua::Error) -> bool {
 
 pub fn install(lua: &Lua) -> Result<()> {
     let plain = lua.create_function(|lua, error: Value| match error {
-        Value::Error(error) if is_page_ended(&error) => Ok(Value::Nil),
-        Value::Error(error) => Ok(Value::String(lua.create_string(console::describe(&error).message)?)),
-        other => Ok(other),
+        Value::Error(error) if is_over_budget(&error) => Ok((Value::Error(error), true)),
+        Value::Error(error) if is_page_ended(&error) => Ok((Value::Nil, false)),
+        Value::Error(error) => Ok((Value::String(lua.create_string(console::describe(&error).message)?), false)),
+        other => Ok((other, false)),
     })?;
     let prelude = lua.load(include_str!("../../lua/internal/coroutines.lua")).set_name("=[smq]");
     prelude.call((Lua::poll_pending(), plain))

@@ -11,6 +11,7 @@ use mlua::{
 };
 
 use super::args::Args;
+use crate::lua::budget;
 
 /// The files below `root`. Paths may not lead out of it, neither by `..` nor through a symbolic link.
 pub struct LuaIo {
@@ -243,7 +244,7 @@ async fn dofile(lua: Lua, mut args: MultiValue) -> Result<MultiValue> {
         let io = data.borrow::<LuaIo>()?;
         load(&lua, &io, &args)?.map_err(mlua::Error::runtime)?
     };
-    chunk.call_async(()).await
+    budget::call(&chunk, ()).await
 }
 
 /// An open file.

@@ -16,7 +16,7 @@ use super::page::Page;
 use crate::bindings::ba::dir::Dir;
 use crate::bindings::console;
 use crate::bindings::io::{self, LuaIo};
-use crate::lua::World;
+use crate::lua::{World, budget};
 
 const PRELOAD: &str = ".preload";
 
@@ -80,7 +80,7 @@ async fn preload(lua: &Lua, state: &State) -> Result<()> {
         Err(error) => return Err(anyhow!("cannot read {}: {error}", path.display())),
     };
     let chunk = io::chunk(lua, &source, &state.file_name(PRELOAD), Some(state.table.clone())).map_err(readable)?;
-    chunk.call_async::<()>(()).await.map_err(readable)
+    budget::call::<()>(&chunk, ()).await.map_err(readable)
 }
 
 /// A script's error as text that can leave the Lua thread.
@@ -93,7 +93,7 @@ fn readable(error: mlua::Error) -> anyhow::Error {
 pub async fn unload(world: &Rc<World>, id: AppId) {
     let Some(state) = world.apps.apps.borrow_mut().remove(&id) else { return };
     let Ok(Some(onunload)) = state.table.raw_get::<Option<Function>>("onunload") else { return };
-    if let Err(error) = onunload.call_async::<()>(()).await {
+    if let Err(error) = budget::call::<()>(&onunload, ()).await {
         console::report(&state.file_name("onunload"), &error);
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::{AppId, page};
 use crate::bindings::request::{Defaults, Request};
 use crate::http::{PageReply, PageRequest, Response};
-use crate::lua::World;
+use crate::lua::{World, budget};
 
 /// A place in the URL space where a script may answer.
 pub struct Directory {
@@ -194,7 +194,7 @@ async fn ask(world: &World, request: &Request, functions: Vec<(Function, String)
     }
     let environment = request.environment(&world.lua)?;
     for (function, path) in functions {
-        let answer: Value = function.call_async((&environment, path)).await?;
+        let answer: Value = budget::call(&function, (&environment, path)).await?;
         if answer != Value::Boolean(false) || request.is_answered() {
             return Ok(true);
         }

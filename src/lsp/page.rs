@@ -15,7 +15,7 @@ use crate::bindings::console;
 use crate::bindings::coroutine::{is_nil, is_page_ended};
 use crate::bindings::request::{Defaults, Request};
 use crate::http::{PageReply, PageRequest};
-use crate::lua::World;
+use crate::lua::{World, budget};
 
 /// By what a change of the file is seen.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -86,7 +86,7 @@ async fn run(world: &World, app: &State, path: &str, stamp: Stamp, request: &Req
     let page = app.page(&world.lua, path)?;
     let function = app.function(&world.lua, &page, path, stamp).await?;
     let environment = request.environment(&world.lua)?;
-    function.call_async((environment, path, &app.io, &page.table, &app.table)).await
+    budget::call(&function, (environment, path, &app.io, &page.table, &app.table)).await
 }
 
 /// Ends the response, and logs the error if the page ended by one.

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::argument;
-use crate::lua::World;
+use crate::lua::{World, budget};
 
 /// The longest period, some ten years.
 const MAX_MILLISECONDS: f64 = 3e11;
@@ -145,7 +145,7 @@ impl Call {
 
     /// Runs up to the next yield or the end. Only `true` asks for another tick.
     async fn resume(&mut self) -> mlua::Result<bool> {
-        let result = poll_fn(|cx| Pin::new(&mut self.results).poll_next(cx)).await.transpose()?;
+        let result = budget::within(poll_fn(|cx| Pin::new(&mut self.results).poll_next(cx))).await.transpose()?;
         Ok(result == Some(Value::Boolean(true)))
     }
 

@@ -19,6 +19,7 @@ use crate::broker::hooks::{Batch, Interest, Newcomer, Verdict};
 use crate::broker::outbox::{Outbox, with_outbox};
 use crate::broker::peer::{CloseReason, Peer};
 use crate::broker::session::{Handled, Question, Session};
+use crate::lua::budget;
 use crate::protocol::{Packet, Publish, ReturnCode, Subtid, Target};
 use crate::transport::raw;
 
@@ -94,7 +95,7 @@ impl HubState {
         let Some(authenticate) = &self.callbacks.authenticate else { return Ok(Verdict::accepted()) };
         let info = self.info_table(&newcomer)?;
         let credentials = self.lua.create_string(&newcomer.credentials)?;
-        let answer: MultiValue = authenticate.call_async((credentials, info)).await?;
+        let answer: MultiValue = budget::call(authenticate, (credentials, info)).await?;
         verdict(&answer)
     }
 
@@ -108,7 +109,7 @@ impl HubState {
         let table = self.adopt_peer(peer)?;
         let Some(onconnect) = &self.callbacks.onconnect else { return Ok(()) };
         let info = self.info_table(newcomer)?;
-        onconnect.call_async((peer.etid().0, info, table)).await
+        budget::call(onconnect, (peer.etid().0, info, table)).await
     }
 
     pub(super) async fn closed(self: Rc<Self>, peer: &Arc<Peer>, reason: CloseReason) {
@@ -134,7 +135,7 @@ impl HubState {
             CloseReason::SocketClosed => self.text("socketclosed")?,
             CloseReason::WriteFailed | CloseReason::Overflow => self.text("socketwritefailed")?,
         };
-        onclose.call_async((peer.etid().0, socket, table, reason)).await
+        budget::call(onclose, (peer.etid().0, socket, table, reason)).await
     }
 
     /// Ends a client now: `onclose` begins to run, and unless it waits the client is forgotten when this returns.

@@ -1,0 +1,139 @@
+//! How long a script may run without waiting, since every other script waits for it meanwhile.
+//!
+//! Each stretch from where a script begins or goes on to where it waits or ends is a run with a budget of its own. A
+//! hook looks at the clock every [`INSTRUCTIONS`] instructions: it warns once in a run, and later raises an error. What
+//! the hook cannot interrupt: one long call of a C function (a pattern that backtracks for ever) and `__gc` functions.
+//!
+//! The hook costs what an instruction costs: scripts that use strings, tables and functions become slower by 0 to 25 %,
+//! bare arithmetic in loops takes twice as long. Without limit and warning there is no hook.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use mlua::debug::Debug;
+use mlua::{FromLuaMulti, Function, HookTriggers, IntoLuaMulti, Lua, Result, VmState};
+
+/// Instructions between two looks at the clock; they take about 0.1 ms.
+const INSTRUCTIONS: u32 = 10_000;
+
+/// How long a script may run without waiting. Zero means for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// After this long the log tells which script runs, and where.
+    pub warning: Duration,
+    /// After this long the script is stopped by an error.
+    pub limit: Duration,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { warning: Duration::from_millis(50), limit: Duration::from_secs(1) }
+    }
+}
+
+/// Stops a script that has used up its budget. Scripts cannot catch it; whoever called them can.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{place}: the script was stopped, since it ran for {ms} ms without waiting while all others waited (--script-limit)"
+)]
+pub struct OverBudget {
+    /// `file:line`
+    place: String,
+    ms: u128,
+}
+
+/// Whether this is [`OverBudget`].
+pub fn is_over_budget(error: &mlua::Error) -> bool {
+    error.downcast_ref::<OverBudget>().is_some()
+}
+
+/// The run that goes on.
+#[derive(Clone, Copy, Default)]
+struct Run {
+    /// When the hook first saw it; before, it has used less than the hook can tell.
+    since: Option<Instant>,
+    is_warned: bool,
+}
+
+thread_local! {
+    /// `None` while no script runs that has a budget.
+    static RUN: Cell<Option<Run>> = const { Cell::new(None) };
+}
+
+/// Makes scripts of this Lua state keep to `budget`, as far as they are started by [`call`] or
+/// [`within`], or behind [`begin`].
+pub fn install(lua: &Lua, budget: Budget) -> Result<()> {
+    if budget.warning.is_zero() && budget.limit.is_zero() {
+        return Ok(());
+    }
+    let triggers = HookTriggers::new().every_nth_instruction(INSTRUCTIONS);
+    lua.set_global_hook(triggers, move |lua, _| look(lua, budget).map(|()| VmState::Continue))
+}
+
+fn look(lua: &Lua, budget: Budget) -> Result<()> {
+    let Some(mut run) = RUN.get() else { return Ok(()) };
+    let used = run.since.get_or_insert_with(Instant::now).elapsed();
+    let exceeds = |bound: Duration| !bound.is_zero() && used >= bound;
+    if exceeds(budget.warning) && !run.is_warned {
+        run.is_warned = true;
+        tracing::warn!(target: "lua", "{} has been running for {} ms; other scripts wait for it", place(lua), used.as_millis());
+    }
+    RUN.set(Some(run));
+    if exceeds(budget.limit) {
+        return Err(mlua::Error::external(OverBudget { place: place(lua), ms: used.as_millis() }));
+    }
+    Ok(())
+}
+
+/// `file:line` of the script that is running.
+fn place(lua: &Lua) -> String {
+    let place = |frame: &Debug| {
+        let line = frame.current_line()?;
+        Some(format!("{}:{line}", frame.source().short_src?))
+    };
+    // The innermost frames may be built-in code.
+    let found = (0..8).map_while(|level| lua.inspect_stack(level, place)).flatten();
+    found.into_iter().find(|place| !place.starts_with("[smq]")).unwrap_or_else(|| "a script".into())
+}
+
+/// Calls a script's function as a coroutine that may wait, each of its runs within a budget of its own.
+#[expect(clippy::disallowed_methods, reason = "this is what everybody else calls")]
+pub fn call<R: FromLuaMulti + 'static>(
+    function: &Function,
+    arguments: impl IntoLuaMulti,
+) -> impl Future<Output = Result<R>> + 'static {
+    within(function.call_async(arguments))
+}
+
+/// Polls `work` so that each poll is a run with a budget of its own.
+pub async fn within<T>(work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        let _run = begin();
+        work.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Begins a run, which ends when the result is dropped. The time of one within which it begins stands still meanwhile.
+pub fn begin() -> Begun {
+    Begun { outer: RUN.replace(Some(Run::default())) }
+}
+
+/// A run from its begin to its end.
+pub struct Begun {
+    outer: Option<Run>,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let inner = RUN.take().and_then(|run| run.since);
+        let mut outer = self.outer;
+        if let (Some(Run { since: Some(since), .. }), Some(inner)) = (&mut outer, inner) {
+            *since += inner.elapsed();
+        }
+        RUN.set(outer);
+    }
+}

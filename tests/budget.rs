@@ -1,0 +1,114 @@
+//! Scripts that run too long: they are reported and stopped, and nobody else is disturbed.
+
+mod support;
+
+use std::time::Instant;
+
+use support::*;
+
+const QUICK: [&str; 4] = ["--script-warning", "20", "--script-limit", "200"];
+
+fn server(page: &str) -> Server {
+    Server::start_with(App::new().file("index.lsp", page).file("other.lsp", "other"), &QUICK)
+}
+
+/// Stopped, and the server still runs pages.
+#[track_caller]
+fn expect_stopped(page: &str) {
+    let server = server(page);
+    assert_eq!(server.get("/").status, 500, "{page}");
+    server.expect_output("the script was stopped");
+    assert_eq!(server.get("/other.lsp").body, "other");
+}
+
+#[test]
+fn a_page_that_loops_is_stopped_and_the_log_tells_where() {
+    let server = server("first line\n<?lsp\nwhile true do end ?>");
+    assert_eq!(server.get("/").status, 500);
+    server.expect_output("index.lsp:3 has been running for");
+    server.expect_output("GET /: index.lsp:3: the script was stopped");
+    assert_eq!(server.get("/other.lsp").body, "other");
+}
+
+#[test]
+fn the_end_of_the_budget_cannot_be_caught() {
+    expect_stopped("<?lsp while true do pcall(function() while true do end end) end ?>");
+    expect_stopped("<?lsp while true do pcall(pcall, pcall, function() while true do end end) end ?>");
+    expect_stopped("<?lsp local function loop() while true do end end xpcall(loop, loop) loop() ?>");
+    expect_stopped("<?lsp while true do xpcall(error, function() while true do end end) end ?>");
+}
+
+#[test]
+fn coroutines_share_the_budget_of_the_script_that_resumes_them() {
+    expect_stopped("<?lsp while true do coroutine.resume(coroutine.create(function() while true do end end)) end ?>");
+    expect_stopped(
+        "<?lsp local f = coroutine.wrap(function() while true do coroutine.yield() end end) while true do f() end ?>",
+    );
+}
+
+#[test]
+fn time_spent_waiting_does_not_count() {
+    let server = server("<?lsp for i = 1, 5 do ba.sleep(100) end ?>waited");
+    assert_eq!(server.get("/").body, "waited");
+    assert!(!server.output().contains("has been running"), "{}", server.output());
+}
+
+#[test]
+fn without_a_limit_nothing_is_stopped() {
+    let page = "<?lsp local clock = os.clock() while os.clock() < clock + 0.1 do end ?>done";
+    let app = App::new().file("index.lsp", page);
+    let server = Server::start_with(app, &["--script-warning", "0", "--script-limit", "0"]);
+    assert_eq!(server.get("/").body, "done");
+    assert!(!server.output().contains("has been running"), "{}", server.output());
+}
+
+#[test]
+fn callbacks_and_timers_and_onunload_are_stopped_too() {
+    let app = App::new().file(
+        ".preload",
+        "local function loop() while true do end end
+        ba.timer(loop):set(1)
+        local hub = require'smq.hub'.create()
+        hub:subscribe('topic', {onmsg = loop})
+        hub:publish('message', 'topic')
+        onunload = loop",
+    );
+    let server = Server::start_with(app, &QUICK);
+    server.expect_output("a timer ends");
+    server.expect_output("onmsg: ");
+    assert!(server.stop("TERM").success());
+}
+
+#[test]
+fn a_preload_that_loops_does_not_keep_the_server_from_starting() {
+    let app = App::new().file(".preload", "while true do end");
+    let server = Server::start_with(app, &QUICK);
+    server.expect_output("the script was stopped");
+    assert_eq!(server.get("/").status, 200, "the welcome page");
+}
+
+#[test]
+fn clients_exchange_messages_while_a_script_loops() {
+    let app = App::new()
+        .file(".preload", "hub = require'smq.hub'.create()")
+        .file("hub.lsp", "<?lsp app.hub:connect(request) ?>")
+        .file("loop.lsp", "<?lsp trace'looping' while true do end ?>");
+    let server = Server::start_with(app, &["--script-limit", "3000"]);
+    let (mut one, mut two) =
+        (Client::open(&server, Via::Raw, "/hub.lsp"), Client::open(&server, Via::WebSocket, "/hub.lsp"));
+    one.login("client-1", "", "");
+    two.login("client-2", "", "");
+    let tid = two.subscribe("topic");
+    std::thread::scope(|scope| {
+        let looping = scope.spawn(|| (server.get("/loop.lsp").status, Instant::now()));
+        server.expect_output("looping");
+        for number in 0..100 {
+            one.publish(tid, 0, number.to_string());
+            two.expect(&publish(tid, one.etid, 0, number.to_string()));
+        }
+        let exchanged = Instant::now();
+        let (status, stopped) = looping.join().expect("the request is answered");
+        assert_eq!(status, 500);
+        assert!(exchanged < stopped, "the messages waited for the script");
+    });
+}
