@@ -26,14 +26,14 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve one or more app folders
+    /// Serve one or more apps: folders or zip files
     #[command(override_usage = "smq serve [OPTIONS] [[NAME]:[PRIO]:]PATH...")]
     Serve(ServeArgs),
 }
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// `[[NAME]:[PRIO]:]PATH`: the app folder PATH, served at / or at /NAME/ (PRIO -127 to 127, default 0; the highest is asked first)
+    /// `[[NAME]:[PRIO]:]PATH`: the app folder or zip file PATH, served at / or at /NAME/ (PRIO -127 to 127, default 0; the highest is asked first)
     #[arg(value_name = "APP")]
     pub apps: Vec<AppSpec>,
     /// Address or host name to listen on [default: 127.0.0.1]

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::http::accept::Door;
 use crate::http::admission::Seats;
 use crate::http::site::Site;
-use crate::lsp::{App, AppSpec};
+use crate::lsp::{App, AppSpec, archive};
 use crate::lua::LuaThread;
 use crate::tls;
 
@@ -92,7 +92,9 @@ fn check_folders(apps: &[AppSpec]) -> Result<()> {
         match app.path.metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => bail!("the app folder {path} does not exist"),
             Err(error) => bail!("the app folder {path} cannot be read: {error}"),
-            Ok(metadata) if !metadata.is_dir() => bail!("the app {path} is not a folder"),
+            Ok(metadata) if !metadata.is_dir() && !archive::is_archive(&app.path) => {
+                bail!("the app {path} is neither a folder nor a zip file")
+            }
             Ok(_) => {}
         }
     }
@@ -201,9 +203,9 @@ impl Listeners {
         for (scheme, listener) in bases.into_iter().flatten() {
             let base = format!("{scheme}://{}/", listener.reachable_address());
             for app in apps {
-                let (root, name) = (app.root().display(), app.name());
+                let (path, name) = (app.path().display(), app.name());
                 let slash = if name.is_empty() { "" } else { "/" };
-                say(format_args!("{root} is served at {base}{name}{slash}"));
+                say(format_args!("{path} is served at {base}{name}{slash}"));
             }
             if apps.is_empty() {
                 say(format_args!("no app is mounted; a welcome page is served at {base}"));

@@ -16,17 +16,30 @@ use crate::lua::budget;
 /// The files below `root`. Paths may not lead out of it, neither by `..` nor through a symbolic link.
 pub struct LuaIo {
     root: PathBuf,
+    is_read_only: bool,
 }
 
 impl LuaIo {
-    /// `root` should be canonical: links are compared with it after they are resolved.
+    /// `root` should be canonical: links are compared with it after they are resolved. When its mode lets nobody write,
+    /// as that of an unpacked zip file does, scripts cannot write anywhere below.
     pub fn new(root: PathBuf) -> Self {
-        Self { root }
+        let is_read_only = fs::metadata(&root).is_ok_and(|metadata| metadata.permissions().readonly());
+        Self { root, is_read_only }
     }
 
     /// The whole content of a file.
     pub fn read(&self, path: &str) -> io::Result<Vec<u8>> {
         fs::read(self.resolve(path)?)
+    }
+
+    /// The same as [`LuaIo::resolve`], for what is going to be changed.
+    fn resolve_to_write(&self, path: &str) -> io::Result<PathBuf> {
+        self.check_writable()?;
+        self.resolve(path)
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        if self.is_read_only { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
     }
 
     /// Where the path leads on disk. The last part need not exist.
@@ -52,6 +65,7 @@ impl LuaIo {
 
     /// The name itself, not what a link of that name points to: for removing and renaming.
     fn resolve_entry(&self, path: &str) -> io::Result<PathBuf> {
+        self.check_writable()?;
         let relative = relative(path)?;
         let (Some(parent), Some(name)) = (relative.parent(), relative.file_name()) else {
             return Err(io::ErrorKind::PermissionDenied.into());
@@ -119,7 +133,7 @@ impl UserData for LuaIo {
         registry.add_async_function("dofile", dofile);
         registry.add_method("mkdir", |lua, io, args: MultiValue| {
             let path = Args::new(lua, "io:mkdir", args).text(1, "path")?;
-            answer(lua, io.resolve(&path).and_then(fs::create_dir).map(|()| true))
+            answer(lua, io.resolve_to_write(&path).and_then(fs::create_dir).map(|()| true))
         });
         registry.add_method("rmdir", |lua, io, args: MultiValue| {
             let path = Args::new(lua, "io:rmdir", args).text(1, "path")?;
@@ -261,7 +275,11 @@ fn open(lua: &Lua, io: &LuaIo, args: MultiValue) -> Result<MultiValue> {
         return Err(args.refuse(2, "mode", &format!("r, w, a, r+, w+ or a+ expected, got {mode}")));
     };
     let open = || {
-        let path = io.resolve(&path)?;
+        let path = if mode.starts_with(['w', 'a']) || mode.contains('+') {
+            io.resolve_to_write(&path)?
+        } else {
+            io.resolve(&path)?
+        };
         // Opening a folder succeeds on Unix; reading it then fails in a way that nobody understands.
         if path.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { options.open(path) }
     };

@@ -4,6 +4,7 @@
 //! consists of there is an entry of [`Apps`].
 
 mod app;
+pub mod archive;
 pub mod compile;
 mod directory;
 mod page;
@@ -16,7 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::StatusCode;
@@ -26,9 +27,10 @@ use tokio::sync::oneshot;
 use crate::http::{PageReply, PageRequest, Response};
 use crate::lua::{LuaThread, World};
 
+use archive::Unpacked;
 pub(crate) use directory::Directory;
 
-/// Which folder to serve, and where.
+/// Which folder or zip file to serve, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppSpec {
     /// The app is mounted at `/NAME/`; empty: at `/`.
@@ -43,7 +45,10 @@ pub struct App {
     id: AppId,
     name: String,
     priority: i32,
+    /// What was named to be served: a folder, or a zip file.
+    path: PathBuf,
     root: PathBuf,
+    _unpacked: Option<Unpacked>,
     lua: LuaThread,
     has_directories: Arc<AtomicBool>,
 }
@@ -85,13 +90,14 @@ impl Apps {
 impl App {
     /// Runs the folder's `.preload`. When that fails the error has its message and traceback, and there is no app.
     pub async fn load(lua: &LuaThread, spec: &AppSpec) -> Result<Arc<App>> {
-        let root = spec.path.canonicalize().with_context(|| format!("cannot open the app {}", spec.path.display()))?;
-        ensure!(root.is_dir(), "the app {} is not a folder", spec.path.display());
+        let path = spec.path.canonicalize().with_context(|| format!("cannot open the app {}", spec.path.display()))?;
+        let unpacked = if path.is_dir() { None } else { Some(Unpacked::new(&path)?) };
+        let root = unpacked.as_ref().map_or_else(|| path.clone(), |unpacked| unpacked.root().to_owned());
         let has_directories = Arc::new(AtomicBool::new(false));
         let (name, in_use, folder) = (spec.name.clone(), has_directories.clone(), root.clone());
         let id = lua.call(move |world| async move { app::load(&world, name, folder, in_use).await }).await??;
         let (name, priority, lua) = (spec.name.clone(), spec.priority, lua.clone());
-        Ok(Arc::new(App { id, name, priority, root, lua, has_directories }))
+        Ok(Arc::new(App { id, name, priority, path, root, _unpacked: unpacked, lua, has_directories }))
     }
 
     /// Empty for the root app.
@@ -103,7 +109,12 @@ impl App {
         self.priority
     }
 
-    /// The folder, with all symbolic links resolved.
+    /// The folder or zip file, with all symbolic links resolved.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder where the app's files are, with all symbolic links resolved; of a zip file, where it is unpacked.
     pub fn root(&self) -> &Path {
         &self.root
     }

@@ -1,0 +1,146 @@
+//! Zip files as apps: unpacked into a folder of their own, which goes when the app does.
+//!
+//! All rules of app folders hold there without a second way through the code. The folder's mode says that nobody may
+//! write to it, and `io` keeps to that whoever the process runs as.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use tempfile::TempDir;
+use zip::ZipArchive;
+use zip::read::ZipFile;
+
+/// What the first bytes of every zip file are, an empty one excepted.
+const SIGNATURE: &[u8] = b"PK\x03\x04";
+/// The most that an app may grow to, so that a small file cannot fill the disk.
+const MAX_SIZE: u64 = 1 << 30;
+const MAX_FILES: usize = 100_000;
+
+/// An unpacked app; the folder is removed when this is dropped.
+pub struct Unpacked {
+    root: PathBuf,
+    _folder: TempDir,
+}
+
+/// Whether the file begins as a zip file does.
+pub fn is_archive(path: &Path) -> bool {
+    let mut start = [0; SIGNATURE.len()];
+    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == SIGNATURE
+}
+
+impl Unpacked {
+    /// Unpacks all of a zip file. One that holds a path out of its folder, a link or an encrypted file is refused.
+    pub fn new(path: &Path) -> Result<Self> {
+        Self::unpack(path).with_context(|| format!("cannot unpack {}", path.display()))
+    }
+
+    fn unpack(path: &Path) -> Result<Self> {
+        let file = File::open(path)?;
+        // What browsers keep stays valid as long as the zip file is the same.
+        let modified = file.metadata()?.modified()?;
+        let mut archive = ZipArchive::new(file)?;
+        ensure!(archive.len() <= MAX_FILES, "it holds more than {MAX_FILES} files");
+        let folder = tempfile::Builder::new().prefix("smq-app-").tempdir()?;
+        let root = folder.path().canonicalize()?.join("app");
+        fs::create_dir(&root)?;
+        let mut room = MAX_SIZE;
+        for index in 0..archive.len() {
+            let mut entry = archive.by_index(index)?;
+            let name = entry.name()?.into_owned();
+            let size = unpack_entry(&mut entry, &root, room, modified).with_context(|| format!("its entry {name}"))?;
+            room -= size;
+        }
+        fs::set_permissions(&root, Permissions::from_mode(0o555))?;
+        Ok(Self { root, _folder: folder })
+    }
+
+    /// The folder, with all symbolic links resolved.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+impl Drop for Unpacked {
+    fn drop(&mut self) {
+        // Otherwise nothing in it could be removed. What cannot be removed the system clears away some day.
+        let _ = fs::set_permissions(&self.root, Permissions::from_mode(0o755));
+    }
+}
+
+/// Writes one file or folder; returns its size, which is at most `room`.
+fn unpack_entry(entry: &mut ZipFile<impl Read>, root: &Path, room: u64, modified: SystemTime) -> Result<u64> {
+    let inside = entry.enclosed_name().ok_or_else(|| anyhow!("leads out of the app"))?;
+    ensure!(!entry.is_symlink(), "is a link");
+    let path = root.join(inside);
+    if entry.is_dir() {
+        fs::create_dir_all(path)?;
+        return Ok(0);
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let mut file = File::create(path)?;
+    let size = io::copy(&mut entry.take(room + 1), &mut file)?;
+    ensure!(size <= room, "makes the app larger than {MAX_SIZE} bytes");
+    file.set_modified(modified)?;
+    Ok(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use zip::ZipWriter;
+    use zip::write::SimpleFileOptions;
+
+    use super::*;
+
+    fn archive(fill: impl FnOnce(&mut ZipWriter<&File>)) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut writer = ZipWriter::new(file.as_file());
+        fill(&mut writer);
+        writer.finish().unwrap();
+        file
+    }
+
+    fn reason(file: &tempfile::NamedTempFile) -> String {
+        format!("{:#}", Unpacked::new(file.path()).err().expect("it is refused"))
+    }
+
+    #[test]
+    fn an_unpacked_app_has_the_files_of_its_archive_and_leaves_nothing_behind() {
+        let file = archive(|zip| {
+            zip.start_file("a/b.txt", SimpleFileOptions::default()).unwrap();
+            zip.write_all(b"hello").unwrap();
+        });
+        assert!(is_archive(file.path()));
+        let unpacked = Unpacked::new(file.path()).unwrap();
+        let root = unpacked.root().to_owned();
+        assert_eq!(fs::read(root.join("a/b.txt")).unwrap(), b"hello");
+        drop(unpacked);
+        assert!(!root.parent().unwrap().exists());
+    }
+
+    #[test]
+    fn an_archive_that_leads_out_of_its_folder_is_refused() {
+        for name in ["../evil", "a/../../evil"] {
+            let file = archive(|zip| zip.start_file(name, SimpleFileOptions::default()).unwrap());
+            assert!(reason(&file).ends_with(&format!("its entry {name}: leads out of the app")), "{}", reason(&file));
+        }
+        let file = archive(|zip| zip.add_symlink("link", "/etc/passwd", SimpleFileOptions::default()).unwrap());
+        assert!(reason(&file).ends_with("is a link"), "{}", reason(&file));
+    }
+
+    #[test]
+    fn a_file_that_is_no_archive_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "PK\x03\x04 and nothing").unwrap();
+        assert!(reason(&file).starts_with("cannot unpack "));
+        fs::write(file.path(), "#!/bin/sh").unwrap();
+        assert!(!is_archive(file.path()));
+    }
+}
