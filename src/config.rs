@@ -51,6 +51,9 @@ pub struct ServeArgs {
     /// Private key for HTTPS, in PEM form
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub key: Option<PathBuf>,
+    /// For whoever writes apps: errors with traceback in the browser, and apps loaded again when their Lua files change
+    #[arg(long)]
+    pub dev: bool,
     /// Milliseconds a script may run without waiting before the log tells where; 0 for never [default: 50]
     #[arg(long, value_name = "MS")]
     pub script_warning: Option<u64>,
@@ -85,6 +88,8 @@ pub struct Config {
     /// 0 for no limit.
     pub max_connections_per_address: usize,
     pub budget: Budget,
+    /// Whether clients are shown scripts' errors, and apps are loaded again when they change.
+    pub is_dev: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -110,6 +115,7 @@ impl Config {
             max_connections: args.max_connections,
             max_connections_per_address: args.max_connections_per_address,
             budget,
+            is_dev: args.dev,
         })
     }
 }

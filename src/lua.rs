@@ -22,9 +22,18 @@ const MAX_QUEUED_JOBS: usize = 4096;
 
 type Job = Box<dyn FnOnce(&Rc<World>) + Send>;
 
+/// How a Lua thread is to behave.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Settings {
+    pub budget: Budget,
+    /// Whether clients are shown the errors of scripts.
+    pub is_dev: bool,
+}
+
 /// What everything on the Lua thread shares.
 pub struct World {
     pub lua: Lua,
+    pub settings: Settings,
     /// For code on the Lua thread that hands out ways back to it.
     pub thread: LuaThread,
     /// The apps that are mounted.
@@ -48,11 +57,11 @@ pub struct Ended;
 impl LuaThread {
     /// Starts the thread. It ends after [`LuaThread::stop`]; then the returned handle can be joined.
     pub fn start() -> Result<(Self, thread::JoinHandle<()>)> {
-        Self::start_with(Budget::default())
+        Self::start_with(Settings::default())
     }
 
-    /// Starts the thread with another budget for its scripts than usual.
-    pub fn start_with(budget: Budget) -> Result<(Self, thread::JoinHandle<()>)> {
+    /// The same with other settings than usual.
+    pub fn start_with(settings: Settings) -> Result<(Self, thread::JoinHandle<()>)> {
         let (jobs, mut queue) = mpsc::channel::<Job>(MAX_QUEUED_JOBS);
         let stopping = Arc::new(Notify::new());
         let handle = Self { jobs, stopping: stopping.clone() };
@@ -60,8 +69,9 @@ impl LuaThread {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = thread::Builder::new().name("lua".into()).spawn(move || {
             let lua = Lua::new();
-            let world = Rc::new(World { lua, thread: for_world, apps: Default::default(), hubs: Default::default() });
-            budget::install(&world.lua, budget).expect("a new Lua state takes a hook");
+            let world =
+                Rc::new(World { lua, settings, thread: for_world, apps: Default::default(), hubs: Default::default() });
+            budget::install(&world.lua, settings.budget).expect("a new Lua state takes a hook");
             crate::bindings::install(&world).expect("the built-in Lua modules load");
             LocalSet::new().block_on(&runtime, async move {
                 let work = async {

@@ -1,5 +1,7 @@
 //! Start and stop of the whole server.
 
+mod reload;
+
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -19,7 +21,7 @@ use crate::http::accept::Door;
 use crate::http::admission::Seats;
 use crate::http::site::Site;
 use crate::lsp::{App, AppSpec, archive};
-use crate::lua::LuaThread;
+use crate::lua::{LuaThread, Settings};
 use crate::tls;
 
 /// Connections that may wait to be accepted.
@@ -38,33 +40,104 @@ pub fn run(config: Config) -> Result<()> {
 
 async fn serve(config: Config) -> Result<()> {
     let mut signals = Signals::new()?;
-    check_folders(&config.apps)?;
-    let max_connections = limit_by_files(config.max_connections);
-    // Bound before any script runs: a port in use should be told at once.
-    let listeners = Listeners::bind(&config)?;
-    let (lua, _lua_thread) = LuaThread::start_with(config.budget)?;
-    let mut apps = Vec::new();
-    tokio::select! {
-        () = load(&lua, &config.apps, &mut apps) => {}
-        () = signals.wait() => {
-            unload(&apps).await;
-            return Ok(());
+    let mut server = Server::bind(config)?;
+    let is_loaded = tokio::select! {
+        () = server.load() => true,
+        () = signals.wait() => false,
+    };
+    if !is_loaded {
+        unload(&server.apps()).await;
+        return Ok(());
+    }
+    server.open()?;
+    server.listeners.announce(&server.apps());
+    if server.config.is_dev {
+        tokio::select! {
+            () = reload::watch(&mut server) => {}
+            () = signals.wait() => {}
+        }
+    } else {
+        signals.wait().await;
+    }
+    tracing::info!("stopping");
+    server.close().await;
+    Ok(())
+}
+
+/// A server from its bound ports to its end.
+pub struct Server {
+    config: Config,
+    max_connections: usize,
+    listeners: Listeners,
+    lua: LuaThread,
+    places: Vec<Place>,
+    open: Option<Open>,
+}
+
+/// Where an app belongs, and the app unless it has failed to load.
+struct Place {
+    spec: AppSpec,
+    app: Option<Arc<App>>,
+}
+
+/// What there is once connections are accepted.
+struct Open {
+    stop: watch::Sender<bool>,
+    site: Arc<Site>,
+    shards: Shards,
+}
+
+impl Server {
+    /// Takes the ports and starts the Lua thread; a port in use should be told before any script runs.
+    pub fn bind(config: Config) -> Result<Self> {
+        check_folders(&config.apps)?;
+        let max_connections = limit_by_files(config.max_connections);
+        let listeners = Listeners::bind(&config)?;
+        let (lua, _) = LuaThread::start_with(Settings { budget: config.budget, is_dev: config.is_dev })?;
+        let places = config.apps.iter().map(|spec| Place { spec: spec.clone(), app: None }).collect();
+        Ok(Self { config, max_connections, listeners, lua, places, open: None })
+    }
+
+    /// Loads the apps one after the other. One that fails is reported and left out.
+    pub async fn load(&mut self) {
+        for place in &mut self.places {
+            place.load(&self.lua).await;
         }
     }
-    let (stop, stopping) = watch::channel(false);
-    let seats = Seats::new(max_connections, config.max_connections_per_address);
-    let site = Arc::new(Site::new(apps.clone()));
-    let shards = listeners.open(config.shards.get(), &site, &seats, &stopping)?;
-    listeners.announce(&apps);
-    signals.wait().await;
-    tracing::info!("stopping");
-    // Nobody is left to hear it only if every shard has ended already.
-    let _ = stop.send(true);
-    unload(&apps).await;
-    sleep(FAREWELL_TIME).await;
-    shards.close();
-    lua.stop();
-    Ok(())
+
+    /// The apps that are loaded.
+    pub fn apps(&self) -> Vec<Arc<App>> {
+        self.places.iter().filter_map(|place| place.app.clone()).collect()
+    }
+
+    /// Begins to accept connections.
+    pub fn open(&mut self) -> Result<()> {
+        let (stop, stopping) = watch::channel(false);
+        let seats = Seats::new(self.max_connections, self.config.max_connections_per_address);
+        let site = Arc::new(Site::new(self.apps()));
+        let shards = self.listeners.open(self.config.shards.get(), &site, &seats, &stopping)?;
+        self.open = Some(Open { stop, site, shards });
+        Ok(())
+    }
+
+    /// Where the server is reached by HTTP, such as `http://127.0.0.1:8080`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listeners.plain.reachable_address())
+    }
+
+    /// Unloads the apps and ends every connection.
+    pub async fn close(self) {
+        if let Some(open) = &self.open {
+            // Nobody is left to hear it only if every shard has ended already.
+            let _ = open.stop.send(true);
+        }
+        unload(&self.apps()).await;
+        sleep(FAREWELL_TIME).await;
+        if let Some(open) = self.open {
+            open.shards.close();
+        }
+        self.lua.stop();
+    }
 }
 
 /// SIGINT and SIGTERM.
@@ -117,15 +190,14 @@ fn limit_by_files(max_connections: usize) -> usize {
     max_connections.min(files)
 }
 
-/// Loads the apps one after the other. One that fails is reported and left out.
-async fn load(lua: &LuaThread, specs: &[AppSpec], apps: &mut Vec<Arc<App>>) {
-    for spec in specs {
-        let name = if spec.name.is_empty() { "root application" } else { &spec.name };
-        let path = spec.path.display();
-        match App::load(lua, spec).await {
+impl Place {
+    async fn load(&mut self, lua: &LuaThread) {
+        let name = if self.spec.name.is_empty() { "root application" } else { &self.spec.name };
+        let path = self.spec.path.display();
+        match App::load(lua, &self.spec).await {
             Ok(app) => {
                 say(format_args!("{path} as \"{name}\" : ok"));
-                apps.push(app);
+                self.app = Some(app);
             }
             Err(error) => {
                 say(format_args!("{path} as \"{name}\" : failed"));

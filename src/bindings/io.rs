@@ -27,6 +27,11 @@ impl LuaIo {
         Self { root, is_read_only }
     }
 
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The whole content of a file.
     pub fn read(&self, path: &str) -> io::Result<Vec<u8>> {
         fs::read(self.resolve(path)?)

@@ -1,6 +1,8 @@
 //! `require`: the built-in modules, and `mako.createloader` for an app's own.
 
-use mlua::{AnyUserData, Lua, MultiValue, Result, Table, Value};
+use std::path::{Path, PathBuf};
+
+use mlua::{AnyUserData, Function, Lua, MultiValue, Result, Table, Value};
 
 use super::args::Args;
 use super::io::{self, LuaIo};
@@ -13,6 +15,7 @@ const LUA_MODULES: &[(&str, &str)] = &[
 ];
 
 pub fn install(lua: &Lua) -> Result<()> {
+    lua.set_app_data(Loaders::default());
     let package: Table = lua.globals().get("package")?;
     // Nothing is found in the working directory by accident; a script may still set a path of its own.
     package.set("path", "")?;
@@ -47,9 +50,57 @@ fn create_loader(lua: &Lua, args: MultiValue) -> Result<()> {
         Value::UserData(io) if io.is::<LuaIo>() => io,
         other => return Err(args.mismatch(1, "io", "io object", &other)),
     };
+    let root = io.borrow::<LuaIo>()?.root().to_owned();
     let search = lua.create_function(move |lua, name: String| search(lua, &io, &name))?;
-    let searchers: Table = lua.globals().get::<Table>("package")?.get("searchers")?;
-    searchers.push(search)
+    searchers(lua)?.push(&search)?;
+    if let Some(mut loaders) = lua.app_data_mut::<Loaders>() {
+        loaders.0.push(Loader { root, search, names: Vec::new() });
+    }
+    Ok(())
+}
+
+fn searchers(lua: &Lua) -> Result<Table> {
+    lua.globals().get::<Table>("package")?.get("searchers")
+}
+
+/// A searcher that an app has added, and the names of the modules that it found.
+struct Loader {
+    root: PathBuf,
+    search: Function,
+    names: Vec<String>,
+}
+
+/// All that were added; app data of each Lua state.
+#[derive(Default)]
+struct Loaders(Vec<Loader>);
+
+impl Loaders {
+    fn note(&mut self, root: &Path, name: &str) {
+        for loader in self.0.iter_mut().filter(|loader| loader.root == root) {
+            loader.names.push(name.to_owned());
+        }
+    }
+}
+
+/// Forgets the modules that the app in `root` has loaded, and its way to load them, so that it can be loaded anew.
+pub fn forget(lua: &Lua, root: &Path) -> Result<()> {
+    let gone: Vec<Loader> = match lua.app_data_mut::<Loaders>() {
+        Some(mut loaders) => loaders.0.extract_if(.., |loader| loader.root == root).collect(),
+        None => return Ok(()),
+    };
+    let loaded: Table = lua.globals().get::<Table>("package")?.get("loaded")?;
+    let searchers = searchers(lua)?;
+    for loader in gone {
+        for name in loader.names {
+            loaded.set(name, Value::Nil)?;
+        }
+        for index in (1..=searchers.raw_len()).rev() {
+            if searchers.get::<Value>(index)? == Value::Function(loader.search.clone()) {
+                searchers.raw_remove(index)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A loader that calls the module's chunk with the module's name alone, or why there is none.
@@ -59,6 +110,9 @@ fn search(lua: &Lua, io: &AnyUserData, name: &str) -> Result<Value> {
         Ok(source) => source,
         Err(_) => return Ok(Value::String(lua.create_string(format!("no file '{path}' in the app"))?)),
     };
+    if let Some(mut loaders) = lua.app_data_mut::<Loaders>() {
+        loaders.note(io.borrow::<LuaIo>()?.root(), name);
+    }
     let chunk = io::chunk(lua, &source, &path, None)?;
     let loader = lua.load("local chunk = ... return function(name) return chunk(name) end").set_name("=[smq]");
     Ok(Value::Function(loader.call(chunk)?))

@@ -174,6 +174,11 @@ impl Request {
         }
     }
 
+    /// Answers with an error page instead of what was written; nothing once the response has begun.
+    pub fn show_error(&self, html: &str) {
+        self.0.output.borrow_mut().show_error(html);
+    }
+
     /// Ends the response: sends what is left, or tells the client that the page has failed.
     pub async fn finish(&self, failed: bool) {
         let rest = self.0.output.borrow_mut().finish(failed);

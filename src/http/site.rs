@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hyper::StatusCode;
+use parking_lot::RwLock;
 
 use super::arrival::absolute_url;
 use super::connection::Handler;
@@ -21,7 +22,7 @@ const INDEX: [&str; 3] = ["index.html", "index.htm", "index.lsp"];
 /// The mounted apps.
 pub struct Site {
     /// By priority, the highest first.
-    apps: Vec<Arc<App>>,
+    apps: RwLock<Arc<[Arc<App>]>>,
 }
 
 /// Where the search for an answer stands.
@@ -49,9 +50,13 @@ enum Found {
 
 impl Site {
     /// Among apps of the same priority a named one is asked before the root app, then the first before the second.
-    pub fn new(mut apps: Vec<Arc<App>>) -> Self {
-        apps.sort_by_key(|app| (-app.priority(), app.name().is_empty()));
-        Self { apps }
+    pub fn new(apps: Vec<Arc<App>>) -> Self {
+        Self { apps: RwLock::new(by_priority(apps)) }
+    }
+
+    /// From now on these apps are asked. A request that is being answered is not disturbed.
+    pub fn replace(&self, apps: Vec<Arc<App>>) {
+        *self.apps.write() = by_priority(apps);
     }
 
     async fn find(&self, arrival: Arrival, path: &UrlPath) -> PageReply {
@@ -60,11 +65,12 @@ impl Site {
         {
             return PageReply::Response(response);
         }
-        if self.apps.is_empty() && path.is_root() {
+        let apps = self.apps.read().clone();
+        if apps.is_empty() && path.is_root() {
             return PageReply::Response(answers::welcome());
         }
         let mut request = Request::Unread(Box::new(arrival));
-        for app in &self.apps {
+        for app in apps.iter() {
             let Some(below) = path.below(app.name()) else { continue };
             request = match ask(app, path, &below, request).await {
                 Search::Answered(reply) => return reply,
@@ -77,6 +83,11 @@ impl Site {
             answers::error(StatusCode::NOT_FOUND)
         })
     }
+}
+
+fn by_priority(mut apps: Vec<Arc<App>>) -> Arc<[Arc<App>]> {
+    apps.sort_by_key(|app| (-app.priority(), app.name().is_empty()));
+    apps.into()
 }
 
 impl Handler for Site {

@@ -16,6 +16,7 @@ use super::page::Page;
 use crate::bindings::ba::dir::Dir;
 use crate::bindings::console;
 use crate::bindings::io::{self, LuaIo};
+use crate::bindings::modules;
 use crate::lua::{World, budget};
 
 const PRELOAD: &str = ".preload";
@@ -92,6 +93,13 @@ fn readable(error: mlua::Error) -> anyhow::Error {
 /// Forgets the app and calls its `onunload`.
 pub async fn unload(world: &Rc<World>, id: AppId) {
     let Some(state) = world.apps.apps.borrow_mut().remove(&id) else { return };
+    run_onunload(&state).await;
+    if let Err(error) = modules::forget(&world.lua, &state.root) {
+        console::report(&state.file_name("onunload"), &error);
+    }
+}
+
+async fn run_onunload(state: &State) {
     let Ok(Some(onunload)) = state.table.raw_get::<Option<Function>>("onunload") else { return };
     if let Err(error) = budget::call::<()>(&onunload, ()).await {
         console::report(&state.file_name("onunload"), &error);

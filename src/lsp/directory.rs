@@ -183,7 +183,7 @@ pub async fn serve(
     let request = Request::new(request, reply, Defaults::None);
     match ask(world, &request, found.functions).await {
         Ok(false) => request.not_mine(),
-        outcome => page::finish(&request, outcome.map(drop)).await,
+        outcome => page::finish(world, &request, outcome.map(drop)).await,
     }
 }
 

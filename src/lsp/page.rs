@@ -79,7 +79,7 @@ pub async fn serve(
     let Some(app) = world.apps.get(id) else { return };
     let request = Request::new(request, reply, Defaults::Page);
     let outcome = run(world, &app, &path, stamp, &request).await;
-    finish(&request, outcome).await;
+    finish(world, &request, outcome).await;
 }
 
 async fn run(world: &World, app: &State, path: &str, stamp: Stamp, request: &Request) -> Result<()> {
@@ -90,11 +90,34 @@ async fn run(world: &World, app: &State, path: &str, stamp: Stamp, request: &Req
 }
 
 /// Ends the response, and logs the error if the page ended by one.
-pub async fn finish(request: &Request, outcome: Result<()>) {
+pub async fn finish(world: &World, request: &Request, outcome: Result<()>) {
     let is_end = |error: &Error| is_page_ended(error) || (request.is_complete() && is_nil(error));
     let outcome = outcome.or_else(|error| if is_end(&error) { Ok(()) } else { Err(error) });
     if let Err(error) = &outcome {
         console::report(&format!("{} {}", request.method(), request.raw_path()), error);
+        if world.settings.is_dev {
+            request.show_error(&error_page(error));
+        }
     }
     request.finish(outcome.is_err()).await;
+}
+
+/// What a browser shows of a script's error, for its author.
+fn error_page(error: &Error) -> String {
+    let console::Described { message, traceback } = console::describe(error);
+    format!(
+        "<!DOCTYPE html><html><head><title>Error</title><style>{STYLE}</style></head><body><h1>This page has failed</h1>\
+         <p>{}</p><pre>{}</pre><small>Shown because the server runs with --dev.</small></body></html>\n",
+        escape(&message),
+        escape(&traceback)
+    )
+}
+
+const STYLE: &str = "body{font:16px system-ui;margin:3em auto;max-width:60em;padding:0 1em;color:#222}h1{color:#b00020}\
+    p{font-family:monospace;background:#fdecea;padding:1em;border-left:4px solid #b00020;white-space:pre-wrap}\
+    pre{background:#f5f5f5;padding:1em;overflow:auto}";
+
+/// Text as HTML.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -249,15 +249,26 @@ impl Output {
         is_needed.then_some(Rest { channel, piece })
     }
 
+    /// Answers with an error page instead of what was written; nothing once the response has begun.
+    pub fn show_error(&mut self, html: &str) {
+        if let State::Open(_) = self.state {
+            self.failure_as("text/html; charset=utf-8", html.as_bytes());
+            self.complete();
+        }
+    }
+
     fn failure(&mut self) {
+        self.failure_as("text/plain; charset=utf-8", b"Internal server error: see the server's console\n");
+    }
+
+    fn failure_as(&mut self, media_type: &'static str, message: &[u8]) {
         self.headers.clear();
         self.clear();
         self.status = StatusCode::INTERNAL_SERVER_ERROR;
-        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         self.headers.insert(CACHE_CONTROL, NO_STORE);
-        const MESSAGE: &[u8] = b"Internal server error: see the server's console\n";
-        self.counted = MESSAGE.len() as u64;
-        self.stored.extend_from_slice(MESSAGE);
+        self.counted = message.len() as u64;
+        self.stored.extend_from_slice(message);
     }
 
     fn response(&mut self, body: Body) -> Response<Body> {

@@ -1,0 +1,68 @@
+//! `--dev`: an app is loaded again when its `.preload` or a Lua file of it changes.
+//!
+//! The app that was loaded before gets its `onunload`; other apps, their hubs and clients notice nothing. What an app
+//! has left behind in `_G`, its timers, and a hub that `onunload` does not shut down stay as they are.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::sleep;
+
+use super::{Server, say, unload};
+
+/// Between two looks at the files.
+const PERIOD: Duration = Duration::from_millis(300);
+/// Files looked at for one app; one with more is not for this.
+const MAX_FILES: usize = 10_000;
+
+/// The scripts of an app that run only once, with time and size.
+type Scripts = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
+
+/// Watches the files of all apps, for as long as it is polled.
+pub async fn watch(server: &mut Server) {
+    say("apps are loaded again when their Lua files change (--dev)");
+    let mut seen: Vec<_> = server.places.iter().map(|place| scripts(&place.spec.path)).collect();
+    loop {
+        sleep(PERIOD).await;
+        for (index, seen) in seen.iter_mut().enumerate() {
+            let now = scripts(&server.places[index].spec.path);
+            if now != *seen {
+                *seen = now;
+                server.reload(index).await;
+            }
+        }
+    }
+}
+
+impl Server {
+    async fn reload(&mut self, index: usize) {
+        let place = &mut self.places[index];
+        if let Some(app) = place.app.take() {
+            unload(&[app]).await;
+        }
+        place.load(&self.lua).await;
+        if let Some(open) = &self.open {
+            open.site.replace(self.apps());
+        }
+    }
+}
+
+/// `.preload` and all Lua files below the folder, or the zip file.
+fn scripts(root: &Path) -> Scripts {
+    let mut found = Scripts::new();
+    let mut left = vec![root.to_owned()];
+    while let Some(path) = left.pop() {
+        let Ok(metadata) = path.symlink_metadata() else { continue };
+        if metadata.is_dir() {
+            left.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
+        } else if path == root || path.ends_with(".preload") || path.extension().is_some_and(|ending| ending == "lua") {
+            found.insert(path, (metadata.modified().ok(), metadata.len()));
+        }
+        if found.len() + left.len() > MAX_FILES {
+            break;
+        }
+    }
+    found
+}
