@@ -15,6 +15,7 @@ use crate::lua::budget::Budget;
 
 const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_PORT: u16 = 8080;
+const DEFAULT_MAX_CONNECTIONS: usize = 100_000;
 
 /// A Lua-scriptable message server.
 #[derive(Debug, Parser)]
@@ -29,6 +30,17 @@ pub enum Command {
     /// Serve one or more apps: folders or zip files
     #[command(override_usage = "smq serve [OPTIONS] [[NAME]:[PRIO]:]PATH...")]
     Serve(ServeArgs),
+    /// Run Lua test scripts (*_test.lua) against a server on a free port
+    Test(TestArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// Folder with the test scripts, also in folders below; served as the app unless --app names another
+    pub dir: PathBuf,
+    /// `[[NAME]:[PRIO]:]PATH`: an app to test; may be given several times
+    #[arg(long = "app", value_name = "APP")]
+    pub apps: Vec<AppSpec>,
 }
 
 #[derive(Debug, Args)]
@@ -67,7 +79,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N")]
     pub shards: Option<NonZeroUsize>,
     /// Connections there may be at a time
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_CONNECTIONS)]
     pub max_connections: usize,
     /// Connections there may be at a time from one address; 0 for no limit
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -117,6 +129,24 @@ impl Config {
             budget,
             is_dev: args.dev,
         })
+    }
+}
+
+impl Config {
+    /// A server for tests: on a free port of this machine, with errors shown.
+    pub fn for_tests(args: TestArgs) -> Self {
+        let own = || AppSpec { name: String::new(), priority: 0, path: args.dir.clone() };
+        Self {
+            host: DEFAULT_HOST.to_owned(),
+            port: 0,
+            tls: None,
+            apps: if args.apps.is_empty() { vec![own()] } else { args.apps },
+            shards: default_shards(),
+            max_connections: DEFAULT_MAX_CONNECTIONS,
+            max_connections_per_address: 0,
+            budget: Budget::default(),
+            is_dev: true,
+        }
     }
 }
 
@@ -332,7 +362,8 @@ mod tests {
         let path = folder.path().join("smq.conf");
         std::fs::write(&path, "port = 1; host = 'h'; apps = {'a'}; scriptlimit = 5").unwrap();
         let path = path.to_str().unwrap();
-        let Cli { command: Command::Serve(args) } = Cli::parse_from(["smq", "serve", "b", "-c", path, "--port", "2"]);
+        let cli = Cli::parse_from(["smq", "serve", "b", "-c", path, "--port", "2"]);
+        let Command::Serve(args) = cli.command else { panic!("not {:?}", cli.command) };
         let config = Config::from_args(args).unwrap();
         assert_eq!((config.port, config.host.as_str(), config.apps), (2, "h", vec![spec("", 0, "b")]));
         assert_eq!(config.budget, Budget { limit: Duration::from_millis(5), ..Budget::default() });

@@ -14,6 +14,7 @@
 //! | [`lua`] | the one thread that runs Lua | HTTP, SMQ |
 //! | [`lsp`], [`bindings`] | pages, apps and what scripts can call | wire bytes |
 //! | [`config`], [`server`] | flags, configuration, start and stop | everything below |
+//! | [`testing`] | `smq test`: Lua test scripts against a server of their own | how pages and hubs work |
 //!
 //! Everyone is a peer: a socket and the hub's own Lua side attach to the broker alike, with an ephemeral topic id and a
 //! bounded outbound queue of encoded packets, so each feature has one path through the code.
@@ -28,5 +29,6 @@ pub mod lua;
 pub mod protocol;
 pub mod server;
 pub mod socket;
+pub mod testing;
 pub mod tls;
 pub mod transport;

@@ -5,16 +5,21 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use smq::config::{Cli, Command, Config};
-use smq::server;
+use smq::{server, testing};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let Cli { command: Command::Serve(args) } = Cli::parse();
+    let Cli { command } = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let is_terminal = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal).init();
-    match Config::from_args(args).and_then(server::run) {
-        Ok(()) => ExitCode::SUCCESS,
+    let outcome = match command {
+        Command::Serve(args) => Config::from_args(args).and_then(server::run).map(|()| true),
+        Command::Test(args) => testing::run(args),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("smq: {error:#}");
             ExitCode::FAILURE

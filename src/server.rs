@@ -110,6 +110,11 @@ impl Server {
         self.places.iter().filter_map(|place| place.app.clone()).collect()
     }
 
+    /// Whether no app has failed to load.
+    pub fn is_whole(&self) -> bool {
+        self.places.iter().all(|place| place.app.is_some())
+    }
+
     /// Begins to accept connections.
     pub fn open(&mut self) -> Result<()> {
         let (stop, stopping) = watch::channel(false);

@@ -1,62 +1,97 @@
-//! Runs every script of `tests/lua` inside the server. Each is a page of one app; what it tests is the hub as a script's
-//! author sees it.
+//! `smq test`: how it tells what failed; and the Lua tests of `tests/lua`, which show the hub as a script's author sees it.
 
 mod support;
 
-use std::fs;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, Output};
 
-use support::{App, PATIENCE, Server};
+use support::App;
 
-/// Gives a script the names it uses, without moving its lines.
-const PROLOGUE: &str = "<?lsp local test, same, eventually, raises = app.harness() ";
+fn smq_test(folder: &Path) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_smq")).arg("test").arg(folder).output();
+    output.expect("cargo has built the binary")
+}
+
+/// The exit code and both outputs.
+fn run(app: &App) -> (Option<i32>, String, String) {
+    let output = smq_test(app.path());
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&app.path().display().to_string(), "APP");
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
 
 #[test]
 fn every_lua_script_passes() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lua");
-    let mut scripts: Vec<(String, String)> = fs::read_dir(&folder)
-        .expect("the scripts are in tests/lua")
-        .map(|entry| entry.expect("the folder can be read").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "lua"))
-        .map(|path| (path.file_stem().expect("a file").display().to_string(), fs::read_to_string(&path).expect("text")))
-        .collect();
-    scripts.sort();
-    assert!(!scripts.is_empty(), "no scripts in {}", folder.display());
-
-    let app = App::new()
-        .file(".preload", include_str!("support/app/harness.lua"))
-        .file("report.lsp", "<?lsp response:write(app.report()) ?>");
-    let app =
-        scripts.iter().fold(app, |app, (name, text)| app.file(&format!("{name}.lsp"), format!("{PROLOGUE}{text}?>")));
-    let server = Server::start(app);
-    for (name, _) in &scripts {
-        let answer = server.get(&format!("/{name}.lsp"));
-        assert_eq!(answer.status, 200, "tests/lua/{name}.lua: {}\n{}", answer.body, server.output());
-    }
-
-    let failures = wait_for_report(&server);
-    let failures = scripts
-        .iter()
-        .fold(failures, |text, (name, _)| text.replace(&format!("{name}.lsp:"), &format!("tests/lua/{name}.lua:")));
-    assert!(failures.is_empty(), "\n{failures}\nthe server said:\n{}", server.output());
+    let output = smq_test(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lua"));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!said.contains("\n0 passed"), "{said}");
 }
 
-/// Waits until no test is pending; one line for each failure.
-fn wait_for_report(server: &Server) -> String {
-    let deadline = Instant::now() + 2 * PATIENCE;
-    loop {
-        let report = server.get("/report.lsp").body;
-        let (numbers, failures) = report.split_once('\n').unwrap_or((&report, ""));
-        match numbers.split_once(' ') {
-            Some(("0", passed)) => {
-                assert!(passed != "0" || !failures.is_empty(), "not a single test ran");
-                return failures.to_owned();
-            }
-            _ => assert!(Instant::now() < deadline, "tests still run: {report}\n{}", server.output()),
-        }
-        // Leaves the processor to the server; how long does not matter.
-        thread::sleep(Duration::from_millis(10));
+#[test]
+fn tests_ask_the_app_as_its_clients_do() {
+    let app = App::new()
+        .file(".preload", "greeting = 'hello'")
+        .file(
+            "index.lsp",
+            "<?lsp response:setheader('X-Kind', request:method()) response:write(app.greeting, request:data'name') ?>",
+        )
+        .file(
+            ".tests/page_test.lua",
+            "test('the page greets', function()
+                local answer = server.get'/?name=you'
+                same(answer.status, 200)
+                same(answer.body, 'helloyou')
+                same(answer.headers['x-kind'], 'GET')
+                same(server.post('/', {name = 'a b&c'}).body, 'helloa b&c')
+                same(server.request('PUT', '/', {Accept = '*/*'}, 'body').headers['x-kind'], 'PUT')
+                assert(server.url:match'^http://127')
+                same(app, nil)
+            end)",
+        );
+    let (code, said, log) = run(&app);
+    assert!(said.ends_with("\n1 passed, 0 failed\n"), "{said}{log}");
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn failures_are_told_with_file_and_line() {
+    let app = App::new().file(
+        "some_test.lua",
+        "test('numbers differ', function()
+            same(1, 2)
+        end)
+        test('something is missing', function()
+            assert(nil)
+        end)
+        test('an error is a table', function() error{code = 5} end)
+        test('fine', function() same({1, {2}}, {1, {2}}) end)",
+    );
+    let (code, said, log) = run(&app);
+    for line in [
+        "FAILED APP/some_test.lua:2: numbers differ: expected 2, got 1",
+        "FAILED APP/some_test.lua:5: something is missing: assertion failed!",
+        "FAILED APP/some_test.lua:7: an error is a table: {[\"code\"]=5}",
+        "1 passed, 3 failed",
+    ] {
+        assert!(said.contains(line), "{line} is not in {said}{log}");
     }
+    assert_eq!(code, Some(1));
+}
+
+#[test]
+fn a_script_that_cannot_run_is_a_failure() {
+    let app = App::new().file("a_test.lua", "this is not Lua").file("b_test.lua", "test('fine', function() end)");
+    let (code, said, _) = run(&app);
+    assert!(said.contains("FAILED APP/a_test.lua:1: ") && said.contains("1 passed, 1 failed"), "{said}");
+    assert_eq!(code, Some(1));
+}
+
+#[test]
+fn without_tests_or_with_a_broken_app_nothing_passes() {
+    let (code, _, log) = run(&App::new());
+    assert_eq!(code, Some(1));
+    assert!(log.contains("no test scripts in APP"), "{log}");
+    let (code, _, log) = run(&App::new().file(".preload", "error'broken'").file("a_test.lua", ""));
+    assert_eq!(code, Some(1));
+    assert!(log.contains("the app under test cannot be loaded"), "{log}");
 }

@@ -1,0 +1,138 @@
+//! `smq test DIR`: runs Lua test scripts against a server of their own.
+//!
+//! The scripts run on a Lua thread of their own, beside the server in the same process, so that they meet the app as its
+//! clients do. What they have at hand is in `lua/internal/testing.lua`.
+
+mod http;
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use mlua::{Function, Lua, Table};
+use tokio::runtime::Builder;
+use tokio::time::timeout;
+
+use crate::bindings::{console, io};
+use crate::config::{Config, TestArgs};
+use crate::lua::{LuaThread, Settings, World, budget};
+use crate::server::Server;
+
+/// What the names of test scripts end with.
+const ENDING: &str = "_test.lua";
+/// How long one script may take with all its tests.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What came of the tests of one script.
+#[derive(Default)]
+struct Outcome {
+    passed: usize,
+    /// One text for each test that failed, beginning with file and line.
+    failures: Vec<String>,
+    /// The test that runs.
+    current: String,
+}
+
+/// Runs all tests and tells what failed; false if anything did.
+pub fn run(args: TestArgs) -> Result<bool> {
+    let scripts = scripts(&args.dir)?;
+    if scripts.is_empty() {
+        bail!("no test scripts in {}: their names end with {ENDING}", args.dir.display());
+    }
+    Builder::new_current_thread().enable_all().build()?.block_on(run_all(args, scripts))
+}
+
+async fn run_all(args: TestArgs, scripts: Vec<PathBuf>) -> Result<bool> {
+    let mut server = Server::bind(Config::for_tests(args))?;
+    server.load().await;
+    if !server.is_whole() {
+        server.close().await;
+        bail!("the app under test cannot be loaded");
+    }
+    server.open()?;
+    let (lua, _) = LuaThread::start_with(Settings::default())?;
+    let (mut passed, mut failed) = (0, 0);
+    for script in scripts {
+        let outcome = run_script(&lua, script, server.url()).await?;
+        passed += outcome.passed;
+        failed += outcome.failures.len();
+        outcome.failures.iter().for_each(|failure| println!("FAILED {failure}"));
+    }
+    lua.stop();
+    server.close().await;
+    println!("{passed} passed, {failed} failed");
+    Ok(failed == 0)
+}
+
+/// All test scripts below the folder, in order of their names.
+fn scripts(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read the folder {}", folder.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() && !path.is_symlink() {
+            found.extend(scripts(&path)?);
+        } else if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(ENDING)) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+async fn run_script(lua: &LuaThread, script: PathBuf, url: String) -> Result<Outcome> {
+    let source = fs::read(&script).with_context(|| format!("cannot read {}", script.display()))?;
+    let name = script.display().to_string();
+    let outcome = lua.call(move |world| async move {
+        let outcome = Rc::new(RefCell::new(Outcome::default()));
+        let run = run_source(&world, &source, &name, &url, &outcome);
+        let problem = match timeout(PATIENCE, run).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(console::describe(&error).message),
+            Err(_) => {
+                let current = outcome.borrow().current.clone();
+                Some(format!("{name}: not at its end after {PATIENCE:?}, in the test \"{current}\""))
+            }
+        };
+        let mut outcome = outcome.take();
+        outcome.failures.extend(problem);
+        outcome
+    });
+    outcome.await.map_err(|_| anyhow!("the Lua thread has ended"))
+}
+
+async fn run_source(
+    world: &World,
+    source: &[u8],
+    name: &str,
+    url: &str,
+    outcome: &Rc<RefCell<Outcome>>,
+) -> mlua::Result<()> {
+    let environment = environment(&world.lua, name, url, outcome)?;
+    let chunk = io::chunk(&world.lua, source, name, Some(environment))?;
+    budget::call(&chunk, ()).await
+}
+
+/// The globals of one script.
+fn environment(lua: &Lua, name: &str, url: &str, outcome: &Rc<RefCell<Outcome>>) -> mlua::Result<Table> {
+    let begun = outcome.clone();
+    let begin = lua.create_function(move |_, test: String| {
+        begun.borrow_mut().current = test;
+        Ok(())
+    })?;
+    let ended = outcome.clone();
+    let end = lua.create_function(move |_, problem: Option<String>| {
+        let mut outcome = ended.borrow_mut();
+        match problem {
+            None => outcome.passed += 1,
+            Some(problem) => outcome.failures.push(problem),
+        }
+        Ok(())
+    })?;
+    let harness: Function =
+        lua.load(include_str!("../lua/internal/testing.lua")).set_name("=[smq test]").into_function()?;
+    harness.call((name, url, begin, end, http::request_function(lua)?))
+}
