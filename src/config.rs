@@ -1,5 +1,7 @@
 //! Flags and the configuration file, and what they add up to.
 
+pub mod value;
+
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -12,6 +14,7 @@ use mlua::{FromLua, Lua, Table, Value};
 
 use crate::lsp::AppSpec;
 use crate::lua::budget::Budget;
+use value::ConfigValue;
 
 const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_PORT: u16 = 8080;
@@ -87,7 +90,7 @@ pub struct ServeArgs {
 }
 
 /// What to serve, where, and within which limits.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct Config {
     /// Address or host name.
     pub host: String,
@@ -102,6 +105,8 @@ pub struct Config {
     pub budget: Budget,
     /// Whether clients are shown scripts' errors, and apps are loaded again when they change.
     pub is_dev: bool,
+    /// All that the configuration file says, for scripts to read.
+    pub conf: Vec<(ConfigValue, ConfigValue)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -128,6 +133,7 @@ impl Config {
             max_connections_per_address: args.max_connections_per_address,
             budget,
             is_dev: args.dev,
+            conf: file.all,
         })
     }
 }
@@ -146,6 +152,7 @@ impl Config {
             max_connections_per_address: 0,
             budget: Budget::default(),
             is_dev: true,
+            conf: Vec::new(),
         }
     }
 }
@@ -212,6 +219,7 @@ struct ConfigFile {
     apps: Vec<AppSpec>,
     script_warning: Option<u64>,
     script_limit: Option<u64>,
+    all: Vec<(ConfigValue, ConfigValue)>,
 }
 
 impl ConfigFile {
@@ -241,6 +249,7 @@ impl ConfigFile {
             },
             script_warning: get(lua, table, "scriptwarning", "a number of milliseconds")?,
             script_limit: get(lua, table, "scriptlimit", "a number of milliseconds")?,
+            all: ConfigValue::pairs(table),
         })
     }
 }

@@ -15,6 +15,7 @@ use mlua::Lua;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::LocalSet;
 
+use crate::config::value::ConfigValue;
 use budget::Budget;
 
 /// Jobs that may wait for the Lua thread; a sender waits while so many are queued.
@@ -23,11 +24,17 @@ const MAX_QUEUED_JOBS: usize = 4096;
 type Job = Box<dyn FnOnce(&Rc<World>) + Send>;
 
 /// How a Lua thread is to behave.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
     pub budget: Budget,
     /// Whether clients are shown the errors of scripts.
     pub is_dev: bool,
+    /// Where the server listens, for scripts to read.
+    pub host: Option<String>,
+    pub port: Option<u16>,
+    pub tls_port: Option<u16>,
+    /// What the configuration file says, for scripts to read.
+    pub conf: Vec<(ConfigValue, ConfigValue)>,
 }
 
 /// What everything on the Lua thread shares.
@@ -71,7 +78,7 @@ impl LuaThread {
             let lua = Lua::new();
             let world =
                 Rc::new(World { lua, settings, thread: for_world, apps: Default::default(), hubs: Default::default() });
-            budget::install(&world.lua, settings.budget).expect("a new Lua state takes a hook");
+            budget::install(&world.lua, world.settings.budget).expect("a new Lua state takes a hook");
             crate::bindings::install(&world).expect("the built-in Lua modules load");
             LocalSet::new().block_on(&runtime, async move {
                 let work = async {

@@ -16,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use crate::bindings::mako;
 use crate::config::Config;
 use crate::http::accept::Door;
 use crate::http::admission::Seats;
@@ -93,7 +94,7 @@ impl Server {
         check_folders(&config.apps)?;
         let max_connections = limit_by_files(config.max_connections);
         let listeners = Listeners::bind(&config)?;
-        let (lua, _) = LuaThread::start_with(Settings { budget: config.budget, is_dev: config.is_dev })?;
+        let (lua, _) = LuaThread::start_with(settings(&config, &listeners))?;
         let places = config.apps.iter().map(|spec| Place { spec: spec.clone(), app: None }).collect();
         Ok(Self { config, max_connections, listeners, lua, places, open: None })
     }
@@ -137,6 +138,7 @@ impl Server {
             let _ = open.stop.send(true);
         }
         unload(&self.apps()).await;
+        exit(&self.lua).await;
         sleep(FAREWELL_TIME).await;
         if let Some(open) = self.open {
             open.shards.close();
@@ -221,6 +223,25 @@ async fn unload(apps: &[Arc<App>]) {
     };
     if timeout(UNLOAD_TIME, all).await.is_err() {
         tracing::warn!("an onunload function takes too long; stopping without it");
+    }
+}
+
+/// Calls what scripts gave to `mako.onexit`.
+async fn exit(lua: &LuaThread) {
+    let calls = lua.call(|world| async move { mako::exit(&world).await });
+    if timeout(UNLOAD_TIME, calls).await.is_err() {
+        tracing::warn!("a mako.onexit function takes too long; stopping without it");
+    }
+}
+
+fn settings(config: &Config, listeners: &Listeners) -> Settings {
+    Settings {
+        budget: config.budget,
+        is_dev: config.is_dev,
+        host: Some(config.host.clone()),
+        port: Some(listeners.plain.address.port()),
+        tls_port: listeners.tls.as_ref().map(|(listener, _)| listener.address.port()),
+        conf: config.conf.clone(),
     }
 }
 

@@ -87,3 +87,20 @@ fn clients_of_other_apps_stay_while_an_app_is_loaded_again() {
     client.publish(tid, 0, "still here");
     client.expect(&publish(tid, client.etid, 0, "still here"));
 }
+
+#[test]
+fn scripts_know_where_the_server_listens_and_what_is_configured() {
+    let conf = App::new().file("smq.conf", "color = 'blue'; list = {1, {x = true}}; host = '127.0.0.1'");
+    let app = App::new()
+        .file(".preload", "mako.onexit(function() trace'the end' end) mako.onexit(print) mako.onexit(print, false)")
+        .file(
+            "index.lsp",
+            "<?lsp local conf = require'loadconf'
+            print(conf.host, conf.color, conf.list[1], conf.list[2].x, mako.port == conf.port, mako.port, conf.sslport) ?>",
+        );
+    let server = Server::start_with(app, &["-c", &conf.path().join("smq.conf").display().to_string()]);
+    let (http, https) = (server.http().port(), server.https().port());
+    assert_eq!(server.get("/").body, format!("127.0.0.1\tblue\t1\ttrue\ttrue\t{http}\t{https}\n"));
+    assert!(server.stop("TERM").success());
+    server.expect_output("the end");
+}

@@ -7,6 +7,7 @@ pub mod console;
 pub mod coroutine;
 pub mod hub;
 pub mod io;
+pub mod mako;
 pub mod modules;
 pub mod request;
 pub mod trace;
@@ -22,6 +23,7 @@ pub fn install(world: &Rc<World>) -> mlua::Result<()> {
     callback::install(&world.lua)?;
     trace::install(&world.lua)?;
     modules::install(&world.lua)?;
+    mako::install(world)?;
     request::install(&world.lua)?;
     hub::install(world)?;
     ba::install(world)

@@ -25,7 +25,7 @@ pub fn install(lua: &Lua) -> Result<()> {
         let source: &'static str = source;
         register(lua, name, move |lua| lua.load(source).set_name(format!("=[{name}]")).eval())?;
     }
-    lua.globals().set("mako", mako(lua)?)
+    Ok(())
 }
 
 /// Makes `require(name)` answer what `open` returns. It is called once, when a script first asks.
@@ -33,18 +33,8 @@ pub fn register(lua: &Lua, name: &str, open: impl Fn(&Lua) -> Result<Value> + 's
     lua.preload_module(name, lua.create_function(move |lua, _: MultiValue| open(lua))?)
 }
 
-fn mako(lua: &Lua) -> Result<Table> {
-    let mako = lua.create_table()?;
-    mako.set("createloader", lua.create_function(create_loader)?)?;
-    mako.set("argv", lua.create_sequence_from(std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()))?)?;
-    let executable = std::env::current_exe().ok();
-    let folder = executable.as_deref().and_then(|path| path.parent()).map(|path| path.to_string_lossy().into_owned());
-    mako.set("execpath", folder)?;
-    Ok(mako)
-}
-
 /// `mako.createloader(io)`: from now on `require"a.b"` also looks for `.lua/a/b.lua` in `io`.
-fn create_loader(lua: &Lua, args: MultiValue) -> Result<()> {
+pub fn create_loader(lua: &Lua, args: MultiValue) -> Result<()> {
     let args = Args::new(lua, "mako.createloader", args);
     let io = match args.value(1) {
         Value::UserData(io) if io.is::<LuaIo>() => io,
