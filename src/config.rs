@@ -66,6 +66,9 @@ pub struct ServeArgs {
     /// Private key for HTTPS, in PEM form
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub key: Option<PathBuf>,
+    /// Folder with further files for /rtl/, such as jquery.js (by default Debian's libjs-jquery, if installed)
+    #[arg(long, value_name = "FOLDER")]
+    pub rtl: Option<PathBuf>,
     /// For whoever writes apps: errors with traceback in the browser, and apps loaded again when their Lua files change
     #[arg(long)]
     pub dev: bool,
@@ -105,6 +108,8 @@ pub struct Config {
     pub budget: Budget,
     /// Whether clients are shown scripts' errors, and apps are loaded again when they change.
     pub is_dev: bool,
+    /// Further files for `/rtl/`.
+    pub rtl: Option<PathBuf>,
     /// All that the configuration file says, for scripts to read.
     pub conf: Vec<(ConfigValue, ConfigValue)>,
 }
@@ -133,6 +138,7 @@ impl Config {
             max_connections_per_address: args.max_connections_per_address,
             budget,
             is_dev: args.dev,
+            rtl: args.rtl,
             conf: file.all,
         })
     }
@@ -152,6 +158,7 @@ impl Config {
             max_connections_per_address: 0,
             budget: Budget::default(),
             is_dev: true,
+            rtl: None,
             conf: Vec::new(),
         }
     }

@@ -20,6 +20,7 @@ use crate::bindings::mako;
 use crate::config::Config;
 use crate::http::accept::Door;
 use crate::http::admission::Seats;
+use crate::http::rtl::Rtl;
 use crate::http::site::Site;
 use crate::lsp::{App, AppSpec, archive};
 use crate::lua::{LuaThread, Settings};
@@ -120,7 +121,8 @@ impl Server {
     pub fn open(&mut self) -> Result<()> {
         let (stop, stopping) = watch::channel(false);
         let seats = Seats::new(self.max_connections, self.config.max_connections_per_address);
-        let site = Arc::new(Site::new(self.apps()));
+        let rtl = Rtl::new(self.config.rtl.as_deref()).context("the folder of --rtl")?;
+        let site = Arc::new(Site::new(self.apps(), rtl));
         let shards = self.listeners.open(self.config.shards.get(), &site, &seats, &stopping)?;
         self.open = Some(Open { stop, site, shards });
         Ok(())

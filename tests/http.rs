@@ -239,6 +239,19 @@ fn the_browser_client_is_built_in() {
 // Paths
 
 #[test]
+fn jquery_comes_from_the_folder_that_was_named() {
+    let rtl = folder(&[("jquery.js", "the library"), ("a/extra.js", "more"), ("smq.js", "not ours")]);
+    let www = folder(&[("rtl/jquery.js", "the app's"), ("rtl/own.js", "own")]);
+    let server = Server::start(smq().arg(www.path()).arg("--rtl").arg(rtl.path()));
+    let reply = server.get("/rtl/jquery.js");
+    assert_eq!((reply.body.as_str(), reply.header("content-type")), ("the library", "text/javascript; charset=utf-8"));
+    assert_eq!(server.get("/rtl/a/extra.js").body, "more");
+    assert_ne!(server.get("/rtl/smq.js").body, "not ours");
+    assert_eq!(server.get("/rtl/own.js").body, "own");
+    assert_eq!(server.get("/rtl/none.js").status, 404);
+}
+
+#[test]
 fn a_directory_shows_its_index() {
     let (server, _folder) = Server::of(&[("index.htm", "second"), ("index.html", "first"), ("d/index.htm", "third")]);
     assert_eq!(server.get("/").body, "first");

@@ -10,7 +10,7 @@ mod exchange;
 mod head_tap;
 pub mod limits;
 mod media_type;
-mod rtl;
+pub mod rtl;
 pub mod site;
 mod static_files;
 pub mod url_path;

@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 
 use super::arrival::absolute_url;
 use super::connection::Handler;
+use super::rtl::Rtl;
 use super::url_path::{Refused, UrlPath};
 use super::{Arrival, PageReply, PageRequest, Response, answers, rtl, static_files};
 use crate::lsp::App;
@@ -23,6 +24,7 @@ const INDEX: [&str; 3] = ["index.html", "index.htm", "index.lsp"];
 pub struct Site {
     /// By priority, the highest first.
     apps: RwLock<Arc<[Arc<App>]>>,
+    rtl: Rtl,
 }
 
 /// Where the search for an answer stands.
@@ -50,8 +52,8 @@ enum Found {
 
 impl Site {
     /// Among apps of the same priority a named one is asked before the root app, then the first before the second.
-    pub fn new(apps: Vec<Arc<App>>) -> Self {
-        Self { apps: RwLock::new(by_priority(apps)) }
+    pub fn new(apps: Vec<Arc<App>>, rtl: Rtl) -> Self {
+        Self { apps: RwLock::new(by_priority(apps)), rtl }
     }
 
     /// From now on these apps are asked. A request that is being answered is not disturbed.
@@ -61,7 +63,7 @@ impl Site {
 
     async fn find(&self, arrival: Arrival, path: &UrlPath) -> PageReply {
         if let Some(file) = path.below(rtl::NAME)
-            && let Some(response) = rtl::serve(&arrival.head, &file)
+            && let Some(response) = self.rtl.serve(&arrival.head, &file).await
         {
             return PageReply::Response(response);
         }
