@@ -1,0 +1,1057 @@
+---@meta
+-- Every function that scripts can call, for editors that know LuaLS annotations (https://luals.github.io). docs/editor.md
+-- says how an editor finds this file. It is never run.
+
+-- ---- Globals ----
+
+---Writes to the server's log: `function line: a<TAB>b`. Takes anything and never fails.
+---@param ... any
+function trace(...) end
+
+---Like `trace`, with a choice of prefix; a priority above 5 is shown only when debug output is on.
+---@param withprefix boolean whether function and line are shown
+---@param priority integer
+---@param ... any
+function tracep(withprefix, priority, ...) end
+
+---In a page: writes to the response, values separated by tabs, with a line break. Elsewhere: writes to the server's log.
+---@param ... any
+function print(...) end
+
+---Writes to the response as it is; in pages and directory functions only.
+---@param text string
+function _emit(text) end
+
+---What was asked; in pages and directory functions only. The same object as `response`.
+---@type smq.Request
+request = nil
+
+---What is answered; in pages and directory functions only. The same object as `request`.
+---@type smq.Request
+response = nil
+
+---The path of this page from the app's root; in pages only.
+---@type string
+pathname = nil
+
+---A table of this page that lives until the server stops; in pages only.
+---@type table
+page = nil
+
+---The globals of the app's `.preload`; in pages and in `.preload`.
+---@type table
+app = nil
+
+---The app's root directory in the URL space; in `.preload`. Pages say `app.dir`.
+---@type smq.Dir
+dir = nil
+
+-- ---- request and response ----
+
+---@class smq.Request
+local Request = {}
+
+---The first value of a header, in any letter case; without a name a table of all, with the names as sent.
+---@param name? string
+---@return string|table<string, string>|nil
+function Request:header(name) end
+
+---A field of the query or of an urlencoded form: the first value. Without a name a table of all: the last values.
+---@param name? string
+---@return string|table<string, string>|nil
+function Request:data(name) end
+
+---An iterator over all fields in the order in which they came, repeated ones too.
+---@return fun(): string, string
+function Request:datapairs() end
+
+---`"GET"`, `"POST"`, ...
+---@return string
+function Request:method() end
+
+---The path of the URL, decoded.
+---@return string
+function Request:uri() end
+
+---The whole URL as the client asked for it, without the query.
+---@return string
+function Request:url() end
+
+---The host name that the client asked for.
+---@return string
+function Request:domain() end
+
+---`"1.0"` or `"1.1"`
+---@return string
+function Request:version() end
+
+---Whether the connection is encrypted.
+---@return boolean
+function Request:issecure() end
+
+---The client's address: IP address, port, whether it is IPv6.
+---@return string address, integer port, boolean isipv6
+function Request:peername() end
+
+---The address that the client connected to.
+---@return string address, integer port, boolean isipv6
+function Request:sockname() end
+
+---Who is logged in: name, password, and the kind of authenticator; nil when nobody is.
+---@return string? name, string? password, string? type
+function Request:user() end
+
+---The client's session; with true a new one if there is none. False without one.
+---@param create? boolean
+---@return smq.Session|false
+function Request:session(create) end
+
+---Ends the session and the login; harmless when nobody is logged in.
+---@param all? boolean
+function Request:logout(all) end
+
+---A cookie that the client sent; nil without one.
+---@param name string
+---@return smq.Cookie?
+function Request:cookie(name) end
+
+---A new cookie, sent by its `activate`.
+---@param name string
+---@return smq.Cookie
+function Request:createcookie(name) end
+
+---An iterator over the pieces of the body, for a body that is read while it comes; it also has `read([size])`.
+---@param size? integer bytes of a piece
+---@return fun(): string?
+function Request:rawrdr(size) end
+
+---Reads a multipart form. The functions are called as the parts come: `formdata(name, value)`, `beginfile(name,
+---filename, contenttype, encoding)`, `filedata(data)`, `endofreq()`, `error(why)`.
+---@param callbacks {formdata?: function, beginfile?: function, filedata?: function, endofreq?: function, error?: function}
+---@param withenv? boolean whether the functions get `_ENV` as their first argument
+---@return true? done, string? why
+function Request:multipart(callbacks, withenv) end
+
+---Whether this page was reached by `include`.
+---@return boolean
+function Request:isinclude() end
+
+---Whether this page was reached by `forward`.
+---@return boolean
+function Request:isforward() end
+
+---Whether the client asked for this very page.
+---@return boolean
+function Request:initial() end
+
+---Sends strings and numbers; anything else writes nothing.
+---@param ... any
+function Request:write(...) end
+
+---Like `write`, at once.
+---@param data string
+function Request:send(data) end
+
+---The status code, 200 to 599, before the response has begun.
+---@param code integer
+function Request:setstatus(code) end
+
+---Sets a header, in the place of an earlier value; nil removes it. Line breaks are refused.
+---@param name string
+---@param value string?
+function Request:setheader(name, value) end
+
+---@param type string such as `"text/plain"`
+function Request:setcontenttype(type) end
+
+---@param length integer in bytes
+function Request:setcontentlength(length) end
+
+---@param seconds integer how long browsers may keep the answer
+function Request:setmaxage(seconds) end
+
+---The headers of a page: HTML, not to be stored. A directory function has none by default.
+function Request:setdefaultheaders() end
+
+---Whether the response has this header so far.
+---@param name string
+---@return boolean
+function Request:containsheader(name) end
+
+---Sends the client to another URL and ends the page. Relative to the page's URL.
+---@param url string
+---@param permanent? boolean 301 instead of 302
+function Request:sendredirect(url, permanent) end
+
+---Answers with a small page; the page that calls goes on, and its output follows.
+---@param code integer
+---@param html? string
+function Request:senderror(code, html) end
+
+---Ends the page; what it wrote is sent.
+function Request:abort() end
+
+---Forgets what was written, and without an argument also headers and status.
+---@param what? "buffer"
+function Request:reset(what) end
+
+---Sends what was written so far, and waits until the client has taken it.
+function Request:flush() end
+
+---Whether there is a response to write to: not after redirect, abort or json.
+---@return boolean
+function Request:valid() end
+
+---Whether the response has begun, so that status and headers are fixed.
+---@return boolean
+function Request:committed() end
+
+---Answers with the table as JSON, or an array of several; ends the page unless the last argument is true.
+---@param ... table|boolean
+function Request:json(...) end
+
+---Writes what another page or file writes, in place of the call.
+---@param path string relative to this page, or `/...` from the server's root
+---@return true
+function Request:include(path) end
+
+---Lets another page or file answer instead, and ends this page.
+---@param path string relative to this page, or `/...` from the server's root
+function Request:forward(path) end
+
+---Lets the response stay open when the page ends, for whoever writes to it later.
+---@return smq.Deferred
+function Request:deferred() end
+
+---From here on output is collected. Use it as `local x <close> = response:setresponse()`.
+---@return smq.Collected
+function Request:setresponse() end
+
+---@class smq.Collected
+local Collected = {}
+
+---With true: sends what was collected, compressed if the client wants that. Without: returns it as deflate data.
+---@param send? boolean
+---@return string?
+function Collected:finalize(send) end
+
+---@class smq.Deferred
+local Deferred = {}
+
+---@param ... any
+function Deferred:write(...) end
+
+---Ends the response.
+function Deferred:close() end
+
+---Each method returns the attribute it is named after; with an argument it sets it.
+---@class smq.Cookie
+local Cookie = {}
+
+---@return string
+function Cookie:name() end
+
+---@param value? string
+---@return string
+function Cookie:value(value) end
+
+---@param path? string
+---@return string
+function Cookie:path(path) end
+
+---@param domain? string
+---@return string
+function Cookie:domain(domain) end
+
+---@param comment? string
+---@return string
+function Cookie:comment(comment) end
+
+---@param seconds? integer
+---@return integer
+function Cookie:maxage(seconds) end
+
+---@param on? boolean
+---@return boolean
+function Cookie:httponly(on) end
+
+---@param on? boolean
+---@return boolean
+function Cookie:secure(on) end
+
+---Sends the cookie with the response.
+function Cookie:activate() end
+
+---Tells the browser to forget the cookie.
+function Cookie:delete() end
+
+---What is kept for one browser. Other fields are free for scripts: `session.color = "blue"`.
+---@class smq.Session
+local Session = {}
+
+---@return string
+function Session:id() end
+
+---Ends the session.
+function Session:terminate() end
+
+---Seconds without a request after which the session ends; 1200 unless set.
+---@param seconds? integer
+---@return integer
+function Session:maxinactiveinterval(seconds) end
+
+---A table of the free fields.
+---@return table
+function Session:attributes() end
+
+---Seconds since 1970.
+---@return integer
+function Session:creationtime() end
+
+-- ---- Files ----
+
+---The files below one folder: the app's in pages and `.preload`, others from `ba.openio`. What the world does wrong gives
+---nil and a name: `enoent`, `exist`, `notempty`, `noaccess`, `invalidname`, `nospace`.
+---@class smq.Io
+local Io = {}
+
+---@param path string
+---@param mode? "r"|"w"|"a"|"r+"|"w+"|"a+"
+---@return smq.File? file, string? why
+function Io:open(path, mode) end
+
+---@param path string
+---@return {name: string, size: integer, mtime: integer, isdir: boolean, type: string}? info, string? why
+function Io:stat(path) end
+
+---An iterator over names; with true also isdir, mtime and size.
+---@param path? string
+---@param detailed? boolean
+---@return fun(): string, boolean?, integer?, integer?
+function Io:files(path, detailed) end
+
+---@param path string
+---@param env? table the globals of the file; `_G` unless given
+---@return function? chunk, string? why
+function Io:loadfile(path, env) end
+
+---Runs a file and returns its values; raises an error when there is none.
+---@param path string
+---@param env? table
+---@return any ...
+function Io:dofile(path, env) end
+
+---@param path string
+---@return true? done, string? why
+function Io:mkdir(path) end
+
+---@param path string
+---@return true? done, string? why
+function Io:rmdir(path) end
+
+---@param path string
+---@return true? done, string? why
+function Io:remove(path) end
+
+---@param from string
+---@param to string
+---@return true? done, string? why
+function Io:rename(from, to) end
+
+---The path on disk.
+---@param path? string
+---@return string? path, string? why
+function Io:realpath(path) end
+
+---@return string
+function Io:resourcetype() end
+
+---@class smq.File
+local File = {}
+
+---Up to `n` bytes, nil at the end; or with `"a"` all that is left.
+---@param what? integer|"a"|"*a"
+---@return string?
+function File:read(what) end
+
+---@param ... string|number
+---@return true? done, string? why
+function File:write(...) end
+
+---@param position integer bytes from the beginning
+---@return true? done, string? why
+function File:seek(position) end
+
+---@return true? done, string? why
+function File:flush() end
+
+---@return boolean wasopen
+function File:close() end
+
+-- ---- ba ----
+
+ba = {}
+
+---Waits; other scripts go on.
+---@param milliseconds number
+function ba.sleep(milliseconds) end
+
+---A timer that calls `f` after each period for as long as it returns true. In `f`, `coroutine.yield(true)` waits for the
+---next tick.
+---@param f function
+---@return smq.Timer
+function ba.timer(f) end
+
+---@class smq.Timer
+local Timer = {}
+
+---@param milliseconds number
+---@param ref? boolean without effect: a timer that is set lives until it ends
+---@param now? boolean the first call at once
+function Timer:set(milliseconds, ref, now) end
+
+---A new period, from now on; nil when the timer is not set.
+---@param milliseconds number
+---@return true?
+function Timer:reset(milliseconds) end
+
+---@return true?
+function Timer:cancel() end
+
+---`"home"`: the files of the working directory, `"disk"`: of the whole machine; nil for anything else.
+---@param name string
+---@return smq.Io?
+function ba.openio(name) end
+
+---A page as Lua source, to be called with `_ENV, pathname, io, page, app`; nil and a reason when it is none.
+---@param text string
+---@return string? source, string? why
+function ba.parselsp(text) end
+
+---A session by its id.
+---@param id string
+---@return smq.Session?
+function ba.session(id) end
+
+---Runs a command line of the shell (needs --allow-exec): its output; or nil, status, output.
+---@param command string
+---@return string? output, integer|string? status, string? output
+function ba.exec(command) end
+
+---A program in a terminal (needs --allow-exec).
+---@param conf? {async?: fun(pty: smq.Pty), stty?: string, arg0?: string, env?: table}
+---@param program string
+---@param ... string
+---@return smq.Pty? pty, string? why
+---@overload fun(program: string, ...: string): smq.Pty?, string?
+function ba.forkpty(conf, program, ...) end
+
+---@class smq.Pty
+local Pty = {}
+
+---Bytes, and whether they come from standard error; nil and `"timeout"` or `"terminated"`.
+---@param wait? number|true milliseconds, or for ever
+---@return string? data, boolean|string? isstderr
+function Pty:read(wait) end
+
+---@param data string
+---@return true? done, string? why
+function Pty:write(data) end
+
+---@param rows integer
+---@param columns integer
+---@return true? done, string? why
+function Pty:winsize(rows, columns) end
+
+---Ends the program.
+---@return boolean ended, integer? status
+function Pty:terminate() end
+
+---@return integer milliseconds that only ever grow
+function ba.clock() end
+
+---A point in time: `"NOW"`, `"MIN"`, `"MAX"`, RFC 3339 text, seconds since 1970, or a table of fields.
+---@param what string|integer|table
+---@param nanoseconds? integer
+---@param offset? integer minutes from UTC
+---@return smq.DateTime? moment, string? why
+function ba.datetime(what, nanoseconds, offset) end
+
+---Compares, adds and subtracts with other moments.
+---@class smq.DateTime
+local DateTime = {}
+
+---Fields: year, month, day, hour, min, sec, nsec, offset, wday, yday.
+---@param withoffset? boolean
+---@return table
+function DateTime:date(withoffset) end
+
+---Seconds since 1970, nanoseconds.
+---@return integer seconds, integer nanoseconds
+function DateTime:ticks() end
+
+---RFC 3339 text.
+---@param offset? integer
+---@return string
+function DateTime:tostring(offset) end
+
+---An unsigned 32-bit random number, or an integer from `lower` to `upper`.
+---@param lower? integer
+---@param upper? integer
+---@return integer
+function ba.rnd(lower, upper) end
+
+---A random number of `n` bytes, 1 to 8.
+---@param n integer
+---@return integer
+function ba.rnds(n) end
+
+---A string of `n` random bytes.
+---@param n integer
+---@return string
+function ba.rndbs(n) end
+
+---@param text string
+---@return string
+function ba.b64encode(text) end
+
+---@param text string
+---@return string? bytes, string? why
+function ba.b64decode(text) end
+
+---@param text string
+---@return string
+function ba.b64urlencode(text) end
+
+---@param text string
+---@return string
+function ba.urlencode(text) end
+
+---@param text string
+---@return string
+function ba.urldecode(text) end
+
+---A new key of 16 or 32 random bytes, or these bytes as a key.
+---@param what? 16|32|string
+---@return any key
+function ba.aeskey(what) end
+
+---The sealed text in URL-safe base64.
+---@param key any
+---@param text string
+---@return string
+function ba.aesencode(key, text) end
+
+---@param key any
+---@param sealed string
+---@return string? text, string? why
+function ba.aesdecode(key, sealed) end
+
+ba.json = {}
+
+---JSON's null in a decoded table, and for one to be encoded.
+ba.json.null = nil
+
+---A table as JSON; several are written one after the other.
+---@param ... table
+---@return string
+function ba.json.encode(...) end
+
+---Objects and arrays of the text; nil and a reason when it is something else. Comments are allowed.
+---@param text string
+---@return table? value, string? why
+function ba.json.decode(text) end
+
+ba.crypto = {}
+
+---A hash: `ba.crypto.hash("sha256")("data")(true, "hex")`. Names: md5, sha1, sha256, sha384, sha512.
+---@param name string or `"hmac"`
+---@param hmacname? string
+---@param key? string
+---@return fun(data: string|true, form?: "hex"|"binary"|"b64"|"b64url"): any
+function ba.crypto.hash(name, hmacname, key) end
+
+ba.thread = {}
+
+---Starts `f()` soon; how many such jobs there are.
+---@param f function
+---@return integer
+function ba.thread.run(f) end
+
+---A queue whose jobs run one after the other.
+---@return smq.Thread
+function ba.thread.create() end
+
+---@class smq.Thread
+local Thread = {}
+
+---@param f function
+---@return integer
+function Thread:run(f) end
+
+ba.create = {}
+
+---A directory; without a name a fallback of its parent.
+---@param name? string|integer the name, or the priority of one without a name
+---@param priority? integer -127 to 127, the highest is asked first
+---@return smq.Dir
+function ba.create.dir(name, priority) end
+
+---Who may log in, as a function: it gets the name (and the password, if the client sent one) and returns the password,
+---a table with its hash, or true; then the maximal number of sessions, whether the oldest gives way, and seconds of inactivity.
+---@param f fun(name: string, password: string?, _ENV: table): string|table|boolean|nil, integer?, boolean?, integer?
+---@return userdata
+function ba.create.authuser(f) end
+
+---Who may log in, as a table.
+---@return smq.JsonUser
+function ba.create.jsonuser() end
+
+---@class smq.JsonUser
+local JsonUser = {}
+
+---@param users table<string, {pwd: string, roles: string[]?, maxusers: integer?}>|string
+function JsonUser:set(users) end
+
+---Which roles may do what.
+---@return smq.Authorizer
+function JsonUser:authorizer() end
+
+---@class smq.Authorizer
+local Authorizer = {}
+
+---@param constraints table|string
+function Authorizer:set(constraints) end
+
+---@param users userdata|smq.JsonUser
+---@param options? {type: "form"|"basic"|"digest"|"auth"|"dav", response: function|string, realm: string}
+---@return userdata
+function ba.create.authenticator(users, options) end
+
+---@param f fun(name: string, method: string, path: string, _ENV: table): boolean
+---@return userdata
+function ba.create.authorizer(f) end
+
+---A place in the URL space.
+---@class smq.Dir
+local Dir = {}
+
+---The function that answers; only the answer `false` passes the request on. Nil removes it.
+---@param f (fun(_ENV: table, relpath: string): boolean?)?
+function Dir:setfunc(f) end
+
+---Mounts a directory below; without arguments mounts this one at the server's root. It stays until `unlink`.
+---@param child? smq.Dir
+---@param keep? boolean without effect
+---@return boolean
+function Dir:insert(child, keep) end
+
+---Mounts a directory that is asked before files and pages.
+---@param child smq.Dir
+---@param keep? boolean without effect
+---@return boolean
+function Dir:insertprolog(child, keep) end
+
+---@return boolean
+function Dir:unlink() end
+
+---The URL path, such as `"/name/"`.
+---@return string
+function Dir:baseuri() end
+
+---The headers of everything below that does not set them itself.
+---@param headers table<string, string>
+function Dir:header(headers) end
+
+---Lets only clients in whom the authenticator, and the authorizer if given, admits; nil admits everybody.
+---@param authenticator userdata?
+---@param authorizer? userdata|smq.Authorizer
+function Dir:setauth(authenticator, authorizer) end
+
+ba.socket = {}
+
+---Connects by TCP, with `secure` by TLS.
+---@param host string
+---@param port integer
+---@param op? {secure?: boolean, trusted?: boolean, ca?: string, timeout?: integer}
+---@return smq.Socket? socket, string? why, string? sentence
+function ba.socket.connect(host, port, op) end
+
+---The request's connection, as a WebSocket if the client asked for one; the page goes on without it.
+---@param request smq.Request
+---@return smq.Socket?
+function ba.socket.req2sock(request) end
+
+---Runs `f(...)` as a coroutine that may wait on sockets.
+---@param f function
+---@param ... any
+function ba.socket.event(f, ...) end
+
+---A number as `size` bytes, the most significant first.
+---@param size integer 1 to 8
+---@param number integer
+---@return string
+function ba.socket.h2n(size, number) end
+
+---The unsigned number in `size` bytes.
+---@param size integer 1 to 8
+---@param data string
+---@param position? integer from 1
+---@return integer
+function ba.socket.n2h(size, data, position) end
+
+---@class smq.Socket
+local Socket = {}
+
+---Data, and of a WebSocket whether it is text; or nil and `"timeout"` or `"socketclosed"`.
+---@param milliseconds? number
+---@return string? data, boolean|string? istext, integer? code
+function Socket:read(milliseconds) end
+
+---@param data string
+---@param text? boolean a WebSocket's text message
+---@return true? done, string? why
+function Socket:write(data, text) end
+
+---Runs `f(socket, ...)` as a coroutine and closes the socket when it returns.
+---@param f function
+---@param kind? "s"
+---@param ... any
+function Socket:event(f, kind, ...) end
+
+function Socket:close() end
+
+---@return string? address, integer? port, boolean? isipv6
+function Socket:peername() end
+
+---@return string? address, integer? port, boolean? isipv6
+function Socket:sockname() end
+
+---@return boolean
+function Socket:issecure() end
+
+---@return boolean
+function Socket:websocket() end
+
+-- ---- mako ----
+
+---The server around the scripts.
+mako = {}
+
+---From now on `require"a.b"` also finds `.lua/a/b.lua` in these files.
+---@param io smq.Io
+function mako.createloader(io) end
+
+---Calls `f` when the server stops, behind every `onunload`; with false no longer.
+---@param f function
+---@param enable? boolean
+function mako.onexit(f, enable) end
+
+---The command line.
+---@type string[]
+mako.argv = {}
+
+---The folder of the program.
+---@type string
+mako.execpath = nil
+
+---The port for HTTP.
+---@type integer
+mako.port = nil
+
+---The port for HTTPS.
+---@type integer?
+mako.sslport = nil
+
+---What the configuration file says, with `host`, `port` and `sslport` as they are. Also `require"loadconf"`.
+---@type table
+mako.conf = {}
+
+---Users of the configuration; nil, as there are none.
+---@type nil
+mako.udb = nil
+
+-- ---- require"smq.hub" ----
+
+---@class smq.hubmodule
+local hubmodule = {}
+
+---@class smq.HubOptions
+---@field authenticate? fun(credentials: string, info: table): integer?, string? 0 accepts; a code and a reason refuse
+---@field permittop? fun(topic: string, issub: boolean, peer: table): boolean?
+---@field permitsubtop? fun(subtopic: string, peer: table): boolean?
+---@field onconnect? fun(tid: integer, info: table, peer: table)
+---@field onclose? fun(tid: integer, sock: smq.HubSocket, peer: table, err: integer|string)
+---@field onpublish? fun(data: string, ptid: integer, tid: integer, subtid: integer, peer: table): boolean? falsy drops
+---@field ondrop? fun(data: string, ptid: integer, tid: integer, subtid: integer, peer: table)
+---@field onmsg? fun(data: string, ptid: integer, tid: integer, subtid: integer)
+---@field log? fun(sock: smq.HubSocket?, text: string)
+---@field rndtid? boolean a random etid for the server instead of 1
+---@field readtmo? integer milliseconds to wait for Connect; 4000
+---@field keepidle? integer seconds; 230
+---@field keepintv? integer seconds
+---@field queuesize? integer
+
+---@param op? smq.HubOptions
+---@return smq.Hub
+function hubmodule.create(op) end
+
+---Whether a request wants to become an SMQ connection.
+---@param request smq.Request
+---@return boolean
+function hubmodule.isSMQ(request) end
+
+---A topic is a name, a number, a client's number, or `"self"`.
+---@class smq.Hub
+local Hub = {}
+
+---Makes the request a connection to the hub; returns when the handshake is over. 404 if it is no SMQ request.
+---@param request smq.Request
+---@param arg? any shown as `info.arg`
+function Hub:connect(request, arg) end
+
+---@param name string
+---@param tid? integer a wish
+---@return integer tid
+function Hub:create(name, tid) end
+
+---@param name string
+---@param subtid? integer a wish
+---@return integer subtid
+function Hub:createsub(name, subtid) end
+
+---The server's own number.
+---@return integer
+function Hub:gettid() end
+
+---@param data string|table a table is sent as JSON; at most 65520 bytes
+---@param topic string|integer
+---@param subtopic? string|integer
+---@param ptid? integer the publisher that subscribers see; 1 unless given
+---@return integer queued
+function Hub:publish(data, topic, subtopic, ptid) end
+
+---One client's message to another.
+---@param data string
+---@param totid integer
+---@param fromtid integer
+---@param subtid integer
+---@return boolean areconnected
+function Hub:pubon(data, totid, fromtid, subtid) end
+
+---@param topic string|integer
+---@param op? {onmsg: fun(data: any, ptid: integer, tid: integer, subtid: integer), subtopic: (string|integer)?, json: boolean?}
+---@return integer tid
+function Hub:subscribe(topic, op) end
+
+---@param topic string|integer
+function Hub:unsubscribe(topic) end
+
+---@param topic string|integer
+---@param f fun(subscribers: integer, topic: string|integer)
+---@return true?
+function Hub:observe(topic, f) end
+
+---@param topic string|integer
+function Hub:unobserve(topic) end
+
+---The callback for messages that no other wants.
+---@param f fun(data: string, ptid: integer, tid: integer, subtid: integer)
+function Hub:onmsg(f) end
+
+---@param topic string
+---@return integer?
+function Hub:topic2tid(topic) end
+
+---@param tid integer
+---@return string?
+function Hub:tid2topic(tid) end
+
+---@param subtopic string
+---@return integer?
+function Hub:subtopic2tid(subtopic) end
+
+---@param subtid integer
+---@return string?
+function Hub:tid2subtopic(subtid) end
+
+---@return fun(): integer, string
+function Hub:topics() end
+
+---@return fun(): integer, string
+function Hub:subtopics() end
+
+---@return fun(): smq.HubSocket, table
+function Hub:peers() end
+
+---@param sock smq.HubSocket
+---@return table?
+function Hub:sock2peer(sock) end
+
+---@param etid integer
+---@return table?
+function Hub:etid2peer(etid) end
+
+---@return integer free, integer used
+function Hub:queuesize() end
+
+---@param idle integer seconds
+---@param interval? integer seconds
+function Hub:setkeepalive(idle, interval) end
+
+---Ends all clients, or one; with a message they do not come back.
+---@param msg? string
+---@param etid? integer
+function Hub:shutdown(msg, etid) end
+
+---A client's socket.
+---@class smq.HubSocket
+local HubSocket = {}
+
+---@return string? address, integer? port, boolean? isipv6
+function HubSocket:peername() end
+
+---@return boolean
+function HubSocket:websocket() end
+
+-- ---- require"smq.client" ----
+
+---@class smq.clientmodule
+local clientmodule = {}
+
+---Connects to a hub over TCP or TLS. Callbacks are fields of the client: `onauth(rnd, ip)`, `onconnect(etid, rnd, ip)`,
+---`onreconnect(etid, rnd, ip)`, `onclose(err, canreconnect)`, `onmsg(data, ptid, tid, subtid)`.
+---@param url string
+---@param op? {uid: string?, info: string?, timeout: integer?, ping: integer?, pong: integer?, trusted: boolean?, header: table?}
+---@return smq.Client
+function clientmodule.create(url, op) end
+
+---@class smq.Client
+local Client = {}
+
+---@param data string|table
+---@param topic string|integer
+---@param subtopic? string|integer
+---@return boolean
+function Client:publish(data, topic, subtopic) end
+
+---@param topic string|integer
+---@param subtopic? string|integer|table
+---@param settings? {onmsg: function?, datatype: "json"?, onack: function?}
+function Client:subscribe(topic, subtopic, settings) end
+
+---@param topic string|integer
+function Client:unsubscribe(topic) end
+
+---@param topic string
+---@param subtopic? string
+---@param onack? fun(accepted: boolean, topic: string, tid: integer)
+---@return boolean
+function Client:create(topic, subtopic, onack) end
+
+---@param subtopic string
+---@param onack? fun(accepted: boolean, subtopic: string, subtid: integer)
+---@return boolean
+function Client:createsub(subtopic, onack) end
+
+---@param topic string|integer
+---@param onchange fun(subscribers: integer, topic: string|integer)
+function Client:observe(topic, onchange) end
+
+---@param topic string|integer
+function Client:unobserve(topic) end
+
+---@return integer
+function Client:gettid() end
+
+function Client:close() end
+
+-- ---- require"rwfile", require"serpent" ----
+
+---@class smq.rwfile
+local rwfile = {}
+
+---Reads a file, or with `data` writes it.
+---@param io smq.Io
+---@param name string
+---@param data? string
+---@return string|true|nil result, string? why
+function rwfile.file(io, name, data) end
+
+---Reads a file as JSON, or with `value` writes it.
+---@param io smq.Io
+---@param name string
+---@param value? table
+---@return table|true|nil result, string? why
+function rwfile.json(io, name, value) end
+
+---@class smq.serpent
+local serpent = {}
+
+---A value as Lua source, on several lines.
+---@param value any
+---@param options? table
+---@return string
+function serpent.block(value, options) end
+
+---The same on one line.
+---@param value any
+---@param options? table
+---@return string
+function serpent.line(value, options) end
+
+---Source that makes the value again.
+---@param value any
+---@param options? table
+---@return string
+function serpent.dump(value, options) end
+
+-- ---- In test scripts (smq test) ----
+
+---A test: it passes when `body` raises no error. It may wait.
+---@param name string a sentence
+---@param body function
+function test(name, body) end
+
+---Raises an error unless both are the same, tables item by item.
+---@param got any
+---@param expected any
+function same(got, expected) end
+
+---Calls a function that must raise an error, and returns its text.
+---@param f function
+---@param ... any
+---@return string
+function raises(f, ...) end
+
+---Waits until `condition()` is true; raises an error after ten seconds.
+---@param condition fun(): any
+---@param what? string
+function eventually(condition, what) end
+
+---The server under test.
+server = {}
+
+---Such as `"http://127.0.0.1:8080"`.
+---@type string
+server.url = nil
+
+---@alias smq.Answer {status: integer, headers: table<string, string>, body: string}
+
+---@param path string
+---@param headers? table<string, string>
+---@return smq.Answer
+function server.get(path, headers) end
+
+---@param path string
+---@param data string|table a table is sent as a form
+---@param headers? table<string, string>
+---@return smq.Answer
+function server.post(path, data, headers) end
+
+---@param method string
+---@param path string
+---@param headers? table<string, string>
+---@param body? string
+---@return smq.Answer
+function server.request(method, path, headers, body) end

@@ -1,0 +1,93 @@
+//! `lua/types.lua` documents every function that scripts can call.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+const TYPES: &str = include_str!("../lua/types.lua");
+
+/// The names that the bindings register with mlua below a folder or in a file, private ones excepted.
+fn registered(path: &str) -> BTreeSet<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bindings").join(path);
+    let mut found = BTreeSet::new();
+    let mut left = vec![path];
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            left.extend(fs::read_dir(path).expect("a folder").map(|entry| entry.expect("readable").path()));
+        } else if path.file_name().is_some_and(|name| name != "tests.rs") {
+            names(&fs::read_to_string(path).expect("a source file"), &mut found);
+        }
+    }
+    assert!(!found.is_empty());
+    found
+}
+
+/// The first argument of each `add_method`, `add_function` and their asynchronous kin.
+fn names(source: &str, found: &mut BTreeSet<String>) {
+    let calls = [".add_method(", ".add_method_mut(", ".add_async_method(", ".add_function(", ".add_async_function("];
+    for kind in calls.into_iter().chain(["add(methods, "]) {
+        for call in source.split(kind).skip(1) {
+            if let Some(name) = call.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next()) {
+                found.insert(name.to_owned());
+            }
+        }
+    }
+}
+
+/// The methods that are documented for a class, or the functions of a table.
+fn documented(prefix: &str) -> BTreeSet<String> {
+    let lines = TYPES.lines().filter_map(|line| line.strip_prefix("function ")?.strip_prefix(prefix));
+    lines.map(|line| line.split('(').next().unwrap_or_default().to_owned()).collect()
+}
+
+#[track_caller]
+fn expect_documented(registered: &BTreeSet<String>, prefixes: &[&str]) {
+    let documented: BTreeSet<String> = prefixes.iter().flat_map(|prefix| documented(prefix)).collect();
+    let missing: Vec<_> = registered.difference(&documented).collect();
+    assert!(missing.is_empty(), "lua/types.lua lacks {missing:?} of {prefixes:?}");
+}
+
+#[test]
+fn every_method_of_hub_and_request_is_documented() {
+    expect_documented(&registered("hub"), &["Hub:", "HubSocket:"]);
+    expect_documented(&registered("request"), &["Request:", "Cookie:", "Collected:", "Deferred:"]);
+}
+
+#[test]
+fn every_method_of_files_is_documented() {
+    expect_documented(&registered("io.rs"), &["Io:", "File:"]);
+}
+
+#[test]
+fn every_method_of_what_ba_makes_is_documented() {
+    let classes = ["Dir:", "Timer:", "Socket:", "Pty:", "Thread:", "DateTime:", "JsonUser:", "Authorizer:", "Session:"];
+    expect_documented(&registered("ba"), &classes);
+}
+
+/// What scripts see, asked of the program itself.
+fn in_server(expression: &str) -> BTreeSet<String> {
+    let folder = tempfile::tempdir().expect("the system has room for a temporary folder");
+    let script = format!(
+        "test('x', function() local names = {{}} for k, v in pairs({expression}) do if type(v) == 'function' then names[#names + 1] = k end end error('NAMES ' .. table.concat(names, ' '), 0) end)"
+    );
+    fs::write(folder.path().join("a_test.lua"), script).expect("the folder is ours");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_smq")).arg("test").arg(folder.path()).output();
+    let said = String::from_utf8(output.expect("cargo has built the binary").stdout).expect("text");
+    let names = said.split_once("NAMES ").unwrap_or_else(|| panic!("no names in {said}")).1;
+    names.lines().next().unwrap_or_default().split(' ').map(str::to_owned).collect()
+}
+
+#[test]
+fn every_function_of_the_tables_is_documented() {
+    for table in ["ba", "ba.json", "ba.create", "mako"] {
+        expect_documented(&in_server(table), &[&format!("{table}.")]);
+    }
+    expect_documented(&in_server("require'smq.hub'"), &["hubmodule."]);
+    expect_documented(&in_server("require'rwfile'"), &["rwfile."]);
+}
+
+#[test]
+fn the_annotations_are_lua() {
+    let lua = mlua::Lua::new();
+    lua.load(TYPES).set_name("@types.lua").exec().expect("types.lua runs without an effect");
+}
