@@ -28,6 +28,16 @@ impl LuaIo {
         fs::read(self.resolve(path)?)
     }
 
+    /// Size, times and kind of a file.
+    pub fn metadata(&self, path: &str) -> io::Result<Metadata> {
+        fs::metadata(self.resolve(path)?)
+    }
+
+    /// Opens a file for reading.
+    pub fn open_file(&self, path: &str) -> io::Result<File> {
+        File::open(self.resolve(path)?)
+    }
+
     /// Where the path leads on disk. The last part need not exist.
     fn resolve(&self, path: &str) -> io::Result<PathBuf> {
         let path = self.root.join(relative(path)?);

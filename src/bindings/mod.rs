@@ -1,6 +1,7 @@
 //! What scripts can call: one file per module, one line each in [`install`].
 
 pub mod args;
+pub mod auth;
 pub mod ba;
 pub mod callback;
 pub mod console;
@@ -9,6 +10,7 @@ pub mod hub;
 pub mod io;
 pub mod modules;
 pub mod request;
+pub mod session;
 pub mod trace;
 
 use std::rc::Rc;

@@ -9,7 +9,7 @@ pub mod connection;
 mod exchange;
 mod head_tap;
 pub mod limits;
-mod media_type;
+pub mod media_type;
 mod rtl;
 pub mod site;
 mod static_files;
@@ -23,6 +23,7 @@ use hyper::http::request::Parts;
 
 use crate::socket::Takeover;
 
+pub use answers::add_app_headers;
 pub use arrival::Arrival;
 
 /// A response body: whole, a file, or what a page still writes.

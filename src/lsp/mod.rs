@@ -6,7 +6,9 @@
 mod app;
 pub mod compile;
 mod directory;
+mod include;
 mod page;
+mod shared;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -14,7 +16,6 @@ use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -26,7 +27,10 @@ use tokio::sync::oneshot;
 use crate::http::{PageReply, PageRequest, Response};
 use crate::lua::{LuaThread, World};
 
+pub(crate) use app::State as AppState;
 pub(crate) use directory::Directory;
+pub(crate) use include::{Target, find as find_target, media_type, run as run_target};
+use shared::Shared;
 
 /// Which folder to serve, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +49,7 @@ pub struct App {
     priority: i32,
     root: PathBuf,
     lua: LuaThread,
-    has_directories: Arc<AtomicBool>,
+    shared: Arc<Shared>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,6 +80,13 @@ impl Apps {
         AppId(self.next_id.get())
     }
 
+    /// In the order in which they are asked, as the [`Site`](crate::http::site::Site) does.
+    fn by_priority(&self) -> Vec<Rc<app::State>> {
+        let mut apps: Vec<_> = self.apps.borrow().iter().map(|(id, app)| (*id, app.clone())).collect();
+        apps.sort_by_key(|(id, app)| (-app.priority, app.name.is_empty(), id.0));
+        apps.into_iter().map(|(_, app)| app).collect()
+    }
+
     /// Where `dir:insert()` without a parent mounts.
     pub(crate) fn server_root(&self) -> &Rc<Directory> {
         &self.server
@@ -87,11 +98,12 @@ impl App {
     pub async fn load(lua: &LuaThread, spec: &AppSpec) -> Result<Arc<App>> {
         let root = spec.path.canonicalize().with_context(|| format!("cannot open the app {}", spec.path.display()))?;
         ensure!(root.is_dir(), "the app {} is not a folder", spec.path.display());
-        let has_directories = Arc::new(AtomicBool::new(false));
-        let (name, in_use, folder) = (spec.name.clone(), has_directories.clone(), root.clone());
-        let id = lua.call(move |world| async move { app::load(&world, name, folder, in_use).await }).await??;
+        let shared = Arc::new(Shared::default());
+        let place = app::Place { name: spec.name.clone(), priority: spec.priority, root: root.clone() };
+        let for_state = shared.clone();
+        let id = lua.call(move |world| async move { app::load(&world, place, for_state).await }).await??;
         let (name, priority, lua) = (spec.name.clone(), spec.priority, lua.clone());
-        Ok(Arc::new(App { id, name, priority, root, lua, has_directories }))
+        Ok(Arc::new(App { id, name, priority, root, lua, shared }))
     }
 
     /// Empty for the root app.
@@ -127,7 +139,27 @@ impl App {
 
     /// Whether there is any directory function that [`App::directories`] could find. Costs no hop to the Lua thread.
     pub fn has_directories(&self) -> bool {
-        self.has_directories.load(Ordering::Relaxed)
+        self.shared.has_directories()
+    }
+
+    /// Whether [`App::enter`] has to be asked before anything else: the app's own directory has an authenticator or a
+    /// prologue. Costs no hop to the Lua thread.
+    pub fn has_gate(&self) -> bool {
+        self.shared.has_gate()
+    }
+
+    /// Authenticates the client where the app's own directory asks for it, then asks its prologue directories.
+    /// [`PageReply::NotMine`] means that the request may go on to the files and pages of the app.
+    pub async fn enter(&self, path: &str, request: PageRequest) -> PageReply {
+        let (id, path) = (self.id, path.to_owned());
+        self.ask(move |world, reply| async move { directory::enter(&world, id, path, request, reply).await }).await
+    }
+
+    /// Adds the headers of `dir:header`, when the app has set some for its own directory.
+    pub fn add_headers(&self, response: &mut Response) {
+        if let Some(headers) = self.shared.headers() {
+            crate::http::add_app_headers(response, &headers);
+        }
     }
 
     /// Calls the app's `onunload` and forgets the app. Errors are logged.
