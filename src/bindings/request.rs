@@ -1,6 +1,7 @@
 //! `request` and `response` as a page sees them: one object, [`Request`].
 
 mod admission;
+mod body;
 mod compress;
 mod cookies;
 mod form;
@@ -8,6 +9,7 @@ mod include;
 mod json;
 mod login;
 mod methods;
+mod multipart;
 mod output;
 mod url;
 
@@ -34,9 +36,10 @@ pub use output::Defaults;
 use output::Output;
 pub use url::with_slash;
 
-/// The socket cannot be taken: the response has begun, the socket has been taken already, or the client is gone.
+/// The socket cannot be taken: the response has begun, the socket has been taken already, the request's body is still to
+/// come, or the client is gone.
 #[derive(Debug, thiserror::Error)]
-#[error("the response has begun, or the socket has been taken already")]
+#[error("the response has begun, the socket has been taken already, or the request's body has not been read")]
 pub struct AlreadyTaken;
 
 /// One request and its response. A cheap handle; scripts hold it as userdata.
@@ -55,6 +58,10 @@ struct Exchange {
     session: RefCell<Option<Session>>,
     /// Who was authenticated for this request alone, and for no session.
     user: RefCell<Option<User>>,
+    /// The end of the request's body has not been read yet.
+    has_open_body: Cell<bool>,
+    /// Somebody reads it.
+    is_body_claimed: Cell<bool>,
     /// The response goes on behind the page's end.
     is_deferred: Cell<bool>,
 }
@@ -89,7 +96,10 @@ impl Request {
         let is_head = request.head.method == Method::HEAD;
         let admission = request.head.extensions.remove::<Admission>();
         let session = cookies::value(&request, super::session::COOKIE).and_then(|id| world.sessions.find(&id));
+        let has_open_body = Cell::new(request.upload.is_some());
         let this = Self(Rc::new(Exchange {
+            has_open_body,
+            is_body_claimed: Cell::default(),
             input: RefCell::new(Some(Box::new(request))),
             output: RefCell::new(Output::new(reply, is_head, defaults)),
             world: Rc::downgrade(world),
@@ -224,6 +234,9 @@ impl Request {
     ///
     /// When the client is gone, the takeover may be dropped without a call even though this returned `Ok`.
     pub fn take_socket(&self, takeover: Takeover) -> Result<(), AlreadyTaken> {
+        if self.0.has_open_body.get() {
+            return Err(AlreadyTaken);
+        }
         self.0.output.borrow_mut().take_socket(takeover)
     }
 
@@ -268,6 +281,7 @@ impl Request {
     }
 
     async fn end(&self, failed: bool) {
+        self.drop_upload();
         let rest = self.0.output.borrow_mut().finish(failed);
         if let Some(rest) = rest {
             rest.send().await;

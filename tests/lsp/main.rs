@@ -4,6 +4,7 @@ mod auth;
 mod include;
 mod response;
 mod session;
+mod upload;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,6 +70,7 @@ fn request(method: Method, uri: &str, headers: &[(&str, &str)], body: &str) -> P
         head: builder.body(()).expect("a valid request").into_parts().0,
         headers: headers.iter().map(|(name, value)| (name.to_string(), Bytes::from(value.to_string()))).collect(),
         body: Bytes::from(body.to_owned()),
+        upload: None,
         peer: "192.0.2.7:40000".parse().expect("an address"),
         local: "192.0.2.1:80".parse().expect("an address"),
         is_tls: false,

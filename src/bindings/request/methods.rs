@@ -8,7 +8,7 @@ use mlua::{Error, Function, IntoLuaMulti, Lua, MetaMethod, MultiValue, Result, U
 use mlua::{UserDataRef, UserDataRegistry, Value, Variadic};
 
 use super::output::Output;
-use super::{Request, admission, compress, cookies, include, json, url};
+use super::{Request, admission, body, compress, cookies, include, json, multipart, url};
 use crate::bindings::args::{Args, plain_text};
 use crate::bindings::coroutine::PageEnded;
 
@@ -19,10 +19,12 @@ pub fn register(registry: &mut UserDataRegistry<Request>, write: Function) {
     register_headers(registry);
     register_control(registry);
     admission::register(registry);
+    body::register(registry);
     compress::register(registry);
     cookies::register(registry);
     include::register(registry);
     json::register(registry);
+    multipart::register(registry);
     registry.add_meta_method(MetaMethod::ToString, |_, this, ()| Ok(format!("{this:?}")));
 }
 
