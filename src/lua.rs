@@ -47,6 +47,8 @@ pub struct World {
     pub apps: crate::lsp::Apps,
     /// The hubs that scripts have made.
     pub hubs: crate::bindings::hub::Hubs,
+    /// The HTTP sessions of all apps.
+    pub sessions: crate::bindings::session::Sessions,
 }
 
 /// A handle to the Lua thread, for all other threads.
@@ -76,8 +78,14 @@ impl LuaThread {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = thread::Builder::new().name("lua".into()).spawn(move || {
             let lua = Lua::new();
-            let world =
-                Rc::new(World { lua, settings, thread: for_world, apps: Default::default(), hubs: Default::default() });
+            let world = Rc::new(World {
+                lua,
+                settings,
+                thread: for_world,
+                apps: Default::default(),
+                hubs: Default::default(),
+                sessions: Default::default(),
+            });
             budget::install(&world.lua, world.settings.budget).expect("a new Lua state takes a hook");
             crate::bindings::install(&world).expect("the built-in Lua modules load");
             LocalSet::new().block_on(&runtime, async move {

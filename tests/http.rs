@@ -455,6 +455,85 @@ fn one_address_may_be_limited() {
     assert_eq!(Reply::read(&mut server.connect()).status, 503);
 }
 
+// Authentication, headers of an app, bodies
+
+/// eve:secret
+const EVE: (&str, &str) = ("Authorization", "Basic ZXZlOnNlY3JldA==");
+
+#[test]
+fn an_authenticator_of_the_app_guards_its_files_and_not_the_servers_own() {
+    let preload = "local users = ba.create.jsonuser() users:set{eve={pwd='secret'}} \
+                   dir:setauth(ba.create.authenticator(users, {type='basic'}))";
+    let page = "<?lsp=request:user()?>";
+    let (server, _folder) = Server::of(&[(".preload", preload), ("a.txt", "hello"), ("p.lsp", page), ("d/x", "")]);
+    for target in ["/a.txt", "/p.lsp", "/d", "/d/", "/", "/nosuch", "/nosuch/"] {
+        let reply = server.get(target);
+        assert_eq!((reply.status, reply.header("www-authenticate").is_empty()), (401, false), "{target}");
+    }
+    assert_eq!(server.get("/rtl/smq.js").status, 200);
+    let file = server.ask("GET", "/a.txt", &[EVE]);
+    assert_eq!((file.status, file.body.as_str()), (200, "hello"));
+    let cookie = file.header("set-cookie").split(';').next().unwrap();
+    assert!(cookie.starts_with("smq_session="));
+    assert_eq!(server.ask("GET", "/p.lsp", &[("Cookie", cookie)]).body, "eve");
+    assert_eq!(server.ask("GET", "/p.lsp", &[EVE]).body, "eve");
+    assert_eq!(server.ask("GET", "/.preload", &[EVE]).status, 404);
+}
+
+#[test]
+fn the_headers_of_an_app_stand_in_for_the_default_ones() {
+    let (server, _folder) = Server::of(&[(".preload", "dir:header{['X-App'] = 'yes'}"), ("a.txt", ""), ("p.lsp", "")]);
+    for target in ["/a.txt", "/p.lsp"] {
+        let reply = server.get(target);
+        assert_eq!((reply.header("x-app"), reply.header("x-content-type-options")), ("yes", ""), "{target}");
+    }
+    assert_eq!(server.get("/rtl/smq.js").header("x-content-type-options"), "nosniff");
+}
+
+#[test]
+fn a_page_reads_a_body_of_any_length_as_it_comes() {
+    let count = "<?lsp local n = 0 for data in request:rawrdr() do n = n + #data end response:write(n) ?>";
+    let (server, _folder) = Server::of(&[("count.lsp", count), ("early.lsp", "early")]);
+    let body = "x".repeat(3_000_000);
+    let head = |target: &str, framing: &str| {
+        format!(
+            "POST {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: text/plain\r\n{framing}\r\n\r\n"
+        )
+    };
+    let whole = head("/count.lsp", "Content-Length: 3000000") + &body;
+    assert_eq!(server.say(&whole).body, "3000000");
+    let chunked =
+        head("/count.lsp", "Transfer-Encoding: chunked") + &format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    assert_eq!(server.say(&chunked).body, "3000000");
+}
+
+#[test]
+fn a_page_that_does_not_read_its_body_still_answers() {
+    let (server, _folder) = Server::of(&[("early.lsp", "early")]);
+    for framing in ["Content-Length: 3000000", "Transfer-Encoding: chunked"] {
+        let mut client = server.connect();
+        let head = format!("POST /early.lsp HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n{framing}\r\n\r\n");
+        client.write_all(head.as_bytes()).unwrap();
+        assert_eq!(Reply::read(&mut client).body, "early", "{framing}");
+    }
+}
+
+#[test]
+fn an_upload_is_written_to_a_file_while_it_comes() {
+    let page = "<?lsp local f print(request:multipart{beginfile = function(name, file) f = io:open(file, 'w') end, \
+                filedata = function(data) f:write(data) end}) f:close() ?>";
+    let (server, folder) = Server::of(&[("up.lsp", page)]);
+    let content = "0123456789abcdef\r\n".repeat(50_000);
+    let body = format!("--x\r\nContent-Disposition: form-data; name=f; filename=got.txt\r\n\r\n{content}\r\n--x--\r\n");
+    let head = format!(
+        "POST /up.lsp HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: multipart/form-data; boundary=x\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    assert_eq!(server.say(&(head + &body)).body, "true\n");
+    assert!(fs::read_to_string(folder.path().join("got.txt")).unwrap() == content);
+}
+
 // TLS
 
 /// A self-signed certificate for `localhost` and its key, in PEM form.

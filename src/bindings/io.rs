@@ -37,6 +37,16 @@ impl LuaIo {
         fs::read(self.resolve(path)?)
     }
 
+    /// Size, times and kind of a file.
+    pub fn metadata(&self, path: &str) -> io::Result<Metadata> {
+        fs::metadata(self.resolve(path)?)
+    }
+
+    /// Opens a file for reading.
+    pub fn open_file(&self, path: &str) -> io::Result<File> {
+        File::open(self.resolve(path)?)
+    }
+
     /// The same as [`LuaIo::resolve`], for what is going to be changed.
     fn resolve_to_write(&self, path: &str) -> io::Result<PathBuf> {
         self.check_writable()?;

@@ -1,6 +1,7 @@
 //! What scripts can call: one file per module, one line each in [`install`].
 
 pub mod args;
+pub mod auth;
 pub mod ba;
 pub mod callback;
 pub mod console;
@@ -10,6 +11,7 @@ pub mod io;
 pub mod mako;
 pub mod modules;
 pub mod request;
+pub mod session;
 pub mod trace;
 
 use std::rc::Rc;

@@ -1,29 +1,45 @@
 //! `request` and `response` as a page sees them: one object, [`Request`].
 
+mod admission;
+mod body;
+mod compress;
+mod cookies;
 mod form;
+mod include;
+mod json;
+mod login;
 mod methods;
+mod multipart;
 mod output;
 mod url;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
-use hyper::Method;
+use hyper::{HeaderMap, Method};
 use mlua::{Function, Lua, LuaString, Table, Value};
 use tokio::sync::oneshot;
 
+use super::auth::User;
+use super::session::Session;
 use crate::http::{PageReply, PageRequest};
+use crate::lsp::AppState;
+use crate::lua::World;
 use crate::socket::Takeover;
 
+pub use admission::Admission;
+use include::Running;
+pub use methods::read_header;
 pub use output::Defaults;
 use output::Output;
 pub use url::with_slash;
 
-/// The socket cannot be taken: the response has begun, the socket has been taken already, or the client is gone.
+/// The socket cannot be taken: the response has begun, the socket has been taken already, the request's body is still to
+/// come, or the client is gone.
 #[derive(Debug, thiserror::Error)]
-#[error("the response has begun, or the socket has been taken already")]
+#[error("the response has begun, the socket has been taken already, or the request's body has not been read")]
 pub struct AlreadyTaken;
 
 /// One request and its response. A cheap handle; scripts hold it as userdata.
@@ -34,6 +50,20 @@ struct Exchange {
     /// What was asked. Gone when no directory function wanted it.
     input: RefCell<Option<Box<PageRequest>>>,
     output: RefCell<Output>,
+    world: Weak<World>,
+    /// What all code that answers this request has as its environment. Gone when the page has ended.
+    environment: RefCell<Option<Table>>,
+    /// Who is answering: at first the page or directory function of the URL, then what each includes or forwards to.
+    running: RefCell<Vec<Running>>,
+    session: RefCell<Option<Session>>,
+    /// Who was authenticated for this request alone, and for no session.
+    user: RefCell<Option<User>>,
+    /// The end of the request's body has not been read yet.
+    has_open_body: Cell<bool>,
+    /// Somebody reads it.
+    is_body_claimed: Cell<bool>,
+    /// The response goes on behind the page's end.
+    is_deferred: Cell<bool>,
 }
 
 /// The two functions of `lua/internal/output.lua`, kept for each request.
@@ -57,20 +87,69 @@ pub fn install(lua: &Lua) -> mlua::Result<()> {
 
 impl Request {
     /// The answer goes to `reply`: once, and at the latest by [`Request::finish`].
-    pub fn new(request: PageRequest, reply: oneshot::Sender<PageReply>, defaults: Defaults) -> Self {
+    pub fn new(
+        world: &Rc<World>,
+        mut request: PageRequest,
+        reply: oneshot::Sender<PageReply>,
+        defaults: Defaults,
+    ) -> Self {
         let is_head = request.head.method == Method::HEAD;
-        Self(Rc::new(Exchange {
+        let admission = request.head.extensions.remove::<Admission>();
+        let session = cookies::value(&request, super::session::COOKIE).and_then(|id| world.sessions.find(&id));
+        let has_open_body = Cell::new(request.upload.is_some());
+        let this = Self(Rc::new(Exchange {
+            has_open_body,
+            is_body_claimed: Cell::default(),
             input: RefCell::new(Some(Box::new(request))),
             output: RefCell::new(Output::new(reply, is_head, defaults)),
-        }))
+            world: Rc::downgrade(world),
+            environment: RefCell::default(),
+            running: RefCell::default(),
+            session: RefCell::new(session),
+            user: RefCell::default(),
+            is_deferred: Cell::default(),
+        }));
+        if let Some(admission) = admission {
+            this.resume(admission, world);
+        }
+        this
     }
 
-    /// A fresh `_ENV` for this request.
+    /// Says who answers first: something at `url` in `app`.
+    pub fn start_in(&self, app: &Rc<AppState>, url: String) {
+        self.0.running.borrow_mut().push(Running::initial(app.clone(), url));
+    }
+
+    /// The `_ENV` of this request.
     pub fn environment(&self, lua: &Lua) -> mlua::Result<Table> {
+        if let Some(environment) = &*self.0.environment.borrow() {
+            return Ok(environment.clone());
+        }
         let functions = lua.app_data_ref::<OutputFunctions>();
-        let environment = functions.map(|functions| functions.environment.clone());
-        let environment = environment.ok_or_else(|| mlua::Error::runtime("the request bindings are not installed"))?;
-        environment.call(lua.create_any_userdata(self.clone())?)
+        let make = functions.map(|functions| functions.environment.clone());
+        let make = make.ok_or_else(|| mlua::Error::runtime("the request bindings are not installed"))?;
+        let environment: Table = make.call(lua.create_any_userdata(self.clone())?)?;
+        *self.0.environment.borrow_mut() = Some(environment.clone());
+        Ok(environment)
+    }
+
+    /// Writes as a page does: waits when the client has to catch up.
+    pub async fn write(&self, data: &[u8]) -> mlua::Result<()> {
+        let is_full = {
+            let mut output = self.0.output.borrow_mut();
+            output.write(data)?;
+            output.is_full()
+        };
+        if is_full { self.drain().await } else { Ok(()) }
+    }
+
+    fn world(&self) -> mlua::Result<Rc<World>> {
+        self.0.world.upgrade().ok_or_else(|| mlua::Error::runtime("the server is stopping"))
+    }
+
+    /// Headers that stand in for the server's default ones, see `dir:header`.
+    pub fn set_app_headers(&self, headers: Option<Rc<HeaderMap>>) {
+        self.0.output.borrow_mut().set_app_headers(headers);
     }
 
     /// Looks at the request as it came; `None` when it has gone on to somebody else.
@@ -107,7 +186,7 @@ impl Request {
     }
 
     /// The fields in the order in which they came, the query's first.
-    fn fields(&self) -> Vec<form::Field> {
+    pub fn fields(&self) -> Vec<form::Field> {
         self.with_input(form::fields).unwrap_or_default()
     }
 
@@ -118,6 +197,12 @@ impl Request {
     /// The path of the URL, percent-decoded.
     pub fn uri(&self, lua: &Lua) -> mlua::Result<LuaString> {
         lua.create_string(self.with_input(url::decoded_path).unwrap_or_default())
+    }
+
+    /// The same as text, for looking up what lies beside it.
+    pub fn decoded_path(&self) -> String {
+        let path = self.with_input(url::decoded_path).unwrap_or_default();
+        String::from_utf8_lossy(&path).into_owned()
     }
 
     /// The path of the URL as it was sent.
@@ -139,9 +224,9 @@ impl Request {
         self.with_input(|input| input.is_tls).unwrap_or(false)
     }
 
-    /// The name of the user who is logged in: nobody, as long as there are no authenticators.
+    /// The name of the user who is logged in.
     pub fn user(&self) -> Option<String> {
-        None
+        self.logged_in().map(|user| String::from_utf8_lossy(&user.name).into_owned())
     }
 
     /// Takes the connection over: HTTP is told at once and calls `takeover` with the socket on the shard that owns it.
@@ -149,6 +234,9 @@ impl Request {
     ///
     /// When the client is gone, the takeover may be dropped without a call even though this returned `Ok`.
     pub fn take_socket(&self, takeover: Takeover) -> Result<(), AlreadyTaken> {
+        if self.0.has_open_body.get() {
+            return Err(AlreadyTaken);
+        }
         self.0.output.borrow_mut().take_socket(takeover)
     }
 
@@ -169,8 +257,20 @@ impl Request {
 
     /// Hands the request back to HTTP, which goes on with its search.
     pub fn not_mine(&self) {
-        if let Some(input) = self.0.input.borrow_mut().take() {
+        let admission = self.admission();
+        if let Some(mut input) = self.0.input.borrow_mut().take() {
+            input.head.extensions.insert(admission);
             self.0.output.borrow_mut().hand_back(input);
+        }
+        self.forget_scripts();
+    }
+
+    /// The page has ended: ends the response, too, unless it was deferred. Sends what is left, or tells the client that
+    /// the page has failed.
+    pub async fn finish(&self, failed: bool) {
+        self.forget_scripts();
+        if failed || !self.0.is_deferred.get() {
+            self.end(failed).await;
         }
     }
 
@@ -179,8 +279,14 @@ impl Request {
         self.0.output.borrow_mut().show_error(html);
     }
 
-    /// Ends the response: sends what is left, or tells the client that the page has failed.
-    pub async fn finish(&self, failed: bool) {
+    /// Lets go of tables that may refer to this request.
+    fn forget_scripts(&self) {
+        self.0.environment.borrow_mut().take();
+        self.0.running.borrow_mut().clear();
+    }
+
+    async fn end(&self, failed: bool) {
+        self.drop_upload();
         let rest = self.0.output.borrow_mut().finish(failed);
         if let Some(rest) = rest {
             rest.send().await;

@@ -17,8 +17,26 @@ const DEFAULT_HEADERS: [(HeaderName, &str); 2] = [
     (hyper::header::X_XSS_PROTECTION, "0"),
 ];
 
+/// Marks a response whose app brought headers of its own, instead of the default ones.
+#[derive(Clone, Copy)]
+struct HasAppHeaders;
+
+/// Adds an app's own headers where the response has none of that name; the default headers then stay away.
+pub fn add_app_headers<B>(response: &mut hyper::Response<B>, headers: &HeaderMap) {
+    if response.extensions_mut().insert(HasAppHeaders).is_some() {
+        return;
+    }
+    for (name, value) in headers {
+        response.headers_mut().entry(name).or_insert_with(|| value.clone());
+    }
+}
+
 /// Adds the default headers of app responses where the app has not set them.
-pub fn add_default_headers(headers: &mut HeaderMap) {
+pub fn add_default_headers(response: &mut Response) {
+    if response.extensions().get::<HasAppHeaders>().is_some() {
+        return;
+    }
+    let headers = response.headers_mut();
     for (name, value) in DEFAULT_HEADERS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }

@@ -9,8 +9,10 @@ use hyper::http::request::Parts;
 use hyper::{StatusCode, header};
 use tokio::time::timeout;
 
-use super::PageRequest;
-use super::limits::{BODY_TIME, MAX_BODY_SIZE};
+use super::limits::{BODY_TIME, MAX_BODY_SIZE, MAX_READY_BODY_SIZE};
+use super::{PageRequest, Upload};
+
+const URLENCODED: &[u8] = b"application/x-www-form-urlencoded";
 
 /// Both ends of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -28,13 +30,36 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// Reads the body, and makes the request one for a page. The status is the answer to a body that cannot be read:
-    /// too long (413), too slow (408), or broken (400).
+    /// Reads the body if it is a form or small, and makes the request one for a page. The status is the answer to a body
+    /// that cannot be read: too long (413), too slow (408), or broken (400).
     pub async fn into_page_request(self) -> Result<PageRequest, StatusCode> {
+        let is_upload = self.is_upload();
         let Ends { peer, local, is_tls } = self.ends;
-        let body = read_body(self.body).await?;
-        Ok(PageRequest { head: self.head, headers: self.headers, body, peer, local, is_tls })
+        let (body, upload) = match is_upload {
+            true => (Bytes::new(), Some(Upload::new(self.body))),
+            false => (read_body(self.body).await?, None),
+        };
+        Ok(PageRequest { head: self.head, headers: self.headers, body, upload, peer, local, is_tls })
     }
+
+    /// Whether a page reads the body as it comes.
+    pub fn is_upload(&self) -> bool {
+        let is_ready = self.body.size_hint().upper().is_some_and(|size| size <= MAX_READY_BODY_SIZE as u64);
+        !is_ready && !is_form(&self.head)
+    }
+
+    /// Whether nobody will see where the body ends: the page reads it, and its length was not announced.
+    pub fn has_unseen_end(&self) -> bool {
+        self.is_upload() && self.body.size_hint().upper().is_none()
+    }
+}
+
+/// Whether the body is an urlencoded form.
+pub fn is_form(head: &Parts) -> bool {
+    head.headers.get(header::CONTENT_TYPE).is_some_and(|value| {
+        let media_type = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
+        media_type.trim_ascii().eq_ignore_ascii_case(URLENCODED)
+    })
 }
 
 impl PageRequest {

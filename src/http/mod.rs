@@ -9,10 +9,11 @@ pub mod connection;
 mod exchange;
 mod head_tap;
 pub mod limits;
-mod media_type;
+pub mod media_type;
 pub mod rtl;
 pub mod site;
 mod static_files;
+mod upload;
 pub mod url_path;
 
 use std::net::SocketAddr;
@@ -23,18 +24,23 @@ use hyper::http::request::Parts;
 
 use crate::socket::Takeover;
 
-pub use arrival::Arrival;
+pub use answers::add_app_headers;
+pub use arrival::{Arrival, is_form};
+pub use upload::Upload;
 
 /// A response body: whole, a file, or what a page still writes.
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 pub type Response = hyper::Response<Body>;
 
-/// A request on its way to Lua, its body already read (and bounded).
+/// A request on its way to Lua.
 pub struct PageRequest {
     pub head: Parts,
     /// The header names and values in the order and letter case in which they were sent.
     pub headers: Vec<(String, Bytes)>,
+    /// The body, as far as it has been read: forms and what is small, whole.
     pub body: Bytes,
+    /// What is neither: the page reads it as it comes.
+    pub upload: Option<Upload>,
     /// The client's address.
     pub peer: SocketAddr,
     /// The address the client connected to.

@@ -15,10 +15,11 @@ use super::connection::Handler;
 use super::rtl::Rtl;
 use super::url_path::{Refused, UrlPath};
 use super::{Arrival, PageReply, PageRequest, Response, answers, rtl, static_files};
+use crate::bindings::request::Admission;
 use crate::lsp::App;
 
 /// What a directory's URL shows, in the order in which they are tried.
-const INDEX: [&str; 3] = ["index.html", "index.htm", "index.lsp"];
+pub const INDEX: [&str; 3] = ["index.html", "index.htm", "index.lsp"];
 
 /// The mounted apps.
 pub struct Site {
@@ -75,7 +76,12 @@ impl Site {
         for app in apps.iter() {
             let Some(below) = path.below(app.name()) else { continue };
             request = match ask(app, path, &below, request).await {
-                Search::Answered(reply) => return reply,
+                Search::Answered(mut reply) => {
+                    if let PageReply::Response(response) = &mut reply {
+                        app.add_headers(response);
+                    }
+                    return reply;
+                }
                 Search::Continues(request) => request,
             };
         }
@@ -100,7 +106,7 @@ impl Handler for Site {
             Err(Refused::Hidden) => PageReply::Response(answers::error(StatusCode::NOT_FOUND)),
         };
         if let PageReply::Response(response) = &mut reply {
-            answers::add_default_headers(response.headers_mut());
+            answers::add_default_headers(response);
         }
         reply
     }
@@ -112,8 +118,22 @@ async fn ask(app: &Arc<App>, path: &UrlPath, below: &str, request: Request) -> S
     if below.is_empty() && !path.is_dir() {
         return Search::Answered(PageReply::Response(request.redirect_to_directory(path)));
     }
+    let request = if app.has_gate() {
+        match enter(app, below, request).await {
+            Search::Continues(request) => request,
+            answered => return answered,
+        }
+    } else {
+        request
+    };
     match look_up(app.root(), below) {
-        Found::File(file) => Search::Answered(PageReply::Response(static_files::serve(request.head(), &file).await)),
+        Found::File(file) => {
+            let mut response = static_files::serve(request.head(), &file).await;
+            if let Some(admission) = request.head().extensions.get::<Admission>() {
+                admission.add_cookies(response.headers_mut());
+            }
+            Search::Answered(PageReply::Response(response))
+        }
         Found::Directory => Search::Answered(PageReply::Response(request.redirect_to_directory(path))),
         Found::Page(page, metadata) => Search::Answered(match request.read().await {
             Ok(request) => app.page(&page, &metadata, *request).await,
@@ -126,6 +146,17 @@ async fn ask(app: &Arc<App>, path: &UrlPath, below: &str, request: Request) -> S
                 PageReply::NotMine(request) => Search::Continues(Request::Read(request)),
                 reply => Search::Answered(reply),
             },
+        },
+    }
+}
+
+/// Lets the app authenticate the client and ask its prologue directories, before any of its files is looked for.
+async fn enter(app: &App, below: &str, request: Request) -> Search {
+    match request.read().await {
+        Err(response) => Search::Answered(PageReply::Response(response)),
+        Ok(request) => match app.enter(below, *request).await {
+            PageReply::NotMine(request) => Search::Continues(Request::Read(request)),
+            reply => Search::Answered(reply),
         },
     }
 }

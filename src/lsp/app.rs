@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, anyhow};
 use mlua::{AnyUserData, Function, Lua, Table};
@@ -13,6 +12,7 @@ use mlua::{AnyUserData, Function, Lua, Table};
 use super::AppId;
 use super::directory::Directory;
 use super::page::Page;
+use super::shared::Shared;
 use crate::bindings::ba::dir::Dir;
 use crate::bindings::console;
 use crate::bindings::io::{self, LuaIo};
@@ -21,9 +21,18 @@ use crate::lua::{World, budget};
 
 const PRELOAD: &str = ".preload";
 
+/// Where an app lies and where it is mounted.
+pub struct Place {
+    pub name: String,
+    pub priority: i32,
+    /// The folder, with all symbolic links resolved.
+    pub root: PathBuf,
+}
+
 /// What an app consists of on the Lua thread.
 pub struct State {
     pub name: String,
+    pub priority: i32,
     pub root: PathBuf,
     /// The globals of `.preload`, which pages know as `app`.
     pub table: Table,
@@ -35,9 +44,9 @@ pub struct State {
 }
 
 impl State {
-    fn new(lua: &Lua, name: String, root: PathBuf, in_use: Arc<AtomicBool>) -> mlua::Result<Self> {
-        let uri = if name.is_empty() { "/".into() } else { format!("/{name}/") };
-        let directory = Directory::root(uri, in_use);
+    fn new(lua: &Lua, place: Place, shared: Arc<Shared>) -> mlua::Result<Self> {
+        let Place { name, priority, root } = place;
+        let directory = Directory::root(uri(&name), shared);
         let io = lua.create_userdata(LuaIo::new(root.clone()))?;
         let table = lua.create_table()?;
         table.set("io", &io)?;
@@ -46,7 +55,12 @@ impl State {
         let globals = lua.create_table()?;
         globals.set("__index", lua.globals())?;
         table.set_metatable(Some(globals))?;
-        Ok(Self { name, root, table, io, pages: RefCell::default(), directory })
+        Ok(Self { name, priority, root, table, io, pages: RefCell::default(), directory })
+    }
+
+    /// The app's URL from the server's root, with a slash at both ends.
+    pub fn uri(&self) -> String {
+        uri(&self.name)
     }
 
     /// How error messages name a file of this app.
@@ -55,9 +69,13 @@ impl State {
     }
 }
 
+fn uri(name: &str) -> String {
+    if name.is_empty() { "/".into() } else { format!("/{name}/") }
+}
+
 /// Makes the app and runs its `.preload`; when that fails the app is forgotten again.
-pub async fn load(world: &Rc<World>, name: String, root: PathBuf, in_use: Arc<AtomicBool>) -> Result<AppId> {
-    let state = Rc::new(State::new(&world.lua, name, root, in_use).map_err(readable)?);
+pub async fn load(world: &Rc<World>, place: Place, shared: Arc<Shared>) -> Result<AppId> {
+    let state = Rc::new(State::new(&world.lua, place, shared).map_err(readable)?);
     let id = world.apps.new_id();
     world.apps.apps.borrow_mut().insert(id, state.clone());
     if let Err(error) = preload(&world.lua, &state).await {

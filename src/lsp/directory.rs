@@ -1,18 +1,19 @@
-//! Directories that scripts make, and the search for the directory functions that may answer a path.
+//! Directories that scripts make, and the search for those that may answer a path.
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
-use hyper::StatusCode;
 use hyper::header::{CONTENT_LENGTH, HeaderValue, LOCATION};
+use hyper::{HeaderMap, StatusCode};
 use mlua::{Function, Result, Value};
 use tokio::sync::oneshot;
 
+use super::shared::Shared;
 use super::{AppId, page};
+use crate::bindings::auth::Guard;
 use crate::bindings::request::{Defaults, Request};
 use crate::http::{PageReply, PageRequest, Response};
 use crate::lua::{World, budget};
@@ -24,22 +25,28 @@ pub struct Directory {
     /// -127 to 127, high first.
     priority: i32,
     function: RefCell<Option<Function>>,
+    /// Who may enter.
+    guard: RefCell<Option<Rc<Guard>>>,
+    /// What responses from here carry, instead of the server's default headers.
+    headers: RefCell<Option<Rc<HeaderMap>>>,
+    /// Asked before everything else in here, in the same order as `children`.
+    prologue: RefCell<Vec<Rc<Directory>>>,
     /// By priority, equal ones in the order of their insertion.
     children: RefCell<Vec<Rc<Directory>>>,
     parent: RefCell<Weak<Directory>>,
-    /// Roots only: where the tree is mounted, and the flags that tell other threads whether it is in use.
+    /// Roots only: where the tree is mounted, and what tells other threads about it.
     root: Option<Root>,
 }
 
 struct Root {
     uri: String,
-    in_use: RefCell<Vec<Arc<AtomicBool>>>,
+    shared: RefCell<Vec<Arc<Shared>>>,
 }
 
 impl Directory {
-    /// The root of an app's tree. `in_use` is kept true while there is anything in it.
-    pub fn root(uri: String, in_use: Arc<AtomicBool>) -> Rc<Self> {
-        Self::make(None, 0, Some(Root { uri, in_use: RefCell::new(vec![in_use]) }))
+    /// The root of an app's tree. `shared` is kept up to date with it.
+    pub fn root(uri: String, shared: Arc<Shared>) -> Rc<Self> {
+        Self::make(None, 0, Some(Root { uri, shared: RefCell::new(vec![shared]) }))
     }
 
     /// A directory that is mounted nowhere yet.
@@ -49,8 +56,17 @@ impl Directory {
     }
 
     fn make(name: Option<String>, priority: i32, root: Option<Root>) -> Rc<Self> {
-        let (function, children, parent) = Default::default();
-        Rc::new(Self { name, priority, function, children, parent, root })
+        Rc::new(Self {
+            name,
+            priority,
+            function: RefCell::default(),
+            guard: RefCell::default(),
+            headers: RefCell::default(),
+            prologue: RefCell::default(),
+            children: RefCell::default(),
+            parent: RefCell::default(),
+            root,
+        })
     }
 
     pub fn set_function(&self, function: Option<Function>) {
@@ -58,17 +74,41 @@ impl Directory {
         self.note_use();
     }
 
+    /// From now on only clients whom `guard` admits get anything from here.
+    pub fn set_guard(&self, guard: Option<Guard>) {
+        *self.guard.borrow_mut() = guard.map(Rc::new);
+        self.note_use();
+    }
+
+    /// The default headers of everything here, in the place of what was set before.
+    pub fn set_headers(&self, headers: HeaderMap) {
+        if let Some(root) = &self.root {
+            root.shared.borrow().iter().for_each(|shared| shared.set_headers(headers.clone()));
+        }
+        *self.headers.borrow_mut() = Some(Rc::new(headers));
+    }
+
     /// Mounts `child` below, and takes it away from where it was. False when it contains this directory.
     pub fn insert(self: &Rc<Self>, child: &Rc<Directory>) -> bool {
+        self.insert_into(&self.children, child)
+    }
+
+    /// Mounts `child` so that it is asked before anything else in here, files and pages of an app included. False when
+    /// it contains this directory.
+    pub fn insert_prologue(self: &Rc<Self>, child: &Rc<Directory>) -> bool {
+        self.insert_into(&self.prologue, child)
+    }
+
+    fn insert_into(self: &Rc<Self>, list: &RefCell<Vec<Rc<Directory>>>, child: &Rc<Directory>) -> bool {
         if child.root.is_some() || child.contains(self) {
             return false;
         }
         child.unlink();
         *child.parent.borrow_mut() = Rc::downgrade(self);
-        let mut children = self.children.borrow_mut();
-        let place = children.partition_point(|sibling| sibling.priority >= child.priority);
-        children.insert(place, child.clone());
-        drop(children);
+        let mut list = list.borrow_mut();
+        let place = list.partition_point(|sibling| sibling.priority >= child.priority);
+        list.insert(place, child.clone());
+        drop(list);
         self.note_use();
         true
     }
@@ -92,8 +132,8 @@ impl Directory {
     pub fn unlink(self: &Rc<Self>) -> bool {
         let Some(parent) = self.parent() else { return false };
         parent.children.borrow_mut().retain(|child| !Rc::ptr_eq(child, self));
+        parent.prologue.borrow_mut().retain(|child| !Rc::ptr_eq(child, self));
         *self.parent.borrow_mut() = Weak::new();
-        parent.note_use();
         true
     }
 
@@ -107,58 +147,130 @@ impl Directory {
         self.name.as_ref().map_or_else(|| above.clone(), |name| format!("{above}{name}/"))
     }
 
-    /// Lets `other`'s flags also tell that this tree is in use, since searches of `other` go on here.
+    /// Lets `other`'s threads also know that this tree is in use, since searches of `other` go on here.
     pub fn share_use_with(&self, other: &Directory) {
         if let (Some(own), Some(other)) = (&self.root, &other.root) {
-            own.in_use.borrow_mut().extend(other.in_use.borrow().iter().cloned());
+            own.shared.borrow_mut().extend(other.shared.borrow().iter().cloned());
         }
-        if self.is_in_use() {
-            self.note_use();
-        }
+        self.note_use();
     }
 
-    fn is_in_use(&self) -> bool {
-        self.function.borrow().is_some() || !self.children.borrow().is_empty()
-    }
-
-    /// A flag that is true for nothing costs a search; one that is false too early would hide a directory. So flags
-    /// only ever rise.
     fn note_use(&self) {
-        if let Some(root) = &self.root
-            && self.is_in_use()
-        {
-            root.in_use.borrow().iter().for_each(|flag| flag.store(true, Ordering::Relaxed));
-        }
-    }
-
-    /// What answers `path`, which is relative to this directory: named children, then its own function, then the
-    /// unnamed children.
-    fn search(&self, path: &str, found: &mut Found) {
-        let children = self.children.borrow();
-        for child in children.iter() {
-            let Some(rest) = child.name.as_deref().and_then(|name| path.strip_prefix(name)) else { continue };
-            match rest.strip_prefix('/') {
-                Some(rest) => child.search(rest, found),
-                None if rest.is_empty() => found.needs_slash |= found.functions.is_empty(),
-                None => {}
+        let Some(root) = &self.root else { return };
+        let has_directories = self.function.borrow().is_some() || !self.children.borrow().is_empty();
+        let has_gate = self.guard.borrow().is_some() || !self.prologue.borrow().is_empty();
+        for shared in root.shared.borrow().iter() {
+            if has_directories {
+                shared.note_directories();
+            }
+            if has_gate {
+                shared.note_gate();
             }
         }
-        if let Some(function) = &*self.function.borrow() {
-            found.functions.push((function.clone(), path.to_owned()));
+    }
+
+    /// What is asked before the files and pages of this directory: its guard, then the prologue.
+    fn search_gate(&self, path: &str, found: &mut Found) {
+        if let Some(guard) = &*self.guard.borrow() {
+            found.steps.push(Step::Admit(guard.clone(), path.to_owned()));
         }
-        for child in children.iter().filter(|child| child.name.is_none()) {
-            child.search(path, found);
+        search_all(self.prologue.borrow().iter(), path, found);
+    }
+
+    /// What is asked behind files and pages: named children, then the directory's own function, then unnamed children.
+    fn search(&self, path: &str, found: &mut Found) {
+        let children = self.children.borrow();
+        let is_named = |child: &&Rc<Directory>| child.name.is_some();
+        search_all(children.iter().filter(is_named), path, found);
+        if let Some(function) = &*self.function.borrow() {
+            let headers = found.headers.clone();
+            found.steps.push(Step::Ask { function: function.clone(), path: path.to_owned(), headers });
+        }
+        search_all(children.iter().filter(|child| !is_named(child)), path, found);
+    }
+}
+
+fn search_all<'a>(children: impl IntoIterator<Item = &'a Rc<Directory>>, path: &str, found: &mut Found) {
+    for child in children {
+        let Some(name) = child.name.as_deref() else {
+            found.within(child, path);
+            continue;
+        };
+        let Some(rest) = path.strip_prefix(name) else { continue };
+        match rest.strip_prefix('/') {
+            Some(rest) => found.within(child, rest),
+            None if rest.is_empty() => found.needs_slash |= !found.has_functions(),
+            None => {}
         }
     }
 }
 
 /// The outcome of a search.
 #[derive(Default)]
-struct Found {
+pub struct Found {
     /// The path names a directory but lacks the slash behind it.
     needs_slash: bool,
-    /// Directory functions with the paths they are to see, in the order in which they are asked.
-    functions: Vec<(Function, String)>,
+    /// In the order in which they are taken.
+    steps: Vec<Step>,
+    /// The headers of the directory that is being searched.
+    headers: Option<Rc<HeaderMap>>,
+}
+
+enum Step {
+    /// Goes on only if the guard admits the client, which sees this path.
+    Admit(Rc<Guard>, String),
+    /// Goes on only if the function, which sees this path, returns false.
+    Ask { function: Function, path: String, headers: Option<Rc<HeaderMap>> },
+}
+
+impl Found {
+    fn has_functions(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Ask { .. }))
+    }
+
+    /// Searches a child, with its headers in force.
+    fn within(&mut self, child: &Directory, path: &str) {
+        let outer = self.headers.clone();
+        if let Some(headers) = &*child.headers.borrow() {
+            self.headers = Some(headers.clone());
+        }
+        child.search_gate(path, self);
+        child.search(path, self);
+        self.headers = outer;
+    }
+
+    /// All that may answer `path` in an app, apart from its files and pages.
+    pub fn behind_files(world: &World, app: &super::AppState, path: &str) -> Self {
+        let mut found = Self::default();
+        app.directory.search(path, &mut found);
+        if app.name.is_empty() {
+            world.apps.server.search(path, &mut found);
+        }
+        found
+    }
+
+    /// The functions alone, with the paths they see: for a script that goes there on its own.
+    pub fn into_functions(self) -> Vec<(Function, String)> {
+        let function = |step| match step {
+            Step::Ask { function, path, .. } => Some((function, path)),
+            Step::Admit(..) => None,
+        };
+        self.steps.into_iter().filter_map(function).collect()
+    }
+}
+
+/// Asks the guard and the prologue of an app's own directory.
+pub async fn enter(
+    world: &Rc<World>,
+    id: AppId,
+    path: String,
+    request: PageRequest,
+    reply: oneshot::Sender<PageReply>,
+) {
+    let Some(app) = world.apps.get(id) else { return };
+    let mut found = Found::default();
+    app.directory.search_gate(&path, &mut found);
+    answer(world, &app, found, request, reply).await;
 }
 
 /// Asks the directory functions of an app; the server's own directories come last, below the root app.
@@ -170,31 +282,47 @@ pub async fn serve(
     reply: oneshot::Sender<PageReply>,
 ) {
     let Some(app) = world.apps.get(id) else { return };
-    let mut found = Found::default();
-    app.directory.search(&path, &mut found);
-    if app.name.is_empty() {
-        world.apps.server.search(&path, &mut found);
-    }
+    let found = Found::behind_files(world, &app, &path);
+    answer(world, &app, found, request, reply).await;
+}
+
+async fn answer(
+    world: &Rc<World>,
+    app: &Rc<super::AppState>,
+    found: Found,
+    request: PageRequest,
+    reply: oneshot::Sender<PageReply>,
+) {
     if found.needs_slash {
         // A client that is gone needs no answer.
         let _ = reply.send(PageReply::Response(with_slash(&request)));
         return;
     }
-    let request = Request::new(request, reply, Defaults::None);
-    match ask(world, &request, found.functions).await {
+    let request = Request::new(world, request, reply, Defaults::None);
+    request.start_in(app, request.decoded_path());
+    match take(world, &request, found.steps).await {
         Ok(false) => request.not_mine(),
         outcome => page::finish(world, &request, outcome.map(drop)).await,
     }
 }
 
-/// Whether one of the functions took the request. Only `false` means that it did not.
-async fn ask(world: &World, request: &Request, functions: Vec<(Function, String)>) -> Result<bool> {
-    if functions.is_empty() {
-        return Ok(false);
-    }
-    let environment = request.environment(&world.lua)?;
-    for (function, path) in functions {
-        let answer: Value = budget::call(&function, (&environment, path)).await?;
+/// Takes the steps; says whether one of them was the last for this request. Of functions only `false` means that it
+/// was not.
+async fn take(world: &World, request: &Request, steps: Vec<Step>) -> Result<bool> {
+    for step in steps {
+        let (function, path) = match step {
+            Step::Admit(guard, path) => {
+                if !guard.admit(world, request, &path).await? {
+                    return Ok(true);
+                }
+                continue;
+            }
+            Step::Ask { function, path, headers } => {
+                request.set_app_headers(headers);
+                (function, path)
+            }
+        };
+        let answer: Value = budget::call(&function, (request.environment(&world.lua)?, path)).await?;
         if answer != Value::Boolean(false) || request.is_answered() {
             return Ok(true);
         }

@@ -7,7 +7,9 @@ mod app;
 pub mod archive;
 pub mod compile;
 mod directory;
+mod include;
 mod page;
+mod shared;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -15,7 +17,6 @@ use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -27,8 +28,11 @@ use tokio::sync::oneshot;
 use crate::http::{PageReply, PageRequest, Response};
 use crate::lua::{LuaThread, World};
 
+pub(crate) use app::State as AppState;
 use archive::Unpacked;
 pub(crate) use directory::Directory;
+pub(crate) use include::{Target, find as find_target, media_type, run as run_target};
+use shared::Shared;
 
 /// Which folder or zip file to serve, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +54,7 @@ pub struct App {
     root: PathBuf,
     _unpacked: Option<Unpacked>,
     lua: LuaThread,
-    has_directories: Arc<AtomicBool>,
+    shared: Arc<Shared>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,6 +85,13 @@ impl Apps {
         AppId(self.next_id.get())
     }
 
+    /// In the order in which they are asked, as the [`Site`](crate::http::site::Site) does.
+    fn by_priority(&self) -> Vec<Rc<app::State>> {
+        let mut apps: Vec<_> = self.apps.borrow().iter().map(|(id, app)| (*id, app.clone())).collect();
+        apps.sort_by_key(|(id, app)| (-app.priority, app.name.is_empty(), id.0));
+        apps.into_iter().map(|(_, app)| app).collect()
+    }
+
     /// Where `dir:insert()` without a parent mounts.
     pub(crate) fn server_root(&self) -> &Rc<Directory> {
         &self.server
@@ -93,11 +104,12 @@ impl App {
         let path = spec.path.canonicalize().with_context(|| format!("cannot open the app {}", spec.path.display()))?;
         let unpacked = if path.is_dir() { None } else { Some(Unpacked::new(&path)?) };
         let root = unpacked.as_ref().map_or_else(|| path.clone(), |unpacked| unpacked.root().to_owned());
-        let has_directories = Arc::new(AtomicBool::new(false));
-        let (name, in_use, folder) = (spec.name.clone(), has_directories.clone(), root.clone());
-        let id = lua.call(move |world| async move { app::load(&world, name, folder, in_use).await }).await??;
+        let shared = Arc::new(Shared::default());
+        let place = app::Place { name: spec.name.clone(), priority: spec.priority, root: root.clone() };
+        let for_state = shared.clone();
+        let id = lua.call(move |world| async move { app::load(&world, place, for_state).await }).await??;
         let (name, priority, lua) = (spec.name.clone(), spec.priority, lua.clone());
-        Ok(Arc::new(App { id, name, priority, path, root, _unpacked: unpacked, lua, has_directories }))
+        Ok(Arc::new(App { id, name, priority, path, root, _unpacked: unpacked, lua, shared }))
     }
 
     /// Empty for the root app.
@@ -138,7 +150,27 @@ impl App {
 
     /// Whether there is any directory function that [`App::directories`] could find. Costs no hop to the Lua thread.
     pub fn has_directories(&self) -> bool {
-        self.has_directories.load(Ordering::Relaxed)
+        self.shared.has_directories()
+    }
+
+    /// Whether [`App::enter`] has to be asked before anything else: the app's own directory has an authenticator or a
+    /// prologue. Costs no hop to the Lua thread.
+    pub fn has_gate(&self) -> bool {
+        self.shared.has_gate()
+    }
+
+    /// Authenticates the client where the app's own directory asks for it, then asks its prologue directories.
+    /// [`PageReply::NotMine`] means that the request may go on to the files and pages of the app.
+    pub async fn enter(&self, path: &str, request: PageRequest) -> PageReply {
+        let (id, path) = (self.id, path.to_owned());
+        self.ask(move |world, reply| async move { directory::enter(&world, id, path, request, reply).await }).await
+    }
+
+    /// Adds the headers of `dir:header`, when the app has set some for its own directory.
+    pub fn add_headers(&self, response: &mut Response) {
+        if let Some(headers) = self.shared.headers() {
+            crate::http::add_app_headers(response, &headers);
+        }
     }
 
     /// Calls the app's `onunload` and forgets the app. Errors are logged.

@@ -77,12 +77,14 @@ pub async fn serve(
 ) {
     // An app that has just been unloaded answers no more; the dropped reply says so.
     let Some(app) = world.apps.get(id) else { return };
-    let request = Request::new(request, reply, Defaults::Page);
+    let request = Request::new(world, request, reply, Defaults::Page);
+    request.start_in(&app, format!("{}{path}", app.uri()));
     let outcome = run(world, &app, &path, stamp, &request).await;
     finish(world, &request, outcome).await;
 }
 
-async fn run(world: &World, app: &State, path: &str, stamp: Stamp, request: &Request) -> Result<()> {
+/// Runs the page at `path` for a request, in the request's environment.
+pub async fn run(world: &World, app: &State, path: &str, stamp: Stamp, request: &Request) -> Result<()> {
     let page = app.page(&world.lua, path)?;
     let function = app.function(&world.lua, &page, path, stamp).await?;
     let environment = request.environment(&world.lua)?;

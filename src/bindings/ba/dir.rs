@@ -4,7 +4,11 @@ use std::rc::{Rc, Weak};
 
 use mlua::{IntoLua, Lua, MultiValue, Result, Table, UserData, UserDataMethods, UserDataRegistry, Value};
 
-use crate::bindings::args::Args;
+use hyper::HeaderMap;
+
+use crate::bindings::args::{Args, plain_text};
+use crate::bindings::auth;
+use crate::bindings::request::read_header;
 use crate::lsp::Directory;
 use crate::lua::World;
 
@@ -53,6 +57,15 @@ impl UserData for Dir {
             Ok(true)
         });
         registry.add_method("insert", insert);
+        registry.add_method("insertprolog", |lua, this, args: MultiValue| {
+            let args = Args::new(lua, "dir:insertprolog", args);
+            mount(&args, |child| this.0.insert_prologue(child))
+        });
+        registry.add_method("setauth", |lua, this, args: MultiValue| {
+            this.0.set_guard(auth::guard(&Args::new(lua, "dir:setauth", args))?);
+            Ok(true)
+        });
+        registry.add_method("header", header);
         registry.add_method("unlink", |_, this, _: MultiValue| Ok(this.0.unlink()));
         registry.add_method("baseuri", |_, this, _: MultiValue| Ok(this.0.base_uri()));
     }
@@ -65,11 +78,33 @@ fn insert(lua: &Lua, this: &Dir, args: MultiValue) -> Result<Value> {
         let world = lua.app_data_ref::<ServerWorld>().and_then(|world| world.0.upgrade());
         return world.is_some_and(|world| world.apps.server_root().insert(&this.0)).into_lua(lua);
     }
+    mount(&args, |child| this.0.insert(child))?.into_lua(lua)
+}
+
+fn mount(args: &Args, insert: impl FnOnce(&Rc<Directory>) -> bool) -> Result<bool> {
     let value = args.value(1);
     let child = value.as_userdata().and_then(|data| data.borrow::<Dir>().ok());
     let Some(child) = child else { return Err(args.mismatch(1, "child", "directory", &value)) };
-    if !this.0.insert(&child.0) {
+    if !insert(&child.0) {
         return Err(args.refuse(1, "child", "a directory cannot be mounted below itself"));
     }
-    true.into_lua(lua)
+    Ok(true)
+}
+
+/// `dir:header{name=value, ...}`: the headers of everything below that does not set them itself, instead of the ones
+/// the server adds otherwise and of those set before.
+fn header(lua: &Lua, this: &Dir, args: MultiValue) -> Result<bool> {
+    let args = Args::new(lua, "dir:header", args);
+    let mut headers = HeaderMap::new();
+    for pair in args.table(1, "headers")?.pairs::<Value, Value>() {
+        let (name, value) = pair?;
+        let text = |value: &Value| plain_text(lua, value);
+        let (Some(name), Some(value)) = (text(&name), text(&value)) else {
+            return Err(args.refuse(1, "headers", "names and values must be strings"));
+        };
+        let (name, value) = read_header(&args, &name, &value)?;
+        headers.insert(name, value);
+    }
+    this.0.set_headers(headers);
+    Ok(true)
 }

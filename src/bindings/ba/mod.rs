@@ -4,6 +4,7 @@ mod argument;
 pub mod dir;
 mod files;
 pub mod json;
+mod pages;
 pub mod random;
 mod sleep;
 pub mod timer;
@@ -17,6 +18,8 @@ pub fn install(world: &Rc<World>) -> mlua::Result<()> {
     dir::register(world, &ba)?;
     files::register(world, &ba)?;
     json::register(world, &ba)?;
+    pages::register(world, &ba)?;
+    super::auth::register(world, &ba)?;
     random::register(world, &ba)?;
     sleep::register(world, &ba)?;
     timer::register(world, &ba)?;

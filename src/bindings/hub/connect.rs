@@ -75,7 +75,7 @@ impl HubState {
         info.set("data", request.data_table(&self.lua)?)?;
         info.set("header", request.headers_table(&self.lua)?)?;
         info.set("uname", request.user())?;
-        info.set("session", false)?;
+        info.set("session", request.session_value(&self.lua)?)?;
         let socket = self.lua.create_userdata(HubSocket::new(address, framing))?;
         info.set("sock", &socket)?;
         Ok(Connecting { info, socket })

@@ -1,27 +1,17 @@
 //! The fields of a query string and of an urlencoded form.
 
-use hyper::header::CONTENT_TYPE;
 use percent_encoding::percent_decode;
 
-use crate::http::PageRequest;
+use crate::http::{PageRequest, is_form};
 
 /// A name and a value, decoded.
 pub type Field = (Vec<u8>, Vec<u8>);
 
-const URLENCODED: &[u8] = b"application/x-www-form-urlencoded";
-
 /// All fields in the order in which they came, the query's before the body's.
 pub fn fields(request: &PageRequest) -> Vec<Field> {
     let query = request.head.uri.query().unwrap_or_default().as_bytes();
-    let body: &[u8] = if is_form(request) { &request.body } else { b"" };
+    let body: &[u8] = if is_form(&request.head) { &request.body } else { b"" };
     [query, body].into_iter().flat_map(decode).collect()
-}
-
-fn is_form(request: &PageRequest) -> bool {
-    request.head.headers.get(CONTENT_TYPE).is_some_and(|value| {
-        let media_type = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
-        media_type.trim_ascii().eq_ignore_ascii_case(URLENCODED)
-    })
 }
 
 fn decode(text: &[u8]) -> impl Iterator<Item = Field> {

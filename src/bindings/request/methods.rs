@@ -8,7 +8,7 @@ use mlua::{Error, Function, IntoLuaMulti, Lua, MetaMethod, MultiValue, Result, U
 use mlua::{UserDataRef, UserDataRegistry, Value, Variadic};
 
 use super::output::Output;
-use super::{Request, url};
+use super::{Request, admission, body, compress, cookies, include, json, multipart, url};
 use crate::bindings::args::{Args, plain_text};
 use crate::bindings::coroutine::PageEnded;
 
@@ -18,6 +18,13 @@ pub fn register(registry: &mut UserDataRegistry<Request>, write: Function) {
     register_request(registry);
     register_headers(registry);
     register_control(registry);
+    admission::register(registry);
+    body::register(registry);
+    compress::register(registry);
+    cookies::register(registry);
+    include::register(registry);
+    json::register(registry);
+    multipart::register(registry);
     registry.add_meta_method(MetaMethod::ToString, |_, this, ()| Ok(format!("{this:?}")));
 }
 
@@ -35,9 +42,6 @@ fn register_request(registry: &mut UserDataRegistry<Request>) {
     registry.add_method("issecure", |_, this, _: MultiValue| Ok(this.is_tls()));
     registry.add_method("peername", |lua, this, _: MultiValue| address(lua, this.peer_addr()));
     registry.add_method("sockname", |lua, this, _: MultiValue| address(lua, this.local_addr()));
-    registry.add_method("user", |_, this, _: MultiValue| Ok(this.user()));
-    registry.add_method("session", |_, _, _: MultiValue| Ok(false));
-    registry.add_method("logout", |_, _, _: MultiValue| Ok(()));
 }
 
 fn register_headers(registry: &mut UserDataRegistry<Request>) {
@@ -82,6 +86,28 @@ fn register_control(registry: &mut UserDataRegistry<Request>) {
             Some(other) => Err(args.refuse(1, "what", &format!("\"buffer\" or nothing expected, got {other}"))),
         }
     });
+    registry.add_async_method("send", |lua, this: UserDataRef<Request>, args: MultiValue| {
+        let (request, data) = (this.clone(), Args::new(&lua, "response:send", args).string(1, "data"));
+        async move {
+            {
+                let mut output = request.0.output.borrow_mut();
+                output.write(&data?)?;
+                output.flush();
+            }
+            request.drain().await
+        }
+    });
+    registry.add_method("deferred", |lua, this, _: MultiValue| {
+        this.0.is_deferred.set(true);
+        lua.create_any_userdata(this.clone())
+    });
+    registry.add_async_method("close", |_, this: UserDataRef<Request>, _: MultiValue| {
+        let request = this.clone();
+        async move {
+            request.end(false).await;
+            Ok(true)
+        }
+    });
     registry.add_async_method("flush", |_, this: UserDataRef<Request>, _: MultiValue| {
         let request = this.clone();
         async move {
@@ -95,7 +121,7 @@ fn register_control(registry: &mut UserDataRegistry<Request>) {
 
 impl Request {
     /// Changes what can only be changed before the response is committed.
-    fn uncommitted(&self, change: impl FnOnce(&mut Output)) -> Result<()> {
+    pub(super) fn uncommitted(&self, change: impl FnOnce(&mut Output)) -> Result<()> {
         let mut output = self.0.output.borrow_mut();
         if output.is_committed() {
             return Err(Error::runtime("iscommitted"));
@@ -161,6 +187,19 @@ fn address(lua: &Lua, address: Option<SocketAddr>) -> Result<MultiValue> {
         }
         None => Value::Nil.into_lua_multi(lua),
     }
+}
+
+/// Reads a header's name and value, for all functions that take some.
+pub fn read_header(args: &Args, name: &[u8], value: &[u8]) -> Result<(HeaderName, HeaderValue)> {
+    let refuse = |why: &str| {
+        args.refuse(1, "headers", &format!("header '{}': {why}", String::from_utf8_lossy(name).escape_debug()))
+    };
+    let header = HeaderName::from_bytes(name).map_err(|_| refuse("not a header name"))?;
+    if matches!(header.as_str(), "transfer-encoding" | "content-length" | "connection") {
+        return Err(refuse("the server sets it itself"));
+    }
+    let value = HeaderValue::from_bytes(value).map_err(|_| refuse("control characters are not allowed"))?;
+    Ok((header, value))
 }
 
 /// `response:setheader(name, value)`: replaces; nil removes.
@@ -238,7 +277,7 @@ fn senderror(lua: &Lua, this: &Request, args: MultiValue) -> Result<()> {
     written
 }
 
-fn error_page(code: StatusCode, html: &[u8]) -> Vec<u8> {
+pub(super) fn error_page(code: StatusCode, html: &[u8]) -> Vec<u8> {
     let title = format!("{} {}", code.as_u16(), code.canonical_reason().unwrap_or("Error"));
     let head = format!("<!DOCTYPE html><html><head><title>{title}</title></head><body><h1>{title}</h1><p>");
     [head.as_bytes(), html, b"</p></body></html>\n"].concat()

@@ -2,16 +2,17 @@
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Frame, SizeHint};
-use hyper::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, SET_COOKIE};
 use hyper::{HeaderMap, Response, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::http::{Body, PageReply, PageRequest};
+use crate::http::{Body, PageReply, PageRequest, add_app_headers};
 use crate::socket::Takeover;
 
 use super::AlreadyTaken;
@@ -22,6 +23,8 @@ const STORED: usize = 8 * 1024;
 const PIECES: usize = 4;
 /// Bytes that may be stored by code that cannot wait for a client.
 const MAX_STORED: usize = 4 * 1024 * 1024;
+/// Bytes that `response:setresponse` collects at most.
+const MAX_COLLECTED: usize = 16 * 1024 * 1024;
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store, no-cache, must-revalidate, max-age=0");
@@ -59,6 +62,12 @@ pub struct Output {
     /// The client asked for the headers only; output is counted and dropped.
     is_head: bool,
     counted: u64,
+    /// Since `response:setresponse`: output is kept here instead of being sent.
+    collected: Option<Vec<u8>>,
+    /// `Set-Cookie` headers by the cookies' names. A new status or an error page leaves them alone.
+    cookies: Vec<(String, HeaderValue)>,
+    /// What the directory that answers adds to its responses, see `dir:header`.
+    app_headers: Option<Rc<HeaderMap>>,
     /// The page was aborted while its output was being sent: what is stored still goes out, but nothing is added.
     is_aborted: bool,
     state: State,
@@ -80,8 +89,19 @@ impl Rest {
 impl Output {
     pub fn new(reply: oneshot::Sender<PageReply>, is_head: bool, defaults: Defaults) -> Self {
         let (status, headers) = (StatusCode::OK, default_headers(defaults));
-        let state = State::Open(reply);
-        Self { status, headers, defaults, stored: BytesMut::new(), is_head, counted: 0, is_aborted: false, state }
+        Self {
+            status,
+            headers,
+            defaults,
+            stored: BytesMut::new(),
+            is_head,
+            counted: 0,
+            collected: None,
+            cookies: Vec::new(),
+            app_headers: None,
+            is_aborted: false,
+            state: State::Open(reply),
+        }
     }
 
     /// Whether status and headers can no longer be changed.
@@ -108,6 +128,7 @@ impl Output {
     pub fn write(&mut self, data: &[u8]) -> mlua::Result<()> {
         match self.state {
             _ if self.is_aborted => {}
+            State::Open(_) if self.collected.is_some() => return self.collect(data),
             State::Open(_) if self.is_head => self.counted += data.len() as u64,
             State::Open(_) | State::Streaming(_) => {
                 if self.stored.len() > MAX_STORED {
@@ -124,9 +145,57 @@ impl Output {
         Ok(())
     }
 
+    fn collect(&mut self, data: &[u8]) -> mlua::Result<()> {
+        let collected = self.collected.get_or_insert_default();
+        if collected.len() + data.len() > MAX_COLLECTED {
+            return Err(mlua::Error::runtime(format!(
+                "response:setresponse: more than {MAX_COLLECTED} bytes are to be collected; write so much without it"
+            )));
+        }
+        collected.extend_from_slice(data);
+        Ok(())
+    }
+
+    /// From now on output is kept until [`Output::take_collected`]; what is stored already goes first.
+    pub fn start_collecting(&mut self) {
+        let stored = self.stored.split();
+        self.collected.get_or_insert_default().extend_from_slice(&stored);
+    }
+
+    /// Ends the collecting.
+    pub fn take_collected(&mut self) -> Option<Vec<u8>> {
+        self.collected.take()
+    }
+
+    /// Completes the response with this body. Only before the commit.
+    pub fn complete_with(&mut self, body: &[u8]) {
+        self.clear();
+        self.collected = None;
+        self.counted = body.len() as u64;
+        self.stored.extend_from_slice(body);
+        self.headers.remove(CONTENT_LENGTH);
+        self.complete();
+    }
+
+    /// Sets a cookie, instead of one of that name that was to be set before.
+    pub fn set_cookie(&mut self, name: &str, value: HeaderValue) {
+        self.cookies.retain(|(known, _)| known != name);
+        self.cookies.push((name.to_owned(), value));
+    }
+
+    /// The cookies that are to be set, for somebody else who answers.
+    pub fn cookies(&self) -> &[(String, HeaderValue)] {
+        &self.cookies
+    }
+
+    /// Headers that stand in for those the server adds otherwise.
+    pub fn set_app_headers(&mut self, headers: Option<Rc<HeaderMap>>) {
+        self.app_headers = headers;
+    }
+
     /// Sends the headers, and what is stored as far as the client takes it.
     pub fn flush(&mut self) {
-        if !self.is_head {
+        if !self.is_head && self.collected.is_none() {
             self.commit();
             self.push();
         }
@@ -188,12 +257,16 @@ impl Output {
     pub fn start_over(&mut self) {
         self.status = StatusCode::OK;
         self.headers = default_headers(self.defaults);
+        self.collected = None;
         self.clear();
     }
 
     /// Forgets the stored output.
     pub fn clear(&mut self) {
         self.stored.clear();
+        if let Some(collected) = &mut self.collected {
+            collected.clear();
+        }
         self.counted = 0;
     }
 
@@ -219,6 +292,7 @@ impl Output {
         if self.is_committed() {
             return;
         }
+        self.release_collected();
         let has_body = !matches!(self.status.as_u16(), 204 | 304);
         // A page that announces a length need not write so much for a HEAD.
         let announced = self.headers.remove(CONTENT_LENGTH).filter(|_| self.is_head && self.counted == 0);
@@ -229,6 +303,14 @@ impl Output {
         let stored = self.take_stored();
         let response = self.response(if has_body && !self.is_head { whole(stored) } else { empty() });
         self.reply(PageReply::Response(response), State::Complete);
+    }
+
+    /// What was collected and never finalized goes out as it is.
+    fn release_collected(&mut self) {
+        if let Some(collected) = self.collected.take() {
+            self.counted += collected.len() as u64;
+            self.stored.extend_from_slice(&collected);
+        }
     }
 
     /// Ends the response; what is returned has yet to be sent.
@@ -264,6 +346,7 @@ impl Output {
     fn failure_as(&mut self, media_type: &'static str, message: &[u8]) {
         self.headers.clear();
         self.clear();
+        self.collected = None;
         self.status = StatusCode::INTERNAL_SERVER_ERROR;
         self.headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         self.headers.insert(CACHE_CONTROL, NO_STORE);
@@ -275,6 +358,12 @@ impl Output {
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
         *response.headers_mut() = std::mem::take(&mut self.headers);
+        for (_, cookie) in self.cookies.drain(..) {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
+        if let Some(headers) = &self.app_headers {
+            add_app_headers(&mut response, headers);
+        }
         response
     }
 

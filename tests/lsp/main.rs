@@ -1,5 +1,11 @@
 //! Apps, pages and directory functions, without HTTP: requests are made by hand and replies looked at.
 
+mod auth;
+mod include;
+mod response;
+mod session;
+mod upload;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,6 +70,7 @@ fn request(method: Method, uri: &str, headers: &[(&str, &str)], body: &str) -> P
         head: builder.body(()).expect("a valid request").into_parts().0,
         headers: headers.iter().map(|(name, value)| (name.to_string(), Bytes::from(value.to_string()))).collect(),
         body: Bytes::from(body.to_owned()),
+        upload: None,
         peer: "192.0.2.7:40000".parse().expect("an address"),
         local: "192.0.2.1:80".parse().expect("an address"),
         is_tls: false,
@@ -96,6 +103,28 @@ impl Site {
     async fn page(&self, path: &str) -> String {
         text(self.send(path, get(&format!("/{path}"))).await).await
     }
+
+    /// As HTTP does: first the gate, then the page, or the directories where there is no page.
+    async fn visit(&self, path: &str, request: PageRequest) -> Response {
+        let request = match self.app.has_gate() {
+            false => request,
+            true => match self.app.enter(path, request).await {
+                PageReply::NotMine(request) => *request,
+                reply => return response(reply),
+            },
+        };
+        match std::fs::metadata(self.folder.0.join(path)) {
+            Ok(metadata) if metadata.is_file() => response(self.app.page(path, &metadata, request).await),
+            _ => response(self.app.directories(path, request).await),
+        }
+    }
+}
+
+/// The cookies that a response sets, as a client sends them back.
+fn cookies(response: &Response) -> String {
+    let cookies = response.headers().get_all(hyper::header::SET_COOKIE).iter();
+    let pairs = cookies.map(|cookie| cookie.to_str().expect("text").split(';').next().unwrap_or_default().to_owned());
+    pairs.collect::<Vec<_>>().join("; ")
 }
 
 /// What the console of this process has shown so far.

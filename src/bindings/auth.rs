@@ -1,0 +1,81 @@
+//! Who may enter a directory: `ba.create.authenticator`, `authuser`, `jsonuser`, `authorizer`.
+
+mod attempts;
+mod authenticator;
+mod authorizer;
+mod digest;
+mod nonces;
+mod secret;
+mod users;
+
+use std::rc::Rc;
+
+use mlua::{MultiValue, Result, Table, Value};
+
+use super::args::Args;
+use super::request::Request;
+use crate::lua::World;
+use authenticator::{Authenticator, LuaAuthenticator};
+use authorizer::Authorizer;
+
+/// Somebody who is logged in. Has no `Debug`, so that the password is never logged by accident.
+#[derive(Clone)]
+pub struct User {
+    pub name: Vec<u8>,
+    /// As the user sent it, where that was so.
+    pub password: Option<Vec<u8>>,
+    /// `form`, `basic` or `digest`.
+    pub method: &'static str,
+}
+
+/// What stands at the entrance of a directory.
+pub struct Guard {
+    authenticator: Rc<Authenticator>,
+    authorizer: Option<Authorizer>,
+}
+
+impl Guard {
+    /// Whether the client may enter, which sees `path` from this directory on. If not, it has been answered.
+    pub async fn admit(&self, world: &World, request: &Request, path: &str) -> Result<bool> {
+        let user = match request.logged_in() {
+            Some(user) => user,
+            None => match self.authenticator.authenticate(world, request).await? {
+                Some(user) => user,
+                None => return Ok(false),
+            },
+        };
+        let Some(authorizer) = &self.authorizer else { return Ok(true) };
+        let is_allowed = authorizer.allows(world, request, &user, path).await?;
+        if !is_allowed {
+            request.refuse_entry()?;
+        }
+        Ok(is_allowed)
+    }
+}
+
+/// The arguments of `dir:setauth(authenticator[, authorizer])`; `None` for nil, which takes the guard away.
+pub fn guard(args: &Args) -> Result<Option<Guard>> {
+    let value = args.value(1);
+    if args.count() > 0 && value.is_nil() {
+        return Ok(None);
+    }
+    let found = value.as_userdata().and_then(|data| data.borrow::<LuaAuthenticator>().ok());
+    let Some(authenticator) = found else { return Err(args.mismatch(1, "authenticator", "authenticator", &value)) };
+    let authorizer = match args.value(2) {
+        Value::Nil => None,
+        other => match Authorizer::from_value(&other) {
+            Some(authorizer) => Some(authorizer),
+            None => return Err(args.mismatch(2, "authorizer", "authorizer", &other)),
+        },
+    };
+    Ok(Some(Guard { authenticator: authenticator.0.clone(), authorizer }))
+}
+
+/// Adds the functions to `ba.create`.
+pub fn register(world: &Rc<World>, ba: &Table) -> Result<()> {
+    let (lua, create): (_, Table) = (&world.lua, ba.get("create")?);
+    create.set("authenticator", lua.create_function(authenticator::create)?)?;
+    create.set("authuser", lua.create_function(users::create_authuser)?)?;
+    create.set("jsonuser", lua.create_function(|_, _: MultiValue| Ok(users::JsonUser::default()))?)?;
+    create.set("authorizer", lua.create_function(authorizer::create)?)
+}

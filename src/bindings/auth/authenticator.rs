@@ -1,0 +1,334 @@
+//! `ba.create.authenticator`: asks clients who they are, by a form or as HTTP does.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hyper::StatusCode;
+use mlua::{Function, Lua, MultiValue, Result, UserData, Value};
+
+use super::User;
+use super::attempts::Attempts;
+use super::digest::Credentials;
+use super::nonces::Nonces;
+use super::users::{Account, Users};
+use crate::bindings::args::{Args, plain_text};
+use crate::bindings::request::Request;
+use crate::lua::{World, budget};
+
+const DEFAULT_REALM: &str = "Restricted";
+
+/// How clients are asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Form,
+    Basic,
+    Digest,
+    /// A form for people, basic or digest for programs.
+    Auth,
+    /// Basic or digest.
+    Dav,
+}
+
+/// What shows the login page, or stands behind a 401.
+enum LoginPage {
+    Function(Function),
+    /// The path of a page, which finds `authinfo` among its globals.
+    Path(String),
+}
+
+pub struct Authenticator {
+    users: Users,
+    kind: Kind,
+    page: Option<LoginPage>,
+    realm: String,
+    nonces: Nonces,
+    attempts: Attempts,
+}
+
+/// An authenticator as scripts see it.
+pub struct LuaAuthenticator(pub Rc<Authenticator>);
+
+impl UserData for LuaAuthenticator {}
+
+/// `ba.create.authenticator(users[, {type=, response=, realm=}])`
+pub fn create(lua: &Lua, args: MultiValue) -> Result<LuaAuthenticator> {
+    let args = Args::new(lua, "ba.create.authenticator", args);
+    let value = args.value(1);
+    let Some(users) = Users::from_value(&value) else {
+        return Err(args.mismatch(1, "users", "authuser or jsonuser", &value));
+    };
+    let options = match args.optional_table(2, "options")? {
+        Some(options) => options,
+        None => lua.create_table()?,
+    };
+    let kind = kind(lua, &options.get("type")?).ok_or_else(|| {
+        args.refuse(2, "options", "'type' must be \"form\", \"basic\", \"digest\", \"auth\" or \"dav\"")
+    })?;
+    let page = match options.get("response")? {
+        Value::Nil => None,
+        Value::Function(function) => Some(LoginPage::Function(function)),
+        Value::String(path) => Some(LoginPage::Path(path.to_string_lossy())),
+        _ => return Err(args.refuse(2, "options", "'response' must be a function, or the path of a page")),
+    };
+    if kind == Kind::Form && page.is_none() {
+        return Err(args.refuse(2, "options", "type \"form\" needs 'response', which shows the login page"));
+    }
+    let realm = match options.get("realm")? {
+        Value::Nil => DEFAULT_REALM.to_owned(),
+        value => realm(lua, &value).ok_or_else(|| {
+            args.refuse(2, "options", "'realm' must be ASCII text without quotes and control characters")
+        })?,
+    };
+    let (nonces, attempts) = Default::default();
+    Ok(LuaAuthenticator(Rc::new(Authenticator { users, kind, page, realm, nonces, attempts })))
+}
+
+fn kind(lua: &Lua, value: &Value) -> Option<Kind> {
+    match plain_text(lua, value).unwrap_or_default().as_slice() {
+        b"form" => Some(Kind::Form),
+        b"basic" => Some(Kind::Basic),
+        b"digest" => Some(Kind::Digest),
+        b"dav" => Some(Kind::Dav),
+        b"auth" => Some(Kind::Auth),
+        b"" if value.is_nil() => Some(Kind::Auth),
+        _ => None,
+    }
+}
+
+fn realm(lua: &Lua, value: &Value) -> Option<String> {
+    let text = String::from_utf8(plain_text(lua, value)?).ok()?;
+    text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && !b"\"\\".contains(&byte)).then_some(text)
+}
+
+/// What came of a client's attempt to prove who it is.
+#[derive(Default)]
+struct Attempt {
+    /// It did try.
+    was_made: bool,
+    name: Vec<u8>,
+    password: Option<Vec<u8>>,
+    /// The user's true password, where it is known.
+    true_password: Option<Vec<u8>>,
+    /// The proof was right, but there are too many sessions.
+    is_denied: bool,
+    /// The proof was right, but its nonce is too old.
+    is_stale: bool,
+}
+
+impl Authenticator {
+    /// Finds out who the client is. If it does not say so, or not well, it has been answered.
+    pub async fn authenticate(&self, world: &World, request: &Request) -> Result<Option<User>> {
+        let header = request.header("Authorization").unwrap_or_default();
+        let (scheme, credentials) = split_scheme(&header);
+        let mut attempt = match scheme.to_ascii_lowercase().as_str() {
+            "basic" if self.takes(Kind::Basic) => match self.basic(world, request, credentials).await? {
+                Ok(user) => return Ok(Some(user)),
+                Err(attempt) => attempt,
+            },
+            "digest" if self.takes(Kind::Digest) => match self.digest(world, request, credentials).await? {
+                Ok(user) => return Ok(Some(user)),
+                Err(attempt) => attempt,
+            },
+            _ => Attempt::default(),
+        };
+        let shows_form = self.shows_form(request) && !attempt.was_made;
+        if shows_form && request.method() == "POST" {
+            match self.form(world, request).await? {
+                Ok(()) => {
+                    request.redirect_to_itself()?;
+                    return Ok(None);
+                }
+                Err(failed) => attempt = failed,
+            }
+        }
+        self.ask(world, request, shows_form, attempt).await?;
+        Ok(None)
+    }
+
+    /// Whether credentials of this kind in the request's head are looked at.
+    fn takes(&self, kind: Kind) -> bool {
+        matches!(self.kind, Kind::Auth | Kind::Dav) || self.kind == kind
+    }
+
+    fn shows_form(&self, request: &Request) -> bool {
+        let accepts_html = || {
+            let accepted = request.header("Accept").unwrap_or_default();
+            String::from_utf8_lossy(&accepted).contains("text/html")
+        };
+        self.kind == Kind::Form || (self.kind == Kind::Auth && self.page.is_some() && accepts_html())
+    }
+
+    async fn form(&self, world: &World, request: &Request) -> Result<std::result::Result<(), Attempt>> {
+        let field = |name: &[u8]| request.fields().into_iter().find(|(sent, _)| sent == name).map(|(_, value)| value);
+        let (Some(name), Some(password)) = (field(b"ba_username"), field(b"ba_password")) else {
+            return Ok(Err(Attempt::default()));
+        };
+        let user = self.check(world, request, name, password, "form").await?;
+        Ok(user.map(drop))
+    }
+
+    async fn basic(
+        &self,
+        world: &World,
+        request: &Request,
+        credentials: &str,
+    ) -> Result<std::result::Result<User, Attempt>> {
+        let decoded = STANDARD.decode(credentials).unwrap_or_default();
+        let Some(colon) = decoded.iter().position(|&byte| byte == b':') else {
+            return Ok(Err(Attempt { was_made: true, ..Attempt::default() }));
+        };
+        let (name, password) = (decoded[..colon].to_vec(), decoded[colon + 1..].to_vec());
+        self.check(world, request, name, password, "basic").await
+    }
+
+    /// Checks a password that was sent as it is, and logs the user in.
+    async fn check(
+        &self,
+        world: &World,
+        request: &Request,
+        name: Vec<u8>,
+        password: Vec<u8>,
+        method: &'static str,
+    ) -> Result<std::result::Result<User, Attempt>> {
+        let account = self.users.find(world, request, &name, Some(&password)).await?;
+        let mut attempt = Attempt { was_made: true, name, password: Some(password.clone()), ..Attempt::default() };
+        let Some(account) = account else { return Ok(Err(self.failed(request, attempt))) };
+        attempt.true_password = account.secret.password().map(<[u8]>::to_vec);
+        if !account.secret.is(&password, &attempt.name, &self.realm) {
+            return Ok(Err(self.failed(request, attempt)));
+        }
+        self.log_in(world, request, &account, attempt, method)
+    }
+
+    async fn digest(
+        &self,
+        world: &World,
+        request: &Request,
+        credentials: &str,
+    ) -> Result<std::result::Result<User, Attempt>> {
+        let mut attempt = Attempt { was_made: true, ..Attempt::default() };
+        let Some(credentials) = Credentials::parse(credentials) else { return Ok(Err(attempt)) };
+        attempt.name = credentials.user().as_bytes().to_vec();
+        let account = self.users.find(world, request, &attempt.name, None).await?;
+        let is_proven = account.as_ref().is_some_and(|account| {
+            let ha1 = account.secret.ha1(&attempt.name, &self.realm);
+            ha1.is_some_and(|ha1| credentials.prove(&ha1, &request.method()))
+        });
+        let is_for_us = credentials.realm() == self.realm && request.is_at(credentials.uri());
+        let Some(account) = account.filter(|_| is_proven && is_for_us) else {
+            return Ok(Err(self.failed(request, attempt)));
+        };
+        if !self.nonces.take(credentials.nonce(), credentials.count()) {
+            attempt.is_stale = true;
+            return Ok(Err(attempt));
+        }
+        attempt.true_password = account.secret.password().map(<[u8]>::to_vec);
+        self.log_in(world, request, &account, attempt, "digest")
+    }
+
+    fn failed(&self, request: &Request, attempt: Attempt) -> Attempt {
+        self.attempts.note_failure(address(request));
+        attempt
+    }
+
+    fn log_in(
+        &self,
+        world: &World,
+        request: &Request,
+        account: &Account,
+        attempt: Attempt,
+        method: &'static str,
+    ) -> Result<std::result::Result<User, Attempt>> {
+        self.attempts.note_success(address(request));
+        let is_form = method == "form";
+        let denied = |attempt| Ok(Err(Attempt { is_denied: true, ..attempt }));
+        if let Some(limit) = account.max_users {
+            let sessions = world.sessions.of_user(&attempt.name);
+            let surplus = (sessions.len() + 1).saturating_sub(limit);
+            if surplus > 0 && !account.recycle {
+                return denied(attempt);
+            }
+            sessions.iter().take(surplus).for_each(|session| session.terminate());
+        }
+        let password = attempt.password.clone().or_else(|| attempt.true_password.clone());
+        let user = User { name: attempt.name.clone(), password, method };
+        let session = request.log_in(user.clone(), is_form)?;
+        match (session, account.inactive) {
+            (Some(session), Some(inactive)) => session.set_inactive(inactive),
+            // Nobody but the session would remember who filled in the form.
+            (None, _) if is_form => return denied(attempt),
+            _ => {}
+        }
+        Ok(Ok(user))
+    }
+
+    /// Answers with the login page, or with a 401 and what is to be shown then.
+    async fn ask(&self, world: &World, request: &Request, shows_form: bool, attempt: Attempt) -> Result<()> {
+        let status = if shows_form { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+        let challenges = if shows_form { Vec::new() } else { self.challenges(attempt.is_stale) };
+        request.start_login_page(status, challenges)?;
+        match &self.page {
+            None => request.write_error_page(status),
+            Some(LoginPage::Function(function)) => {
+                let info = self.info(world, request, shows_form, &attempt)?;
+                budget::call::<()>(function, (request.environment(&world.lua)?, info)).await
+            }
+            Some(LoginPage::Path(path)) => {
+                let info = self.info(world, request, shows_form, &attempt)?;
+                request.environment(&world.lua)?.set("authinfo", info)?;
+                request.include(path).await
+            }
+        }
+    }
+
+    fn challenges(&self, is_stale: bool) -> Vec<String> {
+        let realm = &self.realm;
+        let mut challenges = Vec::new();
+        if self.takes(Kind::Digest) {
+            let stale = if is_stale { ", stale=true" } else { "" };
+            let nonce = self.nonces.make();
+            challenges.push(format!(r#"Digest realm="{realm}", qop="auth", algorithm=MD5, nonce="{nonce}"{stale}"#));
+        }
+        if self.takes(Kind::Basic) {
+            challenges.push(format!(r#"Basic realm="{realm}", charset="UTF-8""#));
+        }
+        challenges
+    }
+
+    /// What the login page is told.
+    fn info(&self, world: &World, request: &Request, shows_form: bool, attempt: &Attempt) -> Result<mlua::Table> {
+        let (lua, info) = (&world.lua, world.lua.create_table()?);
+        info.set("type", if shows_form { "form" } else { self.name() })?;
+        if attempt.was_made {
+            info.set("username", lua.create_string(&attempt.name)?)?;
+        }
+        for (field, text) in [("password", &attempt.password), ("upwd", &attempt.true_password)] {
+            info.set(field, text.as_ref().map(|text| lua.create_string(text)).transpose()?)?;
+        }
+        info.set("loginattempts", self.attempts.count(address(request)))?;
+        info.set("denied", attempt.is_denied)?;
+        Ok(info)
+    }
+
+    fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Form => "form",
+            Kind::Basic => "basic",
+            Kind::Digest => "digest",
+            Kind::Auth => "auth",
+            Kind::Dav => "dav",
+        }
+    }
+}
+
+fn address(request: &Request) -> IpAddr {
+    request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip().to_canonical())
+}
+
+/// `Basic dXNlcg==` in two parts; both empty when the header is no text.
+fn split_scheme(header: &[u8]) -> (&str, &str) {
+    let text = std::str::from_utf8(header).unwrap_or_default();
+    text.trim().split_once(' ').map_or(("", ""), |(scheme, rest)| (scheme, rest.trim()))
+}

@@ -1,0 +1,120 @@
+//! The `Authorization` header of digest authentication (RFC 7616) with MD5 and `qop=auth`, which is what clients speak.
+
+use std::collections::HashMap;
+
+use super::secret::{equal, md5_hex};
+
+/// What a client says to prove that it knows the password.
+pub struct Credentials {
+    fields: HashMap<String, String>,
+}
+
+impl Credentials {
+    /// Reads what stands behind `Digest `; `None` when it is something else than we asked for.
+    pub fn parse(text: &str) -> Option<Self> {
+        let fields = parameters(text)?;
+        let is = |name: &str, value: &str| fields.get(name).is_some_and(|sent| sent.eq_ignore_ascii_case(value));
+        let has_all = ["username", "realm", "nonce", "uri", "response", "nc", "cnonce"];
+        let is_ours = has_all.iter().all(|name| fields.contains_key(*name))
+            && is("qop", "auth")
+            && (is("algorithm", "MD5") || !fields.contains_key("algorithm"));
+        is_ours.then_some(Self { fields })
+    }
+
+    fn field(&self, name: &str) -> &str {
+        self.fields.get(name).map_or("", String::as_str)
+    }
+
+    pub fn user(&self) -> &str {
+        self.field("username")
+    }
+
+    pub fn realm(&self) -> &str {
+        self.field("realm")
+    }
+
+    pub fn nonce(&self) -> &str {
+        self.field("nonce")
+    }
+
+    /// The URL as the client asked for it.
+    pub fn uri(&self) -> &str {
+        self.field("uri")
+    }
+
+    /// How many requests the client has made under this nonce; 0 when it does not say so.
+    pub fn count(&self) -> u64 {
+        u64::from_str_radix(self.field("nc"), 16).unwrap_or(0)
+    }
+
+    /// Whether the client knows the password that `ha1` was made of.
+    pub fn prove(&self, ha1: &[u8], method: &str) -> bool {
+        let ha2 = md5_hex(&[method.as_bytes(), self.uri().as_bytes()]);
+        let [nonce, nc, cnonce, qop] = ["nonce", "nc", "cnonce", "qop"].map(|name| self.field(name).as_bytes());
+        let expected = md5_hex(&[ha1, nonce, nc, cnonce, qop, &ha2]);
+        equal(&expected, self.field("response").to_ascii_lowercase().as_bytes())
+    }
+}
+
+/// `name=value` or `name="value"`, separated by commas; names in lower case.
+fn parameters(mut text: &str) -> Option<HashMap<String, String>> {
+    let mut fields = HashMap::new();
+    loop {
+        text = text.trim_start_matches([' ', '\t', ',']);
+        if text.is_empty() {
+            return Some(fields);
+        }
+        let (name, rest) = text.split_once('=')?;
+        let (value, rest) = match rest.strip_prefix('"') {
+            Some(rest) => quoted(rest)?,
+            None => {
+                let end = rest.find(',').unwrap_or(rest.len());
+                (rest[..end].trim().to_owned(), &rest[end..])
+            }
+        };
+        // Of a repeated name none can be trusted.
+        if fields.insert(name.trim().to_ascii_lowercase(), value).is_some() {
+            return None;
+        }
+        text = rest;
+    }
+}
+
+/// The text up to the closing quote, and what follows.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((value, &text[at + 1..])),
+            '\\' => value.push(chars.next()?.1),
+            c => value.push(c),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_the_rfc_is_understood() {
+        let header = r#"username="Mufasa", realm="http-auth@example.org", uri="/dir/index.html", algorithm=MD5,
+            nonce="7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", nc=00000001,
+            cnonce="f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ", qop=auth,
+            response="8ca523f5e9506fed4657c9700eebdbec", opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS""#;
+        let credentials = Credentials::parse(&header.replace("\n            ", " ")).expect("it is ours");
+        let ha1 = md5_hex(&[b"Mufasa", b"http-auth@example.org", b"Circle of Life"]);
+        assert!(credentials.prove(&ha1, "GET"));
+        assert!(!credentials.prove(&ha1, "POST"));
+        assert_eq!((credentials.user(), credentials.count()), ("Mufasa", 1));
+    }
+
+    #[test]
+    fn broken_and_unwanted_credentials_are_none() {
+        for text in ["", "username", r#"username="a"#, "username=a, username=b", "qop=auth-int, nonce=x"] {
+            assert!(Credentials::parse(text).is_none(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The nonces of digest authentication: each is good for a while, and each request under it once.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use rand::RngCore;
+use tokio::time::Instant;
+
+/// A nonce is good for so long.
+const LIFE: Duration = Duration::from_secs(300);
+/// Nonces at a time; the oldest gives way, and its client asks for another one.
+const MAX_NONCES: usize = 4096;
+/// Requests of one client may overtake each other by so many.
+const WINDOW: u64 = 64;
+
+#[derive(Default)]
+pub struct Nonces(RefCell<Known>);
+
+#[derive(Default)]
+struct Known {
+    by_text: HashMap<String, Nonce>,
+    /// In the order in which they were made.
+    order: VecDeque<String>,
+}
+
+struct Nonce {
+    made: Instant,
+    /// The greatest count a request has carried.
+    highest: u64,
+    /// Bit n: a request with the count `highest - n` has come.
+    seen: u64,
+}
+
+impl Nonces {
+    pub fn make(&self) -> String {
+        let mut bytes = [0; 16];
+        rand::rng().fill_bytes(&mut bytes);
+        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut known = self.0.borrow_mut();
+        known.forget_old();
+        known.by_text.insert(text.clone(), Nonce { made: Instant::now(), highest: 0, seen: 0 });
+        known.order.push_back(text.clone());
+        text
+    }
+
+    /// Whether a request under this nonce with this count is new. From now on it is not.
+    pub fn take(&self, text: &str, count: u64) -> bool {
+        let mut known = self.0.borrow_mut();
+        let nonce = known.by_text.get_mut(text).filter(|nonce| nonce.made.elapsed() < LIFE);
+        nonce.is_some_and(|nonce| nonce.take(count))
+    }
+}
+
+impl Known {
+    fn forget_old(&mut self) {
+        while let Some(oldest) = self.order.front() {
+            let is_old = self.by_text.get(oldest).is_none_or(|nonce| nonce.made.elapsed() >= LIFE);
+            if !is_old && self.order.len() < MAX_NONCES {
+                return;
+            }
+            if let Some(text) = self.order.pop_front() {
+                self.by_text.remove(&text);
+            }
+        }
+    }
+}
+
+impl Nonce {
+    fn take(&mut self, count: u64) -> bool {
+        if count > self.highest {
+            let step = count - self.highest;
+            self.seen = if step < WINDOW { self.seen << step } else { 0 } | 1;
+            self.highest = count;
+            return true;
+        }
+        let age = self.highest - count;
+        let is_new = count > 0 && age < WINDOW && self.seen & (1 << age) == 0;
+        if is_new {
+            self.seen |= 1 << age;
+        }
+        is_new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_nonce_expires() {
+        let nonces = Nonces::default();
+        let nonce = nonces.make();
+        assert!(nonces.take(&nonce, 1));
+        tokio::time::advance(LIFE).await;
+        assert!(!nonces.take(&nonce, 2));
+    }
+
+    #[tokio::test]
+    async fn each_count_is_good_once_in_any_order() {
+        let nonces = Nonces::default();
+        let nonce = nonces.make();
+        for (count, is_new) in
+            [(1, true), (1, false), (3, true), (2, true), (2, false), (200, true), (4, false), (0, false)]
+        {
+            assert_eq!(nonces.take(&nonce, count), is_new, "{count}");
+        }
+        assert!(!nonces.take("another", 1));
+    }
+
+    #[tokio::test]
+    async fn the_oldest_gives_way_when_there_are_too_many() {
+        let nonces = Nonces::default();
+        let first = nonces.make();
+        let last = (0..MAX_NONCES).map(|_| nonces.make()).last().expect("one at least");
+        assert!(!nonces.take(&first, 1) && nonces.take(&last, 1));
+    }
+}

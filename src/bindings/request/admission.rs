@@ -1,0 +1,144 @@
+//! Sessions and users of a request, and what of them goes with it from one part of an app to the next.
+
+use hyper::HeaderMap;
+use hyper::header::{HeaderValue, SET_COOKIE};
+use mlua::{IntoLua, IntoLuaMulti, Lua, MultiValue, Result, UserDataMethods, UserDataRegistry, Value};
+
+use super::Request;
+use crate::bindings::args::Args;
+use crate::bindings::auth::User;
+use crate::bindings::session::{COOKIE, Session, no_cookie};
+use crate::lua::World;
+
+/// What an authenticator or a prologue found out, on its way to whoever answers: an extension of the request's head.
+#[derive(Clone, Default)]
+pub struct Admission {
+    user: Option<User>,
+    session: Option<String>,
+    cookies: Vec<(String, HeaderValue)>,
+}
+
+impl Admission {
+    /// Adds the cookies that were to be set, to a response that is no script's.
+    pub fn add_cookies(&self, headers: &mut HeaderMap) {
+        for (_, cookie) in &self.cookies {
+            headers.append(SET_COOKIE, cookie.clone());
+        }
+    }
+}
+
+pub fn register(registry: &mut UserDataRegistry<Request>) {
+    registry.add_method("user", user);
+    registry.add_method("session", session);
+    registry.add_method("logout", |_, this, _: MultiValue| this.log_out());
+}
+
+/// `request:user()`: name, password and how the user logged in; nil when nobody is.
+fn user(lua: &Lua, this: &Request, _: MultiValue) -> Result<MultiValue> {
+    match this.logged_in() {
+        None => Value::Nil.into_lua_multi(lua),
+        Some(user) => {
+            let password = user.password.map(|password| lua.create_string(password)).transpose()?;
+            (lua.create_string(user.name)?, password, user.method).into_lua_multi(lua)
+        }
+    }
+}
+
+/// `request:session([true])`: the client's session, with true a new one if there is none; false otherwise. When there
+/// are as many sessions as there may be: nil and why.
+fn session(lua: &Lua, this: &Request, args: MultiValue) -> Result<MultiValue> {
+    if let Some(session) = this.session() {
+        return session.into_lua_multi(lua);
+    }
+    if !Args::new(lua, "request:session", args).truth(1) {
+        return false.into_lua_multi(lua);
+    }
+    match this.create_session(true)? {
+        Some(session) => session.into_lua_multi(lua),
+        None => (Value::Nil, "there are as many sessions as there may be").into_lua_multi(lua),
+    }
+}
+
+impl Request {
+    /// The client's session.
+    pub fn session(&self) -> Option<Session> {
+        self.0.session.borrow().clone().filter(|session| !session.has_ended())
+    }
+
+    /// The session as scripts see it, false when there is none.
+    pub fn session_value(&self, lua: &Lua) -> Result<Value> {
+        self.session().map_or(Ok(Value::Boolean(false)), |session| session.into_lua(lua))
+    }
+
+    /// Makes a session and sets its cookie; `None` when there are as many as there may be.
+    fn create_session(&self, is_confirmed: bool) -> Result<Option<Session>> {
+        let world = self.world()?;
+        // A cookie that cannot be set leads nowhere.
+        self.uncommitted(|_| ())?;
+        let Some(session) = world.sessions.create(&world.lua, is_confirmed)? else { return Ok(None) };
+        self.adopt(&session)?;
+        Ok(Some(session))
+    }
+
+    fn adopt(&self, session: &Session) -> Result<()> {
+        let cookie = session.cookie(self.is_tls())?;
+        self.uncommitted(|output| output.set_cookie(COOKIE, cookie))?;
+        *self.0.session.borrow_mut() = Some(session.clone());
+        Ok(())
+    }
+
+    /// Who is logged in: for this request, or in the session.
+    pub fn logged_in(&self) -> Option<User> {
+        self.0.user.borrow().clone().or_else(|| self.session()?.user())
+    }
+
+    /// Logs the user in, in a session where there is room for one. A client that sends credentials with each request
+    /// (`keeps_cookie` false) may do without.
+    pub fn log_in(&self, user: User, keeps_cookie: bool) -> Result<Option<Session>> {
+        *self.0.user.borrow_mut() = Some(user.clone());
+        let session = match self.session() {
+            Some(session) => Some(session),
+            None => self.create_session(keeps_cookie)?,
+        };
+        if let Some(session) = &session {
+            session.log_in(user);
+            self.adopt(session)?;
+        }
+        Ok(session)
+    }
+
+    /// Logs out, and ends the session. Does nothing when nobody is logged in.
+    fn log_out(&self) -> Result<()> {
+        if self.logged_in().is_none() {
+            return Ok(());
+        }
+        self.0.user.borrow_mut().take();
+        if let Some(session) = self.0.session.borrow_mut().take() {
+            session.terminate();
+            let mut output = self.0.output.borrow_mut();
+            if !output.is_committed() {
+                output.set_cookie(COOKIE, no_cookie(self.is_tls())?);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn admission(&self) -> Admission {
+        Admission {
+            user: self.0.user.borrow().clone(),
+            session: self.session().map(|session| session.id()),
+            cookies: self.0.output.borrow().cookies().to_vec(),
+        }
+    }
+
+    pub(super) fn resume(&self, admission: Admission, world: &World) {
+        *self.0.user.borrow_mut() = admission.user;
+        if let Some(id) = admission.session {
+            *self.0.session.borrow_mut() = world.sessions.peek(id.as_bytes());
+        }
+        let mut output = self.0.output.borrow_mut();
+        for (name, cookie) in admission.cookies {
+            output.set_cookie(&name, cookie);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The request's body for pages that read it themselves: `request:rawrdr`.
+
+use std::cell::RefCell;
+
+use bytes::Bytes;
+use mlua::{Error, Lua, LuaString, MetaMethod, MultiValue, Result, UserData, UserDataMethods, UserDataRef};
+use mlua::{UserDataRegistry, Value};
+
+use super::Request;
+use crate::bindings::args::Args;
+use crate::http::Upload;
+
+/// Bytes a reader gives at a time unless it is told otherwise.
+const PIECE: usize = 4096;
+/// Bytes a reader may be asked for at a time.
+const MAX_PIECE: i64 = 1 << 20;
+
+pub fn register(registry: &mut UserDataRegistry<Request>) {
+    registry.add_method("rawrdr", |lua, this, args: MultiValue| {
+        let args = Args::new(lua, "request:rawrdr", args);
+        let size = if args.is_absent(1) { PIECE } else { args.integer_in(1, "size", 1..=MAX_PIECE)? as usize };
+        Ok(RawReader { source: RefCell::new(Some(this.body_source("request:rawrdr")?)), size })
+    });
+}
+
+/// Where a body comes from.
+pub struct Source {
+    request: Request,
+    /// What has come and was not asked for yet.
+    ready: Bytes,
+    /// More may come from the request's upload.
+    is_open: bool,
+}
+
+impl Request {
+    /// The body, for the one who reads it. A body that was there before the page ran can be read again.
+    pub fn body_source(&self, function: &str) -> Result<Source> {
+        let is_open = self.0.has_open_body.get();
+        if is_open && self.0.is_body_claimed.replace(true) {
+            return Err(Error::runtime(format!("{function}: somebody else reads the body of this request")));
+        }
+        let ready = self.with_input(|input| input.body.clone()).unwrap_or_default();
+        Ok(Source { request: self.clone(), ready, is_open })
+    }
+
+    fn take_upload(&self) -> Option<Upload> {
+        self.0.input.borrow_mut().as_mut().and_then(|input| input.upload.take())
+    }
+
+    fn put_upload_back(&self, upload: Upload) {
+        // Behind the response's end nobody may read on.
+        if self.0.has_open_body.get()
+            && let Some(input) = self.0.input.borrow_mut().as_mut()
+        {
+            input.upload = Some(upload);
+        }
+    }
+
+    /// Lets go of what is left of the body, so that HTTP need not wait for somebody to read it.
+    pub(super) fn drop_upload(&self) {
+        if self.0.has_open_body.replace(false) {
+            drop(self.take_upload());
+        }
+    }
+}
+
+impl Source {
+    /// At most `size` bytes; `None` at the end. The error is the text for the script when the body breaks off.
+    pub async fn next(&mut self, size: usize) -> std::result::Result<Option<Bytes>, String> {
+        if self.ready.is_empty() && self.is_open {
+            let Some(mut upload) = self.request.take_upload() else {
+                return Err("the response is over, and with it the request body".into());
+            };
+            match upload.next().await {
+                Ok(Some(piece)) => {
+                    self.ready = piece;
+                    self.request.put_upload_back(upload);
+                }
+                Ok(None) => {
+                    self.is_open = false;
+                    self.request.0.has_open_body.set(false);
+                }
+                Err(error) => return Err(format!("the client breaks off its request body: {error}")),
+            }
+        }
+        let size = size.min(self.ready.len());
+        Ok((size > 0).then(|| self.ready.split_to(size)))
+    }
+}
+
+/// What `request:rawrdr([size])` returns: an iterator for `for`, which also has `read([size])`.
+struct RawReader {
+    /// Not there while somebody waits for the next piece.
+    source: RefCell<Option<Source>>,
+    size: usize,
+}
+
+impl UserData for RawReader {
+    fn register(registry: &mut UserDataRegistry<Self>) {
+        registry.add_async_method("read", |lua, this: UserDataRef<Self>, args: MultiValue| async move {
+            let args = Args::new(&lua, "reader:read", args);
+            let size = if args.is_absent(1) { this.size } else { args.integer_in(1, "size", 1..=MAX_PIECE)? as usize };
+            this.read(&lua, size).await
+        });
+        // `for` also passes its state and the previous piece.
+        registry
+            .add_async_meta_method(MetaMethod::Call, |lua, this: UserDataRef<Self>, _: (Value, Value)| async move {
+                this.read(&lua, this.size).await
+            });
+    }
+}
+
+impl RawReader {
+    async fn read(&self, lua: &Lua, size: usize) -> Result<Option<LuaString>> {
+        let source = self.source.borrow_mut().take();
+        let Some(mut source) = source else {
+            return Err(Error::runtime("request:rawrdr: another coroutine waits for the next piece"));
+        };
+        let piece = source.next(size).await;
+        *self.source.borrow_mut() = Some(source);
+        piece.map_err(Error::runtime)?.map(|piece| lua.create_string(piece)).transpose()
+    }
+}

@@ -1,0 +1,111 @@
+//! `response:include`, `response:forward`, and what a page that was reached so finds out about it.
+
+use std::rc::Rc;
+
+use hyper::header::CONTENT_TYPE;
+use mlua::{Error, Lua, MultiValue, Result, UserDataMethods, UserDataRef, UserDataRegistry};
+
+use super::Request;
+use crate::bindings::args::Args;
+use crate::bindings::coroutine::PageEnded;
+use crate::lsp::{AppState, Target, find_target, media_type, run_target};
+
+/// Pages that may include each other at a time; more is a page that includes itself.
+const MAX_DEPTH: usize = 32;
+
+/// Somebody who answers a request.
+#[derive(Clone)]
+pub struct Running {
+    app: Rc<AppState>,
+    /// The path from the server's root, decoded: what relative paths begin with.
+    url: String,
+    how: How,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Initial,
+    Included,
+    Forwarded,
+}
+
+impl Running {
+    pub fn initial(app: Rc<AppState>, url: String) -> Self {
+        Self { app, url, how: How::Initial }
+    }
+}
+
+pub fn register(registry: &mut UserDataRegistry<Request>) {
+    registry.add_async_method("include", |lua, this: UserDataRef<Request>, args: MultiValue| {
+        let request = this.clone();
+        async move { include(&lua, &request, args).await }
+    });
+    registry.add_async_method("forward", |lua, this: UserDataRef<Request>, args: MultiValue| {
+        let request = this.clone();
+        async move { forward(&lua, &request, args).await }
+    });
+    registry.add_method("isinclude", |_, this, _: MultiValue| Ok(this.how() == How::Included));
+    registry.add_method("isforward", |_, this, _: MultiValue| Ok(this.how() == How::Forwarded));
+    registry.add_method("initial", |_, this, _: MultiValue| Ok(this.how() == How::Initial));
+}
+
+/// `response:include(path)`: what is at the path writes in place of the call; then true.
+async fn include(lua: &Lua, request: &Request, args: MultiValue) -> Result<bool> {
+    let path = Args::new(lua, "response:include", args).text(1, "path")?;
+    request.include(&path).await?;
+    Ok(true)
+}
+
+/// `response:forward(path)`: what is at the path answers instead of this page, which ends.
+async fn forward(lua: &Lua, request: &Request, args: MultiValue) -> Result<()> {
+    let path = Args::new(lua, "response:forward", args).text(1, "path")?;
+    let target = request.target(&path)?;
+    request.uncommitted(|output| {
+        output.clear();
+        if let Target::File { path, .. } = &target {
+            output.headers.insert(CONTENT_TYPE, media_type(path));
+        }
+    })?;
+    request.run(&target, How::Forwarded).await?;
+    if !request.0.is_deferred.get() {
+        request.0.output.borrow_mut().abort();
+    }
+    Err(Error::external(PageEnded))
+}
+
+impl Request {
+    /// Lets what is at `path` write in this place.
+    pub async fn include(&self, path: &str) -> Result<()> {
+        let target = self.target(path)?;
+        self.run(&target, How::Included).await
+    }
+
+    fn how(&self) -> How {
+        self.0.running.borrow().last().map_or(How::Initial, |running| running.how)
+    }
+
+    fn target(&self, path: &str) -> Result<Target> {
+        let world = self.world()?;
+        let running = self.0.running.borrow().last().cloned();
+        let (app, url) = running.map_or((None, String::new()), |running| (Some(running.app), running.url));
+        find_target(&world, app.as_ref(), &url, path)
+            .ok_or_else(|| Error::runtime(format!("Error pagenotfound: {path}")))
+    }
+
+    async fn run(&self, target: &Target, how: How) -> Result<()> {
+        let world = self.world()?;
+        let url = format!("{}{}", target.app().uri(), target.path());
+        let depth = {
+            let mut running = self.0.running.borrow_mut();
+            if running.len() > MAX_DEPTH {
+                let why = format!("{url}: pages include each other more than {MAX_DEPTH} deep");
+                return Err(Error::runtime(why));
+            }
+            running.push(Running { app: target.app().clone(), url, how });
+            running.len()
+        };
+        let outcome = run_target(&world, self, target).await;
+        self.0.running.borrow_mut().truncate(depth - 1);
+        outcome
+    }
+}

@@ -1,0 +1,288 @@
+//! Authenticators and authorizers on directories.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hyper::header::{SET_COOKIE, WWW_AUTHENTICATE};
+use md5::{Digest, Md5};
+
+use super::*;
+
+const USERS: &str = "local users = ba.create.authuser(function(name, password, env) \
+                         assert(env.request) if name == 'eve' then return 'secret' end end)\n";
+const FORM: &str = "local auth = ba.create.authenticator(users, {type='form', response=function(_ENV, info) \
+                        response:write('login:', info.type, ':', info.username or '-', ':', info.loginattempts, ':', tostring(info.denied)) end}) \
+                    dir:setauth(auth)";
+const PAGE: (&str, &str) = ("index.lsp", "<?lsp print(request:user()) ?>");
+
+async fn protected(preload: &str) -> Site {
+    site(&[
+        (".preload", &format!("{USERS}{preload}")),
+        PAGE,
+        ("out.lsp", "<?lsp request:logout() print(request:user()) ?>"),
+    ])
+    .await
+}
+
+fn post(uri: &str, body: &str) -> PageRequest {
+    let form = [("Host", "example.org"), ("Content-Type", "application/x-www-form-urlencoded")];
+    request(Method::POST, uri, &form, body)
+}
+
+fn with(name: &str, value: &str) -> PageRequest {
+    request(Method::GET, "/index.lsp?q=1", &[("Host", "example.org"), (name, value)], "")
+}
+
+fn basic(name: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))
+}
+
+async fn fetch(site: &Site, request: PageRequest) -> (u16, String) {
+    let response = site.visit("index.lsp", request).await;
+    (response.status().as_u16(), text(response).await)
+}
+
+#[tokio::test]
+async fn a_form_asks_until_the_password_is_right_and_then_there_is_a_session() {
+    let site = protected(FORM).await;
+    assert_eq!(fetch(&site, get("/index.lsp")).await, (200, "login:form:-:0:false".into()));
+    let wrong = "ba_username=eve&ba_password=wrong";
+    assert_eq!(fetch(&site, post("/index.lsp", wrong)).await, (200, "login:form:eve:1:false".into()));
+    let login = site.visit("index.lsp", post("/index.lsp?q=1", "ba_username=eve&ba_password=secret")).await;
+    assert_eq!((login.status(), header(&login, LOCATION)), (StatusCode::FOUND, "http://example.org/index.lsp"));
+    let cookie = cookies(&login);
+    assert_eq!(fetch(&site, with("Cookie", &cookie)).await, (200, "eve\tsecret\tform\n".into()));
+    let out = site.visit("out.lsp", with("Cookie", &cookie)).await;
+    assert!(header(&out, SET_COOKIE).contains("Max-Age=0"));
+    assert_eq!(text(out).await, "nil\n");
+    assert!(fetch(&site, with("Cookie", &cookie)).await.1.starts_with("login:"));
+}
+
+#[tokio::test]
+async fn a_session_from_before_the_login_does_not_let_others_in() {
+    let site = site(&[
+        (
+            ".preload",
+            &format!("{USERS}{FORM} dir:setauth(nil) function close() dir:setauth(auth) end")
+                .replace("local auth", "auth"),
+        ),
+        PAGE,
+        ("session.lsp", "<?lsp request:session(true).kept = 'kept' app.close() ?>"),
+        ("kept.lsp", "<?lsp=request:session().kept?>"),
+    ])
+    .await;
+    let before = cookies(&site.visit("session.lsp", get("/session.lsp")).await);
+    let mut login = post("/index.lsp", "ba_username=eve&ba_password=secret");
+    login.head.headers.insert("cookie", before.parse().expect("a header"));
+    let after = cookies(&site.visit("index.lsp", login).await);
+    assert_ne!(before, after);
+    assert!(fetch(&site, with("Cookie", &before)).await.1.starts_with("login:"));
+    assert_eq!(text(site.visit("kept.lsp", with("Cookie", &after)).await).await, "kept");
+}
+
+#[tokio::test]
+async fn basic_answers_401_until_the_password_is_right() {
+    let site = protected("dir:setauth(ba.create.authenticator(users, {type='basic', realm='here'}))").await;
+    let asked = site.visit("index.lsp", get("/index.lsp")).await;
+    assert_eq!(asked.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(header(&asked, WWW_AUTHENTICATE), "Basic realm=\"here\", charset=\"UTF-8\"");
+    assert!(text(asked).await.contains("401 Unauthorized"));
+    assert_eq!(
+        fetch(&site, with("Authorization", &basic("eve", "secret"))).await,
+        (200, "eve\tsecret\tbasic\n".into())
+    );
+    for (name, password) in [("eve", "Secret"), ("eve", ""), ("", ""), ("adam", "secret"), ("eve", "secret\0")] {
+        assert_eq!(fetch(&site, with("Authorization", &basic(name, password))).await.0, 401, "{name}:{password}");
+    }
+    for broken in ["Basic", "Basic ", "Basic !!!", "Basic Zm9v", "Digest x", "Bearer x", "basic\t"] {
+        assert_eq!(fetch(&site, with("Authorization", broken)).await.0, 401, "{broken}");
+    }
+}
+
+fn hex(text: &str) -> String {
+    Md5::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What a client answers to a challenge.
+fn digest(challenge: &str, password: &str, uri: &str, count: u32) -> String {
+    let field = |name: &str| {
+        challenge.split_once(&format!("{name}=\"")).and_then(|(_, rest)| rest.split('"').next()).unwrap_or("")
+    };
+    let (realm, nonce, nc) = (field("realm"), field("nonce"), format!("{count:08x}"));
+    let (ha1, ha2) = (hex(&format!("eve:{realm}:{password}")), hex(&format!("GET:{uri}")));
+    let response = hex(&format!("{ha1}:{nonce}:{nc}:cn:auth:{ha2}"));
+    format!(
+        "Digest username=\"eve\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", qop=auth, nc={nc}, cnonce=\"cn\", response=\"{response}\""
+    )
+}
+
+#[tokio::test]
+async fn digest_lets_in_who_answers_its_challenge_once() {
+    let site = protected("dir:setauth(ba.create.authenticator(users, {type='digest'}))").await;
+    let asked = site.visit("index.lsp", get("/index.lsp")).await;
+    let challenge = header(&asked, WWW_AUTHENTICATE).to_owned();
+    assert!(challenge.starts_with("Digest realm=\"Restricted\", qop=\"auth\", algorithm=MD5, nonce=\""), "{challenge}");
+    let uri = "/index.lsp?q=1";
+    assert_eq!(fetch(&site, with("Authorization", &digest(&challenge, "wrong", uri, 1))).await.0, 401);
+    assert_eq!(fetch(&site, with("Authorization", &digest(&challenge, "secret", "/other", 1))).await.0, 401);
+    let right = digest(&challenge, "secret", uri, 1);
+    assert_eq!(fetch(&site, with("Authorization", &right)).await, (200, "eve\tsecret\tdigest\n".into()));
+    let again = site.visit("index.lsp", with("Authorization", &right)).await;
+    assert_eq!(again.status(), StatusCode::UNAUTHORIZED, "the same answer is good once");
+    assert!(header(&again, WWW_AUTHENTICATE).ends_with("stale=true"));
+    assert_eq!(fetch(&site, with("Authorization", &digest(&challenge, "secret", uri, 2))).await.0, 200);
+}
+
+#[tokio::test]
+async fn type_auth_shows_people_a_form_and_programs_a_challenge() {
+    let site = protected(&FORM.replace("type='form'", "type='auth'")).await;
+    assert_eq!(fetch(&site, with("Accept", "text/html,*/*")).await, (200, "login:form:-:0:false".into()));
+    assert_eq!(fetch(&site, with("Accept", "*/*")).await, (401, "login:auth:-:0:false".into()));
+    assert_eq!(fetch(&site, with("Authorization", &basic("eve", "secret"))).await.0, 200);
+}
+
+#[tokio::test]
+async fn the_login_page_may_be_a_page() {
+    let site = site(&[
+        (
+            ".preload",
+            &format!("{USERS} dir:setauth(ba.create.authenticator(users, {{type='form', response='/.login.lsp'}}))"),
+        ),
+        PAGE,
+        (".login.lsp", "login <?lsp=authinfo.type?>"),
+    ])
+    .await;
+    assert_eq!(fetch(&site, get("/index.lsp")).await, (200, "login form".into()));
+}
+
+#[tokio::test]
+async fn a_directory_is_entered_before_its_function_runs_and_leaves_others_alone() {
+    let site = protected(
+        "local d = ba.create.dir'd' d:setauth(ba.create.authenticator(users, {type='basic'})) \
+         d:setfunc(function(_ENV, path) called = true response:write(request:user()) end) dir:insert(d)",
+    )
+    .await;
+    assert!(!site.app.has_gate());
+    assert_eq!(site.visit("d/x", get("/d/x")).await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(text(site.visit("d/x", with("Authorization", &basic("eve", "secret"))).await).await, "evesecretbasic");
+    assert_eq!(fetch(&site, get("/index.lsp")).await, (200, "nil\n".into()));
+}
+
+#[tokio::test]
+async fn an_authenticator_in_a_prologue_guards_pages_until_it_is_taken_away() {
+    let site = protected(
+        "local d = ba.create.dir() d:setauth(ba.create.authenticator(users, {type='basic'})) dir:insertprolog(d) \
+         function open() d:unlink() end",
+    )
+    .await;
+    assert_eq!(fetch(&site, get("/index.lsp")).await.0, 401);
+    site.folder.write("open.lsp", "<?lsp app.open() ?>");
+    site.visit("open.lsp", with("Authorization", &basic("eve", "secret"))).await;
+    assert_eq!(fetch(&site, get("/index.lsp")).await, (200, "nil\n".into()));
+}
+
+const ROLES: &str = "local users = ba.create.jsonuser() \
+    users:set{eve={pwd='secret', roles={'reader'}}, root={pwd={'HASH'}, roles='admin'}, once={pwd='x', maxusers=1}, two={pwd='x', maxusers=1, recycle=true}} \
+    local a = users:authorizer() a:set{read={urls={'/*'}, methods={'GET'}, roles={'reader', 'admin'}}, all={urls={'/admin/*'}, roles={'admin'}}} \
+    dir:setauth(ba.create.authenticator(users, {type='basic', realm='r'}), AUTHORIZER)";
+
+#[tokio::test]
+async fn an_authorizer_allows_what_a_role_may_do_and_nothing_else() {
+    let preload = ROLES.replace("AUTHORIZER", "a").replace("HASH", &hex("root:r:toor"));
+    let site = site(&[(".preload", &preload), PAGE, ("admin/x.lsp", "x")]).await;
+    let post = |name: &str, password: &str| {
+        request(Method::POST, "/admin/x.lsp", &[("Authorization", &basic(name, password))], "")
+    };
+    assert_eq!(fetch(&site, with("Authorization", &basic("eve", "secret"))).await.0, 200);
+    assert_eq!(site.visit("admin/x.lsp", post("eve", "secret")).await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(site.visit("admin/x.lsp", post("root", "toor")).await.status(), StatusCode::OK);
+    assert_eq!(site.visit("admin/x.lsp", post("root", "root")).await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn an_authorizer_may_be_a_function() {
+    let site = protected(
+        "dir:setauth(ba.create.authenticator(users, {type='basic'}), ba.create.authorizer(function(name, method, path, env) \
+         return name == 'eve' and method == 'GET' and path == 'index.lsp' and env.request ~= nil end))",
+    )
+    .await;
+    assert_eq!(fetch(&site, with("Authorization", &basic("eve", "secret"))).await.0, 200);
+    assert_eq!(
+        site.visit("out.lsp", with("Authorization", &basic("eve", "secret"))).await.status(),
+        StatusCode::FORBIDDEN
+    );
+}
+
+#[tokio::test]
+async fn a_user_has_no_more_sessions_than_allowed() {
+    let preload = ROLES
+        .replace("type='basic'", "type='form', response=function(_ENV, i) response:write(tostring(i.denied)) end")
+        .replace("AUTHORIZER", "nil");
+    let site = site(&[(".preload", &preload), PAGE]).await;
+    let login =
+        async |name: &str| site.visit("index.lsp", post("/", &format!("ba_username={name}&ba_password=x"))).await;
+    assert_eq!(login("once").await.status(), StatusCode::FOUND);
+    assert_eq!(text(login("once").await).await, "true");
+    let (first, second) = (cookies(&login("two").await), cookies(&login("two").await));
+    assert_eq!(fetch(&site, with("Cookie", &first)).await.1, "false");
+    assert_eq!(fetch(&site, with("Cookie", &second)).await.1, "two\tx\tform\n");
+}
+
+#[tokio::test]
+async fn wrong_arguments_are_refused_by_name() {
+    for (call, message) in [
+        ("ba.create.authuser", "bad argument #1 'function' to 'ba.create.authuser' (function expected, got no value)"),
+        (
+            "ba.create.authenticator, {}",
+            "bad argument #1 'users' to 'ba.create.authenticator' (authuser or jsonuser expected, got table)",
+        ),
+        (
+            "ba.create.authenticator, u, 1",
+            "bad argument #2 'options' to 'ba.create.authenticator' (table expected, got integer)",
+        ),
+        ("ba.create.authenticator, u, {type='x'}", "'type' must be"),
+        ("ba.create.authenticator, u, {type={}}", "'type' must be"),
+        ("ba.create.authenticator, u, {type='form'}", "type \"form\" needs 'response'"),
+        ("ba.create.authenticator, u, {response=1}", "'response' must be"),
+        ("ba.create.authenticator, u, {realm='a\"b'}", "'realm' must be"),
+        ("ba.create.authorizer, 1", "function expected, got integer"),
+        ("app.dir.setauth, app.dir", "authenticator expected, got no value"),
+        (
+            "app.dir.setauth, app.dir, u",
+            "bad argument #1 'authenticator' to 'dir:setauth' (authenticator expected, got userdata)",
+        ),
+        ("app.dir.setauth, app.dir, ba.create.authenticator(u), {}", "bad argument #2 'authorizer'"),
+        ("u.set, u, 'x'", "bad argument #1 'users' to 'jsonuser:set' (not JSON"),
+        ("u.set, u, {a=1}", "jsonuser:set: user 'a': a table with the field 'pwd' expected"),
+        ("u.set, u, {a={}}", "jsonuser:set: user 'a': 'pwd' must be"),
+        ("u.set, u, {a={pwd='', maxusers=-1}}", "'maxusers' must be a positive integer"),
+        ("u.set, u, {a={pwd='', roles={{}}}}", "'roles' must be a list of strings"),
+        ("a.set, a, {x={urls=1, roles={false}}}", "authorizer:set: constraint 'x': 'roles' must be"),
+        ("a.set, a, {x=true}", "authorizer:set: constraint 'x'"),
+    ] {
+        let text = run(&format!("local u = ba.create.jsonuser() local a = u:authorizer() print(pcall({call}))")).await;
+        assert!(text.starts_with("false\t") && text.contains(message), "{call}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn the_error_of_a_user_function_is_a_500_and_lets_nobody_in() {
+    let site = site(&[
+        (".preload", "dir:setauth(ba.create.authenticator(ba.create.authuser(function() error'no database' end), {type='basic'}))"),
+        PAGE,
+    ])
+    .await;
+    assert_eq!(fetch(&site, with("Authorization", &basic("eve", "secret"))).await.0, 500);
+}
+
+#[tokio::test]
+async fn a_user_function_may_accept_a_password_itself_but_not_without_one() {
+    let users = "local users = ba.create.authuser(function(name, password) ba.sleep(1) return password ~= 'no', 5, true, 60 end) ";
+    let basic_site =
+        site(&[(".preload", &format!("{users} dir:setauth(ba.create.authenticator(users, {{type='auth'}}))")), PAGE])
+            .await;
+    assert_eq!(fetch(&basic_site, with("Authorization", &basic("eve", "yes"))).await.0, 200);
+    assert_eq!(fetch(&basic_site, with("Authorization", &basic("eve", "no"))).await.0, 401);
+    let asked = basic_site.visit("index.lsp", get("/index.lsp")).await;
+    let challenge = header(&asked, WWW_AUTHENTICATE).to_owned();
+    assert_eq!(fetch(&basic_site, with("Authorization", &digest(&challenge, "", "/index.lsp?q=1", 1))).await.0, 401);
+}

@@ -1,0 +1,170 @@
+//! `response:include`, `forward`, and `ba.parselsp`.
+
+use super::*;
+
+#[tokio::test]
+async fn an_included_page_writes_in_place_and_shares_its_globals() {
+    let site = site(&[
+        ("a/index.lsp", "<?lsp x = 1 ?>[<?lsp=tostring(response:include'.part.lsp')?>]<?lsp=y?>"),
+        ("a/.part.lsp", "<?lsp y = x + 1 ?>part <?lsp=pathname?>"),
+    ])
+    .await;
+    assert_eq!(site.page("a/index.lsp").await, "[part a/.part.lsptrue]2");
+}
+
+#[tokio::test]
+async fn a_path_is_relative_to_the_page_that_says_it_or_to_the_server() {
+    let site = site(&[
+        ("a/index.lsp", "<?lsp response:include'b/one.lsp' ?>"),
+        ("a/b/one.lsp", "1<?lsp response:include'../two.lsp' response:include'/three.lsp' ?>"),
+        ("a/two.lsp", "2"),
+        ("three.lsp", "3<?lsp=request:uri()?>"),
+    ])
+    .await;
+    assert_eq!(site.page("a/index.lsp").await, "123/a/index.lsp");
+}
+
+#[tokio::test]
+async fn an_app_with_a_name_is_found_below_that_name() {
+    let folder =
+        Folder::new(&[("index.lsp", "<?lsp response:include'x.txt' response:include'/shop/x.txt' ?>"), ("x.txt", "x")]);
+    let app = load(&folder, "shop").await.expect("the app loads");
+    let site = Site { app, folder };
+    assert_eq!(site.page("index.lsp").await, "xx");
+}
+
+#[tokio::test]
+async fn files_and_directories_and_directory_functions_can_be_included() {
+    let big = "x".repeat(100_000);
+    let site = site(&[
+        (".preload", "local d = ba.create.dir'd' d:setfunc(function(_ENV, path) response:write('<', path, '>') end) dir:insert(d)"),
+        ("index.lsp", "<?lsp response:include'big.txt' response:include'sub/' response:include'd/y' ?>"),
+        ("big.txt", &big),
+        ("sub/index.html", "<?lsp is text here ?>"),
+    ])
+    .await;
+    assert_eq!(site.page("index.lsp").await, format!("{big}<?lsp is text here ?><y>"));
+}
+
+#[tokio::test]
+async fn what_is_not_there_or_outside_cannot_be_included() {
+    let paths = ["none.lsp", "", "..", "../../etc/passwd", "/../etc/passwd", "..\\\\x", "a\\0b", "/etc/passwd", "sub"];
+    for path in paths {
+        let code = format!("<?lsp print(pcall(response.include, response, '{path}')) ?>");
+        let site = site(&[("index.lsp", &code), ("sub/x", "")]).await;
+        let text = site.page("index.lsp").await;
+        assert!(text.starts_with("false\t") && text.contains("Error pagenotfound: "), "{path}: {text}");
+    }
+    for value in ["nil", "{}", "true"] {
+        let text = run(&format!("print(pcall(response.include, response, {value}))")).await;
+        assert!(text.contains("bad argument #1 'path' to 'response:include' (string expected, got "), "{text}");
+    }
+    let text = run("print(pcall(response.include, response, ('x/'):rep(1000000)))").await;
+    assert!(text.starts_with("false\t"));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_out_of_the_app_is_not_followed() {
+    let site = site(&[("index.lsp", "<?lsp print(pcall(response.include, response, 'link/hostname')) ?>")]).await;
+    std::os::unix::fs::symlink("/etc", site.folder.0.join("link")).expect("a link");
+    assert!(site.page("index.lsp").await.contains("pagenotfound"));
+}
+
+#[tokio::test]
+async fn a_page_that_includes_itself_ends_with_an_error() {
+    let site = site(&[("index.lsp", "<?lsp response:include'index.lsp' ?>")]).await;
+    assert_eq!(site.send("index.lsp", get("/")).await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+#[tokio::test]
+async fn the_error_of_an_included_page_reaches_the_page_that_included_it() {
+    let site = site(&[
+        ("index.lsp", "<?lsp print(pcall(response.include, response, 'bad.lsp')) ?>"),
+        ("bad.lsp", "<?lsp\nerror'broken' ?>"),
+    ])
+    .await;
+    assert_eq!(site.page("index.lsp").await, "false\tbad.lsp:2: broken\n");
+}
+
+#[tokio::test]
+async fn an_included_page_may_wait_and_may_end_the_whole_page() {
+    let site = site(&[
+        ("index.lsp", "1<?lsp response:include'part.lsp' ?>never"),
+        ("part.lsp", "2<?lsp ba.sleep(1) response:abort() ?>never"),
+    ])
+    .await;
+    assert_eq!(site.page("index.lsp").await, "12");
+}
+
+#[tokio::test]
+async fn a_forward_forgets_the_output_and_ends_the_page() {
+    let site = site(&[
+        ("index.lsp", "lost<?lsp x = 1 response:forward'other.lsp' ?><?lsp app.ran_on = true ?>"),
+        ("other.lsp", "<?lsp=x?> <?lsp=tostring(request:isforward())?> <?lsp=tostring(request:isinclude())?>"),
+        ("ran.lsp", "<?lsp=tostring(app.ran_on)?>"),
+    ])
+    .await;
+    assert_eq!(site.page("index.lsp").await, "1 true false");
+    assert_eq!(site.page("ran.lsp").await, "nil");
+}
+
+#[tokio::test]
+async fn a_page_that_catches_a_forward_adds_nothing() {
+    let site =
+        site(&[("index.lsp", "<?lsp pcall(response.forward, response, 'b.lsp') ?>lost"), ("b.lsp", "there")]).await;
+    assert_eq!(site.page("index.lsp").await, "there");
+}
+
+#[tokio::test]
+async fn a_forward_to_a_file_has_the_files_type() {
+    let site = site(&[("index.lsp", "<?lsp response:forward'x.json' ?>"), ("x.json", "{}")]).await;
+    let response = site.send("index.lsp", get("/")).await;
+    assert_eq!(header(&response, CONTENT_TYPE), "application/json");
+    assert_eq!(text(response).await, "{}");
+}
+
+#[tokio::test]
+async fn a_forward_behind_the_commit_is_an_error() {
+    let site = site(&[
+        ("index.lsp", "<?lsp response:write'a' response:flush() print(pcall(response.forward, response, 'b.lsp')) ?>"),
+        ("b.lsp", "lost"),
+    ])
+    .await;
+    assert!(site.page("index.lsp").await.trim_end().ends_with("iscommitted"));
+}
+
+#[tokio::test]
+async fn a_page_knows_how_it_was_reached() {
+    let site = site(&[
+        (
+            "index.lsp",
+            "<?lsp print(request:initial(), request:isinclude()) response:include'b.lsp' print(request:initial()) ?>",
+        ),
+        ("b.lsp", "<?lsp print(request:initial(), request:isinclude(), request:isforward()) ?>"),
+    ])
+    .await;
+    assert_eq!(site.page("index.lsp").await, "true\tfalse\nfalse\ttrue\tfalse\ntrue\n");
+}
+
+#[tokio::test]
+async fn parselsp_makes_lua_that_runs_as_a_page() {
+    let code = "local inner = load(ba.parselsp('in <' .. '?lsp=x?' .. '> <' .. '?lsp=pathname?' .. '>'), '=inner', 't') \
+                x = 7 inner(_ENV, 'p', io, page, app) print('', ba.parselsp('<' .. '?lsp x'))";
+    let text = run(code).await;
+    assert_eq!(text, "in 7 p\tnil\tline 1: '<?lsp' without '?>': close the tag\n");
+}
+
+#[tokio::test]
+async fn a_prologue_is_asked_before_pages() {
+    let preload = "local p = ba.create.dir() p:setfunc(function(_ENV, path) app_path = path \
+                   if path ~= 'closed.lsp' then response:setheader('X-Lost', '1') return false end \
+                   response:write'closed' end) assert(dir:insertprolog(p, true)) function open() return p:unlink() end";
+    let site = site(&[(".preload", preload), ("closed.lsp", "page"), ("index.lsp", "open <?lsp=app.open()?>")]).await;
+    assert!(site.app.has_gate());
+    assert_eq!(text(site.visit("closed.lsp", get("/closed.lsp")).await).await, "closed");
+    let open = site.visit("index.lsp", get("/")).await;
+    assert!(!open.headers().contains_key("x-lost"));
+    assert_eq!(text(open).await, "open true");
+    assert_eq!(text(site.visit("closed.lsp", get("/closed.lsp")).await).await, "page");
+}

@@ -1,0 +1,188 @@
+//! JSON, cookies, collected and announced output, default headers.
+
+use std::io::Read;
+
+use hyper::header::{CONTENT_ENCODING, SET_COOKIE};
+
+use super::*;
+
+#[tokio::test]
+async fn json_is_the_whole_response_and_ends_the_page() {
+    let site = site(&[
+        ("index.lsp", "lost<?lsp response:json{a=1} ?><?lsp app.ran = true ?>"),
+        ("ran.lsp", "<?lsp=tostring(app.ran)?>"),
+    ])
+    .await;
+    let response = site.send("index.lsp", get("/")).await;
+    assert_eq!(header(&response, CONTENT_TYPE), "application/json");
+    assert_eq!(header(&response, CONTENT_LENGTH), "7");
+    assert_eq!(text(response).await, "{\"a\":1}");
+    assert_eq!(site.page("ran.lsp").await, "nil");
+}
+
+#[tokio::test]
+async fn several_tables_are_an_array_and_true_lets_the_page_go_on() {
+    assert_eq!(
+        run("response:json({1},{b=2},true) app.x = response:valid() response:write'lost'").await,
+        "[[1],{\"b\":2}]"
+    );
+}
+
+#[tokio::test]
+async fn json_takes_tables_only() {
+    for value in ["", "1", "'x'", "nil", "true"] {
+        let text = run(&format!("print(pcall(response.json, response, {value}))").replace(", )", ")")).await;
+        assert!(text.contains("bad argument #1 'table' to 'response:json' (table expected, got "), "{value}: {text}");
+    }
+}
+
+const COMPRESSED: &str = "<?lsp do local x <close> = response:setresponse() ?>hello <?lsp print(('x'):rep(50000)) \
+                          app.sent = x:finalize(true) end response:write'lost' ?>";
+
+#[tokio::test]
+async fn collected_output_is_compressed_as_the_client_accepts() {
+    let site = site(&[("index.lsp", COMPRESSED)]).await;
+    let expected = format!("hello {}\n", "x".repeat(50000));
+    for (accepted, coding) in [("gzip, deflate, br", "gzip"), ("deflate", "deflate"), ("br", "")] {
+        let request = request(Method::GET, "/", &[("Accept-Encoding", accepted)], "");
+        let response = site.send("index.lsp", request).await;
+        assert_eq!(header(&response, CONTENT_ENCODING), coding);
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        let mut plain = String::new();
+        let read = match coding {
+            "gzip" => flate2::read::GzDecoder::new(&body[..]).read_to_string(&mut plain),
+            "deflate" => flate2::read::ZlibDecoder::new(&body[..]).read_to_string(&mut plain),
+            _ => (&body[..]).read_to_string(&mut plain),
+        };
+        read.expect("the coding it says");
+        assert_eq!(plain, expected);
+    }
+}
+
+#[tokio::test]
+async fn finalize_without_true_returns_the_compressed_bytes() {
+    let code = "local x = response:setresponse() response:write(('y'):rep(1000)) local data = x:finalize() \
+                print(#data < 100, x:finalize(), response:valid())";
+    assert_eq!(run(code).await, "true\tfalse\ttrue\n");
+}
+
+#[tokio::test]
+async fn output_that_is_never_finalized_is_sent_as_it_is() {
+    assert_eq!(run("do local x <close> = response:setresponse() response:write'a' end response:write'b'").await, "ab");
+    assert_eq!(run("response:write'0' response:setresponse() response:write'a'").await, "0a");
+}
+
+#[tokio::test]
+async fn there_is_a_limit_to_what_is_collected() {
+    let text = run("local x <close> = response:setresponse() local s = ('x'):rep(1 << 20) local ok, e \
+                    for i = 1, 20 do ok, e = pcall(_emit, s) end x:finalize() print(ok, e)")
+    .await;
+    assert!(text.starts_with("false\t") && text.contains("response:setresponse: more than 16777216 bytes"), "{text}");
+}
+
+#[tokio::test]
+async fn a_cookie_is_sent_and_read_back() {
+    let site = site(&[
+        ("set.lsp", "<?lsp local c = response:createcookie'name' c:value'a; b=\"c\" %' c:path'/x' c:maxage(60) c:httponly(true) c:secure(true) print(c:activate(), c:name(), c:path(), c:maxage()) ?>"),
+        ("get.lsp", "<?lsp local c = request:cookie'name' print(c and c:value(), request:cookie'none') ?>"),
+        ("delete.lsp", "<?lsp request:cookie'name':delete() ?>"),
+    ])
+    .await;
+    let set = site.send("set.lsp", get("/set.lsp")).await;
+    let cookie = header(&set, SET_COOKIE).to_owned();
+    assert!(cookie.starts_with("name=a%3B%20b=%22c%22%20%25; Path=/x; Max-Age=60; Expires="), "{cookie}");
+    assert!(cookie.ends_with("GMT; HttpOnly; Secure"), "{cookie}");
+    assert_eq!(text(set).await.trim_end(), "true\tname\t/x\t60");
+    let pair = format!("other=1; {}", cookie.split(';').next().expect("a pair"));
+    let with_cookie = |path: &str| request(Method::GET, path, &[("Cookie", &pair)], "");
+    assert_eq!(text(site.send("get.lsp", with_cookie("/get.lsp")).await).await, "a; b=\"c\" %\tnil\n");
+    let deleted = site.send("delete.lsp", with_cookie("/delete.lsp")).await;
+    assert_eq!(header(&deleted, SET_COOKIE), "name=; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT");
+}
+
+#[tokio::test]
+async fn a_cookie_survives_a_redirect_and_a_later_one_of_its_name_replaces_it() {
+    let code =
+        "for i = 1, 2 do local c = response:createcookie'a' c:value(i) c:activate() end response:sendredirect'/'";
+    let site = site(&[("index.lsp", &format!("<?lsp {code} ?>"))]).await;
+    assert_eq!(cookies(&site.send("index.lsp", get("/")).await), "a=2");
+}
+
+#[tokio::test]
+async fn a_cookie_cannot_smuggle_anything_in() {
+    for call in [
+        "response.createcookie, response, 'a b'",
+        "response.createcookie, response, ''",
+        "response.createcookie, response, 'a\\r\\n'",
+        "response.createcookie, response, {}",
+        "c.path, c, '/; Domain=x'",
+        "c.domain, c, 'a\\nb'",
+        "c.maxage, c, -1",
+        "c.maxage, c, 'x'",
+        "c.value, c, {}",
+    ] {
+        let text = run(&format!("local c = response:createcookie'c' print(pcall({call}))")).await;
+        assert!(text.starts_with("false\tindex.lsp:1: bad argument #1 "), "{call}: {text}");
+    }
+    let text = run("local c = response:createcookie'c' c:value(('x'):rep(5000)) print(pcall(c.activate, c))").await;
+    assert!(text.contains("cookie:activate: the cookie 'c' has 5002 bytes"), "{text}");
+}
+
+#[tokio::test]
+async fn broken_cookies_of_a_client_are_not_found() {
+    let site =
+        site(&[("index.lsp", "<?lsp print(request:cookie'a' and request:cookie'a':value(), request:session()) ?>")])
+            .await;
+    for cookie in ["", ";;;", "a", "=", "smq_session=", "smq_session=../../x", "b=a=1"] {
+        let request = request(Method::GET, "/", &[("Cookie", cookie)], "");
+        assert_eq!(text(site.send("index.lsp", request).await).await, "nil\tfalse\n", "{cookie}");
+    }
+}
+
+#[tokio::test]
+async fn send_writes_an_announced_length_at_once() {
+    let site = site(&[(
+        "index.lsp",
+        "<?lsp response:setcontentlength(5) response:send'hello' app.committed = response:committed() ?>",
+    )])
+    .await;
+    let response = site.send("index.lsp", get("/")).await;
+    assert_eq!(header(&response, CONTENT_LENGTH), "5");
+    assert_eq!(text(response).await, "hello");
+    let text = run("print(pcall(response.send, response, {}))").await;
+    assert!(text.contains("bad argument #1 'data' to 'response:send' (string expected, got table)"), "{text}");
+}
+
+#[tokio::test]
+async fn a_deferred_response_goes_on_behind_the_pages_end() {
+    let site = site(&[
+        ("wait.lsp", "<?lsp app.waiting = response:deferred() response:write'first ' ?>"),
+        ("go.lsp", "<?lsp while not app.waiting do ba.sleep(1) end app.waiting:write'second' print(app.waiting:valid()) app.waiting:close() print(app.waiting:valid()) ?>"),
+    ])
+    .await;
+    let (waited, went) = tokio::join!(site.page("wait.lsp"), site.page("go.lsp"));
+    assert_eq!((waited.as_str(), went.as_str()), ("first second", "true\nfalse\n"));
+}
+
+#[tokio::test]
+async fn the_headers_of_a_directory_replace_the_default_ones() {
+    let preload = "dir:header{['X-App'] = 'yes', ['Content-Type'] = 'text/x'} \
+                   local d = ba.create.dir'd' d:header{['X-Dir'] = 1} d:setfunc(function(_ENV) response:write'd' end) dir:insert(d)";
+    let site = site(&[(".preload", preload), ("index.lsp", "")]).await;
+    let mut page = site.send("index.lsp", get("/")).await;
+    site.app.add_headers(&mut page);
+    assert_eq!(page.headers()["x-app"], "yes");
+    assert_eq!(header(&page, CONTENT_TYPE), "text/html; charset=utf-8");
+    let mut directory = site.visit("d/", get("/d/")).await;
+    site.app.add_headers(&mut directory);
+    assert_eq!(directory.headers()["x-dir"], "1");
+    assert!(!directory.headers().contains_key("x-app"));
+}
+
+#[tokio::test]
+async fn headers_of_a_directory_must_be_headers() {
+    for headers in ["nil", "{[{}] = 1}", "{a = {}}", "{['a b'] = 1}", "{a = 'x\\ny'}", "{['Content-Length'] = 1}"] {
+        let text = run(&format!("print(pcall(app.dir.header, app.dir, {headers}))")).await;
+        assert!(text.contains("bad argument #1 'headers' to 'dir:header' ("), "{headers}: {text}");
+    }
+}
