@@ -117,7 +117,7 @@ async fn send(request: &Request, mut file: File, path: &str) -> Result<()> {
 
 async fn ask(world: &World, request: &Request, functions: &[(Function, String)]) -> Result<()> {
     for (function, path) in functions {
-        let answer: Value = budget::call(&function, (request.environment(&world.lua)?, path.as_str())).await?;
+        let answer: Value = budget::call(function, (request.environment(&world.lua)?, path.as_str())).await?;
         if answer != Value::Boolean(false) {
             break;
         }
