@@ -120,9 +120,9 @@ function Request:cookie(name) end
 ---@return smq.Cookie
 function Request:createcookie(name) end
 
----An iterator over the pieces of the body, for a body that is read while it comes; it also has `read([size])`.
+---The body in pieces, for one that is read while it comes.
 ---@param size? integer bytes of a piece
----@return fun(): string?
+---@return smq.BodyReader
 function Request:rawrdr(size) end
 
 ---Reads a multipart form. The functions are called as the parts come: `formdata(name, value)`, `beginfile(name,
@@ -226,6 +226,16 @@ function Request:deferred() end
 ---From here on output is collected. Use it as `local x <close> = response:setresponse()`.
 ---@return smq.Collected
 function Request:setresponse() end
+
+---The body as it comes: `for piece in request:rawrdr() do ... end`.
+---@class smq.BodyReader
+---@overload fun(): string?
+local BodyReader = {}
+
+---The next piece, nil at the end.
+---@param size? integer at most so many bytes
+---@return string?
+function BodyReader:read(size) end
 
 ---@class smq.Collected
 local Collected = {}
