@@ -481,6 +481,16 @@ fn an_authenticator_of_the_app_guards_its_files_and_not_the_servers_own() {
 }
 
 #[test]
+fn a_directory_beside_all_apps_needs_no_root_app() {
+    let preload = "local d = ba.create.dir'top' d:setfunc(function(_ENV, path) response:write(path) end) d:insert()";
+    let www = folder(&[(".preload", preload), ("a.txt", "hello")]);
+    let server = Server::start(smq().arg(format!("shop::{}", www.path().display())));
+    assert_eq!(server.get("/top/x").body, "x");
+    assert_eq!(server.get("/top").header("location"), "http://example.org/top/");
+    assert_eq!((server.get("/shop/a.txt").body.as_str(), server.get("/nosuch.txt").status), ("hello", 404));
+}
+
+#[test]
 fn the_headers_of_an_app_stand_in_for_the_default_ones() {
     let (server, _folder) = Server::of(&[(".preload", "dir:header{['X-App'] = 'yes'}"), ("a.txt", ""), ("p.lsp", "")]);
     for target in ["/a.txt", "/p.lsp"] {

@@ -115,9 +115,9 @@ impl Request {
         this
     }
 
-    /// Says who answers first: something at `url` in `app`.
-    pub fn start_in(&self, app: &Rc<AppState>, url: String) {
-        self.0.running.borrow_mut().push(Running::initial(app.clone(), url));
+    /// Says who answers first: something at `url` in `app`, or beside all apps.
+    pub fn start_in(&self, app: Option<&Rc<AppState>>, url: String) {
+        self.0.running.borrow_mut().push(Running::initial(app.cloned(), url));
     }
 
     /// The `_ENV` of this request.

@@ -35,6 +35,15 @@ enum Search {
     Continues(Request),
 }
 
+impl From<PageReply> for Search {
+    fn from(reply: PageReply) -> Self {
+        match reply {
+            PageReply::NotMine(request) => Self::Continues(Request::Read(request)),
+            reply => Self::Answered(reply),
+        }
+    }
+}
+
 /// A request whose body is read once somebody in Lua is asked, and not before.
 enum Request {
     Unread(Box<Arrival>),
@@ -85,11 +94,23 @@ impl Site {
                 Search::Continues(request) => request,
             };
         }
-        PageReply::Response(if path.may_be_a_directory() {
-            request.redirect_to_directory(path)
-        } else {
-            answers::error(StatusCode::NOT_FOUND)
-        })
+        match self.find_beside(path, request).await {
+            Search::Answered(reply) => reply,
+            Search::Continues(request) if path.may_be_a_directory() => {
+                PageReply::Response(request.redirect_to_directory(path))
+            }
+            Search::Continues(_) => PageReply::Response(answers::error(StatusCode::NOT_FOUND)),
+        }
+    }
+
+    /// Asks the directories beside all apps.
+    async fn find_beside(&self, path: &UrlPath, request: Request) -> Search {
+        let app = self.apps.first().filter(|app| app.has_directories_beside());
+        let (Some(app), Some(below)) = (app, path.below("")) else { return Search::Continues(request) };
+        match request.read().await {
+            Err(response) => Search::Answered(PageReply::Response(response)),
+            Ok(request) => Search::from(app.directories_beside(&below, *request).await),
+        }
     }
 }
 
@@ -142,10 +163,7 @@ async fn ask(app: &Arc<App>, path: &UrlPath, below: &str, request: Request) -> S
         Found::Nothing if !app.has_directories() => Search::Continues(request),
         Found::Nothing => match request.read().await {
             Err(response) => Search::Answered(PageReply::Response(response)),
-            Ok(request) => match app.directories(below, *request).await {
-                PageReply::NotMine(request) => Search::Continues(Request::Read(request)),
-                reply => Search::Answered(reply),
-            },
+            Ok(request) => Search::from(app.directories(below, *request).await),
         },
     }
 }
@@ -154,10 +172,7 @@ async fn ask(app: &Arc<App>, path: &UrlPath, below: &str, request: Request) -> S
 async fn enter(app: &App, below: &str, request: Request) -> Search {
     match request.read().await {
         Err(response) => Search::Answered(PageReply::Response(response)),
-        Ok(request) => match app.enter(below, *request).await {
-            PageReply::NotMine(request) => Search::Continues(Request::Read(request)),
-            reply => Search::Answered(reply),
-        },
+        Ok(request) => Search::from(app.enter(below, *request).await),
     }
 }
 

@@ -82,9 +82,6 @@ pub async fn load(world: &Rc<World>, place: Place, shared: Arc<Shared>) -> Resul
         world.apps.apps.borrow_mut().remove(&id);
         return Err(error);
     }
-    if state.name.is_empty() {
-        world.apps.server.share_use_with(&state.directory);
-    }
     Ok(id)
 }
 

@@ -40,13 +40,13 @@ pub struct Directory {
 
 struct Root {
     uri: String,
-    shared: RefCell<Vec<Arc<Shared>>>,
+    shared: Arc<Shared>,
 }
 
 impl Directory {
     /// The root of an app's tree. `shared` is kept up to date with it.
     pub fn root(uri: String, shared: Arc<Shared>) -> Rc<Self> {
-        Self::make(None, 0, Some(Root { uri, shared: RefCell::new(vec![shared]) }))
+        Self::make(None, 0, Some(Root { uri, shared }))
     }
 
     /// A directory that is mounted nowhere yet.
@@ -83,7 +83,7 @@ impl Directory {
     /// The default headers of everything here, in the place of what was set before.
     pub fn set_headers(&self, headers: HeaderMap) {
         if let Some(root) = &self.root {
-            root.shared.borrow().iter().for_each(|shared| shared.set_headers(headers.clone()));
+            root.shared.set_headers(headers.clone());
         }
         *self.headers.borrow_mut() = Some(Rc::new(headers));
     }
@@ -147,25 +147,13 @@ impl Directory {
         self.name.as_ref().map_or_else(|| above.clone(), |name| format!("{above}{name}/"))
     }
 
-    /// Lets `other`'s threads also know that this tree is in use, since searches of `other` go on here.
-    pub fn share_use_with(&self, other: &Directory) {
-        if let (Some(own), Some(other)) = (&self.root, &other.root) {
-            own.shared.borrow_mut().extend(other.shared.borrow().iter().cloned());
-        }
-        self.note_use();
-    }
-
     fn note_use(&self) {
         let Some(root) = &self.root else { return };
-        let has_directories = self.function.borrow().is_some() || !self.children.borrow().is_empty();
-        let has_gate = self.guard.borrow().is_some() || !self.prologue.borrow().is_empty();
-        for shared in root.shared.borrow().iter() {
-            if has_directories {
-                shared.note_directories();
-            }
-            if has_gate {
-                shared.note_gate();
-            }
+        if self.function.borrow().is_some() || !self.children.borrow().is_empty() {
+            root.shared.note_directories();
+        }
+        if self.guard.borrow().is_some() || !self.prologue.borrow().is_empty() {
+            root.shared.note_gate();
         }
     }
 
@@ -239,13 +227,10 @@ impl Found {
         self.headers = outer;
     }
 
-    /// All that may answer `path` in an app, apart from its files and pages.
-    pub fn behind_files(world: &World, app: &super::AppState, path: &str) -> Self {
+    /// All that may answer `path` below a root, apart from files and pages.
+    pub fn behind_files(root: &Directory, path: &str) -> Self {
         let mut found = Self::default();
-        app.directory.search(path, &mut found);
-        if app.name.is_empty() {
-            world.apps.server.search(path, &mut found);
-        }
+        root.search(path, &mut found);
         found
     }
 
@@ -270,10 +255,10 @@ pub async fn enter(
     let Some(app) = world.apps.get(id) else { return };
     let mut found = Found::default();
     app.directory.search_gate(&path, &mut found);
-    answer(world, &app, found, request, reply).await;
+    answer(world, Some(&app), found, request, reply).await;
 }
 
-/// Asks the directory functions of an app; the server's own directories come last, below the root app.
+/// Asks the directory functions of an app.
 pub async fn serve(
     world: &Rc<World>,
     id: AppId,
@@ -282,13 +267,19 @@ pub async fn serve(
     reply: oneshot::Sender<PageReply>,
 ) {
     let Some(app) = world.apps.get(id) else { return };
-    let found = Found::behind_files(world, &app, &path);
-    answer(world, &app, found, request, reply).await;
+    let found = Found::behind_files(&app.directory, &path);
+    answer(world, Some(&app), found, request, reply).await;
+}
+
+/// Asks the directory functions that are mounted beside all apps.
+pub async fn serve_beside(world: &Rc<World>, path: String, request: PageRequest, reply: oneshot::Sender<PageReply>) {
+    let found = Found::behind_files(&world.apps.server, &path);
+    answer(world, None, found, request, reply).await;
 }
 
 async fn answer(
     world: &Rc<World>,
-    app: &Rc<super::AppState>,
+    app: Option<&Rc<super::AppState>>,
     found: Found,
     request: PageRequest,
     reply: oneshot::Sender<PageReply>,

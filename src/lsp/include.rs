@@ -45,7 +45,7 @@ impl Target {
 pub fn find(world: &World, own: Option<&Rc<State>>, base: &str, path: &str) -> Option<Target> {
     let full = absolute(base, path)?;
     let first = own.filter(|_| !path.starts_with('/')).cloned();
-    first.into_iter().chain(world.apps.by_priority()).find_map(|app| find_in(world, app, &full))
+    first.into_iter().chain(world.apps.by_priority()).find_map(|app| find_in(app, &full))
 }
 
 /// `None` when the path leads above the server's root, or is none.
@@ -68,7 +68,7 @@ fn absolute(base: &str, path: &str) -> Option<String> {
     Some(format!("/{}{slash}", parts.join("/")))
 }
 
-fn find_in(world: &World, app: Rc<State>, full: &str) -> Option<Target> {
+fn find_in(app: Rc<State>, full: &str) -> Option<Target> {
     let below = full.strip_prefix(&app.uri())?;
     let found = app.io.borrow::<LuaIo>().ok().and_then(|io| find_file(&io, below));
     if let Some((path, metadata)) = found {
@@ -78,7 +78,7 @@ fn find_in(world: &World, app: Rc<State>, full: &str) -> Option<Target> {
             Target::File { app, path }
         });
     }
-    let functions = Found::behind_files(world, &app, below).into_functions();
+    let functions = Found::behind_files(&app.directory, below).into_functions();
     (!functions.is_empty()).then(|| Target::Functions { app, path: below.to_owned(), functions })
 }
 

@@ -55,6 +55,8 @@ pub struct App {
     _unpacked: Option<Unpacked>,
     lua: LuaThread,
     shared: Arc<Shared>,
+    /// Of the directories beside all apps.
+    server_shared: Arc<Shared>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,14 +66,16 @@ struct AppId(u64);
 pub struct Apps {
     next_id: Cell<u64>,
     apps: RefCell<HashMap<AppId, Rc<app::State>>>,
-    /// Directories that scripts mounted at the server's root, beside all apps; the root app's searches end here.
+    /// Directories that scripts mounted at the server's root, beside all apps.
     server: Rc<Directory>,
+    server_shared: Arc<Shared>,
 }
 
 impl Default for Apps {
     fn default() -> Self {
-        let server = Directory::root("/".into(), Arc::default());
-        Self { next_id: Cell::new(0), apps: RefCell::default(), server }
+        let server_shared = Arc::<Shared>::default();
+        let server = Directory::root("/".into(), server_shared.clone());
+        Self { next_id: Cell::new(0), apps: RefCell::default(), server, server_shared }
     }
 }
 
@@ -107,9 +111,13 @@ impl App {
         let shared = Arc::new(Shared::default());
         let place = app::Place { name: spec.name.clone(), priority: spec.priority, root: root.clone() };
         let for_state = shared.clone();
-        let id = lua.call(move |world| async move { app::load(&world, place, for_state).await }).await??;
+        let load = move |world: Rc<World>| async move {
+            let id = app::load(&world, place, for_state).await?;
+            anyhow::Ok((id, world.apps.server_shared.clone()))
+        };
+        let (id, server_shared) = lua.call(load).await??;
         let (name, priority, lua) = (spec.name.clone(), spec.priority, lua.clone());
-        Ok(Arc::new(App { id, name, priority, path, root, _unpacked: unpacked, lua, shared }))
+        Ok(Arc::new(App { id, name, priority, path, root, _unpacked: unpacked, lua, shared, server_shared }))
     }
 
     /// Empty for the root app.
@@ -146,6 +154,18 @@ impl App {
         }
         let (id, path) = (self.id, path.to_owned());
         self.ask(move |world, reply| async move { directory::serve(&world, id, path, request, reply).await }).await
+    }
+
+    /// Asks the directory functions that scripts mounted beside all apps. Every app leads there; `path` is relative to
+    /// the server's root and decoded.
+    pub async fn directories_beside(&self, path: &str, request: PageRequest) -> PageReply {
+        let path = path.to_owned();
+        self.ask(move |world, reply| async move { directory::serve_beside(&world, path, request, reply).await }).await
+    }
+
+    /// Whether there is anything for [`App::directories_beside`]. Costs no hop to the Lua thread.
+    pub fn has_directories_beside(&self) -> bool {
+        self.server_shared.has_directories()
     }
 
     /// Whether there is any directory function that [`App::directories`] could find. Costs no hop to the Lua thread.

@@ -78,7 +78,7 @@ pub async fn serve(
     // An app that has just been unloaded answers no more; the dropped reply says so.
     let Some(app) = world.apps.get(id) else { return };
     let request = Request::new(world, request, reply, Defaults::Page);
-    request.start_in(&app, format!("{}{path}", app.uri()));
+    request.start_in(Some(&app), format!("{}{path}", app.uri()));
     let outcome = run(world, &app, &path, stamp, &request).await;
     finish(world, &request, outcome).await;
 }

@@ -34,6 +34,20 @@ async fn an_app_with_a_name_is_found_below_that_name() {
 }
 
 #[tokio::test]
+async fn another_app_is_reached_from_the_servers_root_and_ones_own_comes_first() {
+    let (lua, _) = LuaThread::start().expect("a Lua thread");
+    let own = [("index.lsp", "<?lsp response:include'x.txt' response:include'/shop/.y.lsp' ?>"), ("x.txt", "own ")];
+    let (own, shop, higher) =
+        (Folder::new(&own), Folder::new(&[(".y.lsp", "<?lsp=pathname?>")]), Folder::new(&[("x.txt", "other ")]));
+    let spec = |name: &str, priority, folder: &Folder| AppSpec { name: name.into(), priority, path: folder.0.clone() };
+    let app = App::load(&lua, &spec("", 0, &own)).await.expect("the app loads");
+    for spec in [spec("shop", 0, &shop), spec("", 1, &higher)] {
+        App::load(&lua, &spec).await.expect("the app loads");
+    }
+    assert_eq!(Site { app, folder: own }.page("index.lsp").await, "own .y.lsp");
+}
+
+#[tokio::test]
 async fn files_and_directories_and_directory_functions_can_be_included() {
     let big = "x".repeat(100_000);
     let site = site(&[

@@ -593,12 +593,12 @@ async fn an_app_without_directories_is_not_asked() {
 }
 
 #[tokio::test]
-async fn a_directory_at_the_servers_root_is_reached_through_the_root_app() {
+async fn a_directory_at_the_servers_root_is_beside_all_apps() {
     let preload =
         "local d = ba.create.dir'top' d:setfunc(function(_ENV, path) response:write(path) end) assert(d:insert())";
     let site = site(&[(".preload", preload)]).await;
-    assert!(site.app.has_directories());
-    assert_eq!(ask(&site.app, "top/x").await, "x");
+    assert!(site.app.has_directories_beside() && !site.app.has_directories());
+    assert_eq!(text(response(site.app.directories_beside("top/x", get("/top/x")).await)).await, "x");
 }
 
 #[tokio::test]

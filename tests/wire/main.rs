@@ -16,5 +16,6 @@ mod publish;
 mod races;
 mod robustness;
 mod server_messages;
+mod session;
 mod shutdown;
 mod websocket;

@@ -11,6 +11,10 @@ use tokio::time::Instant;
 const MEMORY: Duration = Duration::from_secs(600);
 /// Addresses that are remembered.
 const MAX_ADDRESSES: usize = 4096;
+/// So many failures are answered at once: people mistype.
+const FREE: u32 = 10;
+/// Each further one is answered after so long.
+const DELAY: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub struct Attempts(RefCell<HashMap<IpAddr, Failed>>);
@@ -28,6 +32,11 @@ impl Attempts {
         known.filter(|failed| failed.last.elapsed() < MEMORY).map_or(0, |failed| failed.count)
     }
 
+    /// How long the answer to another failure should wait, so that guessing takes its time.
+    pub fn delay(&self, address: IpAddr) -> Duration {
+        if self.count(address) > FREE { DELAY } else { Duration::ZERO }
+    }
+
     pub fn note_failure(&self, address: IpAddr) {
         let count = self.count(address).saturating_add(1);
         let mut known = self.0.borrow_mut();
@@ -42,5 +51,35 @@ impl Attempts {
 
     pub fn note_success(&self, address: IpAddr) {
         self.0.borrow_mut().remove(&address);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn guessing_takes_its_time_until_it_is_forgotten() {
+        let (attempts, address) = (Attempts::default(), IpAddr::from([192, 0, 2, 7]));
+        for count in 1..=FREE {
+            attempts.note_failure(address);
+            assert_eq!((attempts.count(address), attempts.delay(address)), (count, Duration::ZERO));
+        }
+        attempts.note_failure(address);
+        assert_eq!(attempts.delay(address), DELAY);
+        assert_eq!(attempts.delay(IpAddr::from([192, 0, 2, 8])), Duration::ZERO);
+        tokio::time::advance(MEMORY).await;
+        assert_eq!((attempts.count(address), attempts.delay(address)), (0, Duration::ZERO));
+    }
+
+    #[tokio::test]
+    async fn the_memory_for_addresses_is_limited() {
+        let attempts = Attempts::default();
+        for number in 0..MAX_ADDRESSES as u32 + 10 {
+            attempts.note_failure(IpAddr::from(number.to_be_bytes()));
+        }
+        assert_eq!(attempts.0.borrow().len(), MAX_ADDRESSES);
+        attempts.note_success(IpAddr::from([0, 0, 0, 0]));
+        assert_eq!(attempts.count(IpAddr::from([0, 0, 0, 0])), 0);
     }
 }

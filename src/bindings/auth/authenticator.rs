@@ -194,10 +194,10 @@ impl Authenticator {
     ) -> Result<std::result::Result<User, Attempt>> {
         let account = self.users.find(world, request, &name, Some(&password)).await?;
         let mut attempt = Attempt { was_made: true, name, password: Some(password.clone()), ..Attempt::default() };
-        let Some(account) = account else { return Ok(Err(self.failed(request, attempt))) };
+        let Some(account) = account else { return Ok(Err(self.failed(request, attempt).await)) };
         attempt.true_password = account.secret.password().map(<[u8]>::to_vec);
         if !account.secret.is(&password, &attempt.name, &self.realm) {
-            return Ok(Err(self.failed(request, attempt)));
+            return Ok(Err(self.failed(request, attempt).await));
         }
         self.log_in(world, request, &account, attempt, method)
     }
@@ -218,7 +218,7 @@ impl Authenticator {
         });
         let is_for_us = credentials.realm() == self.realm && request.is_at(credentials.uri());
         let Some(account) = account.filter(|_| is_proven && is_for_us) else {
-            return Ok(Err(self.failed(request, attempt)));
+            return Ok(Err(self.failed(request, attempt).await));
         };
         if !self.nonces.take(credentials.nonce(), credentials.count()) {
             attempt.is_stale = true;
@@ -228,8 +228,9 @@ impl Authenticator {
         self.log_in(world, request, &account, attempt, "digest")
     }
 
-    fn failed(&self, request: &Request, attempt: Attempt) -> Attempt {
+    async fn failed(&self, request: &Request, attempt: Attempt) -> Attempt {
         self.attempts.note_failure(address(request));
+        tokio::time::sleep(self.attempts.delay(address(request))).await;
         attempt
     }
 

@@ -16,7 +16,8 @@ const MAX_DEPTH: usize = 32;
 /// Somebody who answers a request.
 #[derive(Clone)]
 pub struct Running {
-    app: Rc<AppState>,
+    /// `None`: a directory beside all apps.
+    app: Option<Rc<AppState>>,
     /// The path from the server's root, decoded: what relative paths begin with.
     url: String,
     how: How,
@@ -30,7 +31,7 @@ enum How {
 }
 
 impl Running {
-    pub fn initial(app: Rc<AppState>, url: String) -> Self {
+    pub fn initial(app: Option<Rc<AppState>>, url: String) -> Self {
         Self { app, url, how: How::Initial }
     }
 }
@@ -87,7 +88,7 @@ impl Request {
     fn target(&self, path: &str) -> Result<Target> {
         let world = self.world()?;
         let running = self.0.running.borrow().last().cloned();
-        let (app, url) = running.map_or((None, String::new()), |running| (Some(running.app), running.url));
+        let (app, url) = running.map_or((None, String::new()), |running| (running.app, running.url));
         find_target(&world, app.as_ref(), &url, path)
             .ok_or_else(|| Error::runtime(format!("Error pagenotfound: {path}")))
     }
@@ -101,7 +102,7 @@ impl Request {
                 let why = format!("{url}: pages include each other more than {MAX_DEPTH} deep");
                 return Err(Error::runtime(why));
             }
-            running.push(Running { app: target.app().clone(), url, how });
+            running.push(Running { app: Some(target.app().clone()), url, how });
             running.len()
         };
         let outcome = run_target(&world, self, target).await;
