@@ -55,7 +55,8 @@ impl Greeting {
         }
     }
 
-    fn response(&self) -> String {
+    /// The response's head; empty if there is none.
+    pub fn response(&self) -> String {
         match self {
             Self::None => String::new(),
             Self::Http => "HTTP/1.1 200 OK\r\nSmqBroker: true\r\n\r\n".into(),

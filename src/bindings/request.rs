@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::http::{PageReply, PageRequest};
 use crate::socket::Takeover;
 
+pub use methods::address;
 pub use output::Defaults;
 use output::Output;
 pub use url::with_slash;

@@ -6,6 +6,7 @@ mod files;
 pub mod json;
 pub mod random;
 mod sleep;
+mod socket;
 pub mod timer;
 
 use std::rc::Rc;
@@ -19,6 +20,7 @@ pub fn install(world: &Rc<World>) -> mlua::Result<()> {
     json::register(world, &ba)?;
     random::register(world, &ba)?;
     sleep::register(world, &ba)?;
+    socket::register(world, &ba)?;
     timer::register(world, &ba)?;
     world.lua.globals().set("ba", ba)
 }
