@@ -175,7 +175,7 @@ impl<S: AsyncRead + AsyncWrite> Flow<S> {
             () = hand_over(&self.pump.received, &mut self.next), if self.next.is_some() && !is_closed => Event::Done,
             () = self.pump.received.closed(), if !is_closed => Event::ClosedByScript,
             write = self.pump.writes.recv(), if !has_output && !self.close_sent => Event::Write(write),
-            written = write(&mut self.writer, &mut self.output), if has_output => Event::Written(written),
+            written = write(&mut self.writer, &self.output), if has_output => Event::Written(written),
             () = sleep_until(limit), if is_closed => Event::TooLate,
             else => Event::TooLate,
         };
@@ -271,7 +271,7 @@ impl<S: AsyncRead + AsyncWrite> Flow<S> {
             self.writer.shutdown().await?;
             loop {
                 self.input.clear();
-                if !self.is_open || self.reader.read_buf(&mut self.input).await? == 0 {
+                if self.reader.read_buf(&mut self.input).await? == 0 {
                     return io::Result::Ok(());
                 }
             }
@@ -295,7 +295,7 @@ async fn read<S: AsyncRead>(reader: &mut ReadHalf<S>, input: &mut BytesMut) -> i
 }
 
 /// Writes some of the output, or flushes when there is none: a TLS stream keeps bytes that the socket did not take.
-async fn write<S: AsyncWrite>(writer: &mut WriteHalf<S>, output: &mut Vec<u8>) -> io::Result<usize> {
+async fn write<S: AsyncWrite>(writer: &mut WriteHalf<S>, output: &[u8]) -> io::Result<usize> {
     if output.is_empty() {
         return writer.flush().await.map(|()| 0);
     }
