@@ -46,6 +46,11 @@ impl Server {
 
     /// Serves the app at `/`, on a free port each for HTTP and HTTPS, and waits until both are ready.
     pub fn start(app: App) -> Self {
+        Self::start_with(app, &[], &[])
+    }
+
+    /// Likewise, with further arguments and environment variables.
+    pub fn start_with(app: App, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let secrets = tempfile::tempdir().expect("the system has room for a temporary folder");
         let (cert, key) = (secrets.path().join("cert.pem"), secrets.path().join("key.pem"));
         let certificate = write_certificate(&cert, &key);
@@ -57,6 +62,8 @@ impl Server {
             .arg(&cert)
             .arg("--key")
             .arg(&key)
+            .args(arguments)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
