@@ -49,7 +49,7 @@ pub struct ServeArgs {
     /// Private key for HTTPS, in PEM form
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub key: Option<PathBuf>,
-    /// Lua configuration file: host, port, sslport, certificate, apps; flags win
+    /// Lua configuration file: host, port, sslport, certificate, apps, allowexec; flags win
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Threads that serve connections [default: processors less one, for Lua]
@@ -61,6 +61,9 @@ pub struct ServeArgs {
     /// Connections there may be at a time from one address; 0 for no limit
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_connections_per_address: usize,
+    /// Let scripts run programs (ba.exec, ba.forkpty)
+    #[arg(long)]
+    pub allow_exec: bool,
 }
 
 /// What to serve, where, and within which limits.
@@ -76,6 +79,8 @@ pub struct Config {
     pub max_connections: usize,
     /// 0 for no limit.
     pub max_connections_per_address: usize,
+    /// Whether scripts may run programs.
+    pub allow_exec: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -99,6 +104,7 @@ impl Config {
             shards: args.shards.unwrap_or_else(default_shards),
             max_connections: args.max_connections,
             max_connections_per_address: args.max_connections_per_address,
+            allow_exec: args.allow_exec || file.allow_exec,
         })
     }
 }
@@ -156,6 +162,7 @@ struct ConfigFile {
     /// Certificate and key.
     certificate: Option<(PathBuf, PathBuf)>,
     apps: Vec<AppSpec>,
+    allow_exec: bool,
 }
 
 impl ConfigFile {
@@ -175,6 +182,12 @@ impl ConfigFile {
             port: get(lua, table, "port", "a number from 0 to 65535")?,
             tls_port: get(lua, table, "sslport", "a number from 0 to 65535")?,
             certificate: get(lua, table, "certificate", "a table")?.as_ref().map(certificate).transpose()?,
+            // To Lua nearly everything is true, which is not good enough here.
+            allow_exec: match get::<Value>(lua, table, "allowexec", "true or false")? {
+                None => false,
+                Some(Value::Boolean(allowed)) => allowed,
+                Some(other) => bail!("`allowexec` must be true or false, not this {}", other.type_name()),
+            },
             apps: match get::<Value>(lua, table, "apps", "a list")? {
                 None => Vec::new(),
                 Some(one @ Value::String(_)) => vec![app(&one)?],
@@ -291,6 +304,7 @@ mod tests {
             ("port = {}", "`port` must be a number from 0 to 65535, not this table"),
             ("port = 65536", "`port` must be a number from 0 to 65535, not this integer"),
             ("apps = 5", "`apps` must be a list of apps, not a integer"),
+            ("allowexec = 'no'", "`allowexec` must be true or false, not this string"),
             ("apps = {{}}", "the path of the app is empty"),
             ("certificate = {cert = 'c'}", "`certificate` must name two files, as {cert=FILE, key=FILE}"),
         ] {

@@ -14,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use crate::bindings::ba::process;
 use crate::config::Config;
 use crate::http::accept::Door;
 use crate::http::admission::Seats;
@@ -43,6 +44,9 @@ async fn serve(config: Config) -> Result<()> {
     // Bound before any script runs: a port in use should be told at once.
     let listeners = Listeners::bind(&config)?;
     let (lua, _lua_thread) = LuaThread::start()?;
+    if config.allow_exec {
+        lua.send(|world| process::allow(&world.lua)).await?;
+    }
     let mut apps = Vec::new();
     tokio::select! {
         () = load(&lua, &config.apps, &mut apps) => {}

@@ -4,9 +4,11 @@ mod argument;
 pub mod dir;
 mod files;
 pub mod json;
+pub mod process;
 pub mod random;
 mod sleep;
 mod socket;
+mod thread;
 pub mod timer;
 
 use std::rc::Rc;
@@ -18,9 +20,11 @@ pub fn install(world: &Rc<World>) -> mlua::Result<()> {
     dir::register(world, &ba)?;
     files::register(world, &ba)?;
     json::register(world, &ba)?;
+    process::register(world, &ba)?;
     random::register(world, &ba)?;
     sleep::register(world, &ba)?;
     socket::register(world, &ba)?;
+    thread::register(world, &ba)?;
     timer::register(world, &ba)?;
     world.lua.globals().set("ba", ba)
 }

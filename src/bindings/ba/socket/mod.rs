@@ -6,11 +6,10 @@ mod object;
 
 use std::rc::Rc;
 
-use mlua::{Function, Lua, MultiValue, Result, Table, Value};
+use mlua::{Lua, MultiValue, Result, Table};
 
 use crate::bindings::args::Args;
-use crate::bindings::console;
-use crate::bindings::coroutine::is_page_ended;
+use crate::bindings::coroutine::spawn;
 use crate::bindings::request;
 use crate::connection::Greeting;
 use crate::lua::World;
@@ -55,17 +54,6 @@ fn req2sock(lua: &Lua, args: MultiValue) -> Result<(Option<Socket>, Option<Strin
 /// `ba.socket.event(f, ...)`: runs `f(...)` as a coroutine that may wait on sockets.
 fn event(lua: &Lua, args: MultiValue) -> Result<()> {
     let function = Args::new(lua, "ba.socket.event", args.clone()).function(1, "function")?;
-    start("ba.socket.event", function, args.into_iter().skip(1).collect(), || ());
+    spawn("ba.socket.event", function, args.into_iter().skip(1).collect(), || ());
     Ok(())
-}
-
-/// Runs a function as a task of the Lua thread, and `end` behind it.
-fn start(what: &'static str, function: Function, args: MultiValue, end: impl FnOnce() + 'static) {
-    tokio::task::spawn_local(async move {
-        match function.call_async::<Value>(args).await {
-            Err(error) if !is_page_ended(&error) => console::report(what, &error),
-            _ => {}
-        }
-        end();
-    });
 }

@@ -10,8 +10,8 @@ use mlua::{
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::start;
 use crate::bindings::args::Args;
+use crate::bindings::coroutine::spawn;
 use crate::bindings::request::address;
 use crate::transport::queued::{Form, Reader, Received, Writer};
 
@@ -206,7 +206,7 @@ fn event(lua: &Lua, args: MultiValue) -> Result<bool> {
     }
     let mut call: MultiValue = values.into_iter().skip(2).collect();
     call.push_front(Value::UserData(this.clone()));
-    start("socket:event", function, call, move || close(&this));
+    spawn("socket:event", function, call, move || close(&this));
     Ok(true)
 }
 
