@@ -1,7 +1,9 @@
 //! The `ba` table: one file per group of functions, one line each in [`install`].
 
 mod argument;
+mod crypto;
 pub mod dir;
+mod encoding;
 mod files;
 pub mod json;
 pub mod process;
@@ -9,6 +11,7 @@ pub mod random;
 mod sleep;
 mod socket;
 mod thread;
+mod time;
 pub mod timer;
 
 use std::rc::Rc;
@@ -17,7 +20,9 @@ use crate::lua::World;
 
 pub fn install(world: &Rc<World>) -> mlua::Result<()> {
     let ba = world.lua.create_table()?;
+    crypto::register(world, &ba)?;
     dir::register(world, &ba)?;
+    encoding::register(world, &ba)?;
     files::register(world, &ba)?;
     json::register(world, &ba)?;
     process::register(world, &ba)?;
@@ -25,6 +30,7 @@ pub fn install(world: &Rc<World>) -> mlua::Result<()> {
     sleep::register(world, &ba)?;
     socket::register(world, &ba)?;
     thread::register(world, &ba)?;
+    time::register(world, &ba)?;
     timer::register(world, &ba)?;
     world.lua.globals().set("ba", ba)
 }
