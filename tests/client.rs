@@ -3,12 +3,11 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::thread;
+use std::io::Write;
+use std::net::TcpListener;
 
 use base64::Engine;
-use support::{App, Server};
+use support::{App, Server, says, stranger};
 
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nSmqBroker: true\r\n\r\n";
 const INIT: &[u8] = b"\x00\x11\x01\x01\x00\x00\x00\x07127.0.0.1";
@@ -50,29 +49,6 @@ fn pem(server: &Server) -> String {
     format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
 }
 
-/// A server for one client that reads the request's head and then does this; its URL.
-fn strange_server(act: impl FnOnce(&mut TcpStream) + Send + 'static) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}/", listener.local_addr().expect("an address"));
-    thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("a client");
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).expect("a whole head");
-            head.push(byte[0]);
-        }
-        act(&mut stream);
-        // Holds the connection until the client has had enough.
-        let _ = stream.read_to_end(&mut head);
-    });
-    url
-}
-
-fn says(bytes: &'static [u8]) -> String {
-    strange_server(move |stream| stream.write_all(bytes).expect("the client reads"))
-}
-
 #[test]
 fn it_connects_over_tls_to_a_server_whose_certificate_is_trusted() {
     let server = server();
@@ -109,9 +85,7 @@ fn a_server_that_nobody_runs_may_come_back() {
 fn silence_in_each_step_of_the_handshake_is_a_timeout() {
     let server = server();
     for said in [b"", &HEAD[..17], HEAD, &[HEAD, &INIT[..3]].concat(), &[HEAD, INIT].concat()] {
-        let said = said.to_vec();
-        let url = strange_server(move |stream| stream.write_all(&said).expect("the client reads"));
-        assert_eq!(ask(&server, &[("url", &url), ("op", "{timeout=50}")]), "timeout true");
+        assert_eq!(ask(&server, &[("url", &says(said)), ("op", "{timeout=50}")]), "timeout true");
     }
 }
 
@@ -127,14 +101,14 @@ fn nonsense_is_told_as_such() {
     ] {
         assert_eq!(ask(&server, &[("url", &says(said))]), expected);
     }
-    let endless = strange_server(|stream| while stream.write_all(&[b'x'; 4096]).is_ok() {});
+    let endless = stranger(|stream, _| while stream.write_all(&[b'x'; 4096]).is_ok() {});
     assert_eq!(ask(&server, &[("url", &endless)]), "the HTTP response has no end true");
 }
 
 #[test]
 fn a_server_that_answers_no_ping_is_given_up() {
     let server = server();
-    let url = strange_server(|stream| {
+    let url = stranger(|stream, _| {
         stream.write_all(&[HEAD, INIT].concat()).expect("the client reads");
         stream.write_all(ACCEPTED).expect("the client reads");
     });
@@ -145,7 +119,7 @@ fn a_server_that_answers_no_ping_is_given_up() {
 #[test]
 fn packets_that_are_cut_short_or_unknown_are_passed_over() {
     let server = server();
-    let url = strange_server(|stream| {
+    let url = stranger(|stream, _| {
         stream.write_all(&[HEAD, INIT, ACCEPTED].concat()).expect("the client reads");
         for kind in 4..=255 {
             if kind != 11 {

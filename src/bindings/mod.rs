@@ -5,6 +5,7 @@ pub mod ba;
 pub mod callback;
 pub mod console;
 pub mod coroutine;
+mod httpc;
 pub mod hub;
 pub mod io;
 pub mod modules;
@@ -22,6 +23,7 @@ pub fn install(world: &Rc<World>) -> mlua::Result<()> {
     callback::install(&world.lua)?;
     trace::install(&world.lua)?;
     modules::install(&world.lua)?;
+    httpc::install(&world.lua)?;
     request::install(&world.lua)?;
     hub::install(world)?;
     ba::install(world)

@@ -63,7 +63,8 @@ pub fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
     LENIENT.decode(text).ok()
 }
 
-fn url(data: &[u8]) -> String {
+/// Percent-encodes all that is not unreserved.
+pub fn url(data: &[u8]) -> String {
     percent_encode(data, RESERVED).to_string()
 }
 

@@ -3,7 +3,7 @@
 mod argument;
 mod crypto;
 pub mod dir;
-mod encoding;
+pub mod encoding;
 mod files;
 pub mod json;
 pub mod process;
