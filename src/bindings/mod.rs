@@ -26,5 +26,13 @@ pub fn install(world: &Rc<World>) -> mlua::Result<()> {
     httpc::install(&world.lua)?;
     request::install(&world.lua)?;
     hub::install(world)?;
-    ba::install(world)
+    ba::install(world)?;
+    // Last, since it leaves alone what is there.
+    absent(&world.lua)
+}
+
+/// Makes what is not offered say so.
+fn absent(lua: &mlua::Lua) -> mlua::Result<()> {
+    let ba: mlua::Table = lua.globals().get("ba")?;
+    lua.load(include_str!("../../lua/internal/absent.lua")).set_name("=[smq]").call(ba)
 }
