@@ -9,7 +9,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
+use crate::socket::keep_alive;
 use crate::tls::client::{Trust, connector};
+
+/// When the peer of a silent connection is probed, and how often after that.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(230);
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(23);
 
 /// A byte stream in both directions.
 pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -89,6 +94,7 @@ impl Target {
                 Ok(stream) => {
                     // It only makes small messages faster.
                     let _ = stream.set_nodelay(true);
+                    keep_alive(&stream, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL);
                     return Ok(stream);
                 }
                 Err(error) => failure = Failure::Connect { target: address.to_string(), error },

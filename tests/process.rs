@@ -111,6 +111,15 @@ fn a_program_on_a_terminal_sees_one() {
 }
 
 #[test]
+fn a_shell_on_a_terminal_has_all_of_it() {
+    let text = run(&format!(
+        "{READ} local pty = ba.forkpty({{stty = '-echo', env = {{PS1 = '? '}}}}, 'sh', '-i')
+         pty:write'echo err >&2; exit\\n' return (read(pty))"
+    ));
+    assert!(text.contains("? ") && text.contains("err|") && !text.contains("job control"), "{text}");
+}
+
+#[test]
 fn what_is_written_is_typed() {
     let text = run(&format!(
         "{READ} local pty = ba.forkpty({{stty = '-echo'}}, 'sh', '-c', 'read line; echo got $line')

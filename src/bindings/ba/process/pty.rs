@@ -33,13 +33,11 @@ struct Pty {
     kill: RefCell<Option<oneshot::Sender<()>>>,
 }
 
-/// What the program writes. Its standard error has a terminal of its own, so that it is told apart and yet looks like a
-/// terminal to the program.
+/// What the program writes, each until its end.
 struct Output {
-    stdout: OwnedReadPty,
-    stderr: OwnedReadPty,
-    has_stdout: bool,
-    has_stderr: bool,
+    stdout: Option<OwnedReadPty>,
+    /// Standard error has a terminal of its own, so that it is told apart and yet looks like a terminal to the program.
+    stderr: Option<OwnedReadPty>,
 }
 
 /// What `conf` says.
@@ -124,27 +122,33 @@ fn environment(table: &Table) -> Result<Vec<(String, String)>> {
 
 async fn open(settings: &Settings, program: &str, arguments: &[String]) -> io::Result<Pty> {
     let (pty, pts) = pty_process::open().map_err(plain)?;
-    let (error_pty, error_pts) = pty_process::open().map_err(plain)?;
     set_terminal(&pts, &settings.stty).await?;
     let mut command = Command::new(program)
         .args(arguments)
         .envs(settings.environment.iter().map(|(name, value)| (name, value)))
-        .stderr(error_pts.as_fd().try_clone_to_owned()?)
         .kill_on_drop(true);
     if let Some(arg0) = &settings.arg0 {
         command = command.arg0(arg0);
+    }
+    let mut stderr = None;
+    if !is_interactive(arguments) {
+        let (error_pty, error_pts) = pty_process::open().map_err(plain)?;
+        command = command.stderr(error_pts.as_fd().try_clone_to_owned()?);
+        stderr = Some(error_pty.into_split().0);
     }
     let child = command.spawn(pts).map_err(plain)?;
     let (tell, status) = watch::channel(None);
     let (kill, killed) = oneshot::channel();
     tokio::task::spawn_local(attend(child, killed, tell));
-    let ((stdout, input), (stderr, _)) = (pty.into_split(), error_pty.into_split());
-    Ok(Pty {
-        output: Mutex::new(Output { stdout, stderr, has_stdout: true, has_stderr: true }),
-        input: Mutex::new(input),
-        status,
-        kill: RefCell::new(Some(kill)),
-    })
+    let (stdout, input) = pty.into_split();
+    let output = Mutex::new(Output { stdout: Some(stdout), stderr });
+    Ok(Pty { output, input: Mutex::new(input), status, kill: RefCell::new(Some(kill)) })
+}
+
+/// Whether the program is started as people start a shell, with nothing but options. A shell needs its standard error on
+/// its own terminal: that is where it looks for job control.
+fn is_interactive(arguments: &[String]) -> bool {
+    arguments.iter().all(|argument| argument.starts_with('-') && argument != "-c")
 }
 
 /// Applies `stty` arguments to the terminal.
@@ -186,20 +190,31 @@ impl Output {
     /// The next piece, and whether it comes from standard error; `None` at the end of both.
     async fn read(&mut self) -> Option<(Vec<u8>, bool)> {
         let (mut stdout, mut stderr) = (Vec::with_capacity(PIECE), Vec::with_capacity(PIECE));
-        while self.has_stdout || self.has_stderr {
-            // A terminal without a program gives an error rather than an end.
+        while self.stdout.is_some() || self.stderr.is_some() {
             tokio::select! {
-                count = self.stdout.read_buf(&mut stdout), if self.has_stdout => match count {
-                    Ok(1..) => return Some((stdout, false)),
-                    _ => self.has_stdout = false,
-                },
-                count = self.stderr.read_buf(&mut stderr), if self.has_stderr => match count {
-                    Ok(1..) => return Some((stderr, true)),
-                    _ => self.has_stderr = false,
-                },
+                is_more = read_some(&mut self.stdout, &mut stdout), if self.stdout.is_some() => {
+                    if is_more {
+                        return Some((stdout, false));
+                    }
+                    self.stdout = None;
+                }
+                is_more = read_some(&mut self.stderr, &mut stderr), if self.stderr.is_some() => {
+                    if is_more {
+                        return Some((stderr, true));
+                    }
+                    self.stderr = None;
+                }
             }
         }
         None
+    }
+}
+
+/// Reads what has come. A terminal without a program gives an error rather than an end.
+async fn read_some(terminal: &mut Option<OwnedReadPty>, data: &mut Vec<u8>) -> bool {
+    match terminal {
+        Some(terminal) => matches!(terminal.read_buf(data).await, Ok(1..)),
+        None => false,
     }
 }
 

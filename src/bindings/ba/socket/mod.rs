@@ -12,7 +12,9 @@ use crate::bindings::args::Args;
 use crate::bindings::coroutine::spawn;
 use crate::bindings::request;
 use crate::connection::Greeting;
+use crate::dial::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL};
 use crate::lua::World;
+use crate::socket;
 use crate::transport::queued::{self, Form};
 use crate::transport::websocket;
 use object::{Description, Socket};
@@ -40,7 +42,8 @@ fn req2sock(lua: &Lua, args: MultiValue) -> Result<(Option<Socket>, Option<Strin
     };
     let form = if greeting == Greeting::None { Form::Raw } else { Form::WebSocket };
     let (reader, writer, pump) = queued::queues(form);
-    let takeover = move |socket, early| {
+    let takeover = move |socket: socket::Socket, early| {
+        socket::keep_alive(socket.tcp(), KEEPALIVE_IDLE, KEEPALIVE_INTERVAL);
         tokio::spawn(pump.run(socket, greeting.response().into_bytes(), early));
     };
     let description =
