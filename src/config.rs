@@ -78,7 +78,7 @@ pub struct ServeArgs {
     /// Milliseconds a script may run without waiting before it is stopped; 0 for no limit [default: 1000]
     #[arg(long, value_name = "MS")]
     pub script_limit: Option<u64>,
-    /// Lua configuration file: host, port, sslport, certificate, apps, scriptwarning, scriptlimit; flags win
+    /// Lua configuration file: host, port, sslport, certificate, apps, scriptwarning, scriptlimit, allowexec; flags win
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Threads that serve connections [default: processors less one, for Lua]
@@ -90,6 +90,9 @@ pub struct ServeArgs {
     /// Connections there may be at a time from one address; 0 for no limit
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_connections_per_address: usize,
+    /// Let scripts run programs (ba.exec, ba.forkpty)
+    #[arg(long)]
+    pub allow_exec: bool,
 }
 
 /// What to serve, where, and within which limits.
@@ -112,6 +115,8 @@ pub struct Config {
     pub rtl: Option<PathBuf>,
     /// All that the configuration file says, for scripts to read.
     pub conf: Vec<(ConfigValue, ConfigValue)>,
+    /// Whether scripts may run programs.
+    pub allow_exec: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -140,6 +145,7 @@ impl Config {
             is_dev: args.dev,
             rtl: args.rtl,
             conf: file.all,
+            allow_exec: args.allow_exec || file.allow_exec,
         })
     }
 }
@@ -156,6 +162,7 @@ impl Config {
             shards: default_shards(),
             max_connections: DEFAULT_MAX_CONNECTIONS,
             max_connections_per_address: 0,
+            allow_exec: false,
             budget: Budget::default(),
             is_dev: true,
             rtl: None,
@@ -227,6 +234,7 @@ struct ConfigFile {
     script_warning: Option<u64>,
     script_limit: Option<u64>,
     all: Vec<(ConfigValue, ConfigValue)>,
+    allow_exec: bool,
 }
 
 impl ConfigFile {
@@ -246,6 +254,12 @@ impl ConfigFile {
             port: get(lua, table, "port", "a number from 0 to 65535")?,
             tls_port: get(lua, table, "sslport", "a number from 0 to 65535")?,
             certificate: get(lua, table, "certificate", "a table")?.as_ref().map(certificate).transpose()?,
+            // To Lua nearly everything is true, which is not good enough here.
+            allow_exec: match get::<Value>(lua, table, "allowexec", "true or false")? {
+                None => false,
+                Some(Value::Boolean(allowed)) => allowed,
+                Some(other) => bail!("`allowexec` must be true or false, not this {}", other.type_name()),
+            },
             apps: match get::<Value>(lua, table, "apps", "a list")? {
                 None => Vec::new(),
                 Some(one @ Value::String(_)) => vec![app(&one)?],
@@ -365,6 +379,7 @@ mod tests {
             ("port = {}", "`port` must be a number from 0 to 65535, not this table"),
             ("port = 65536", "`port` must be a number from 0 to 65535, not this integer"),
             ("apps = 5", "`apps` must be a list of apps, not a integer"),
+            ("allowexec = 'no'", "`allowexec` must be true or false, not this string"),
             ("apps = {{}}", "the path of the app is empty"),
             ("certificate = {cert = 'c'}", "`certificate` must name two files, as {cert=FILE, key=FILE}"),
         ] {

@@ -19,7 +19,7 @@ use crate::broker::peer::{CloseReason, Identity, Peer};
 use crate::broker::session::{Outcome, Session};
 use crate::broker::{Hub, encoded};
 use crate::protocol::{Connect, Etid, MIN_UID, Packet, ReturnCode, VERSION};
-use crate::socket::{Socket, Takeover};
+use crate::socket::{Socket, Takeover, keep_alive};
 use crate::transport::Framing;
 use crate::transport::websocket::{self, Status};
 use crate::transport::wire::{Filled, First, PlainWriter, Stop, Wire};
@@ -55,7 +55,8 @@ impl Greeting {
         }
     }
 
-    fn response(&self) -> String {
+    /// The response's head; empty if there is none.
+    pub fn response(&self) -> String {
         match self {
             Self::None => String::new(),
             Self::Http => "HTTP/1.1 200 OK\r\nSmqBroker: true\r\n\r\n".into(),
@@ -123,7 +124,8 @@ impl Upgrade {
     }
 
     async fn greet(&self, wire: &mut Wire, seed: u32) -> std::io::Result<()> {
-        self.set_keepalive(wire);
+        let keepalive = self.hub.keepalive();
+        keep_alive(wire.tcp(), keepalive.idle, keepalive.interval);
         let mut greeting = self.greeting.response().into_bytes();
         if wire.is_tls() && !greeting.is_empty() {
             // A client may throw away what shares a record with the response's head.
@@ -134,15 +136,6 @@ impl Upgrade {
         let init = encoded(&Packet::Init { version: VERSION, seed, address: address.as_bytes() });
         wire.framing().convert(&init, &mut greeting);
         wire.write_all(&greeting).await
-    }
-
-    /// A connection without keepalive probes works, too; so a failure is only logged.
-    fn set_keepalive(&self, wire: &Wire) {
-        let keepalive = self.hub.keepalive();
-        let probes = socket2::TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval);
-        if let Err(error) = socket2::SockRef::from(wire.tcp()).set_tcp_keepalive(&probes) {
-            tracing::debug!("no TCP keepalive for {:?}: {error}", self.address);
-        }
     }
 
     async fn authenticate(&self, newcomer: Newcomer) -> Verdict {

@@ -10,6 +10,7 @@
 //! | [`protocol`] | packets, ids, return codes: bytes to packets and back | I/O, tokio, Lua, HTTP |
 //! | [`broker`] | topics, peers, subscriptions, observers, routing; decides, never waits | HTTP, Lua |
 //! | [`connection`], [`transport`] | one client's life on a raw socket or a WebSocket, plain or TLS | Lua, pages |
+//! | [`dial`] | connections that scripts open, plain or TLS | Lua |
 //! | [`http`] | accepting, TLS, static files; hands a request to a page, gives its socket away when asked | SMQ |
 //! | [`lua`] | the one thread that runs Lua | HTTP, SMQ |
 //! | [`lsp`], [`bindings`] | pages, apps and what scripts can call | wire bytes |
@@ -23,6 +24,7 @@ pub mod bindings;
 pub mod broker;
 pub mod config;
 pub mod connection;
+pub mod dial;
 pub mod http;
 pub mod lsp;
 pub mod lua;

@@ -16,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use crate::bindings::ba::process;
 use crate::bindings::mako;
 use crate::config::Config;
 use crate::http::accept::Door;
@@ -102,6 +103,10 @@ impl Server {
 
     /// Loads the apps one after the other. One that fails is reported and left out.
     pub async fn load(&mut self) {
+        if self.config.allow_exec {
+            // A Lua thread that has ended runs no programs.
+            let _ = self.lua.send(|world| process::allow(&world.lua)).await;
+        }
         for place in &mut self.places {
             place.load(&self.lua).await;
         }

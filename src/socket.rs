@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -45,6 +46,15 @@ impl Socket {
 
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.tcp().peer_addr()
+    }
+}
+
+/// Probes a silent connection, so that a peer that has vanished without a word is found out: after `idle`, and again after
+/// each `interval`. A connection works without probes, too; so a failure is only logged.
+pub fn keep_alive(socket: &TcpStream, idle: Duration, interval: Duration) {
+    let probes = socket2::TcpKeepalive::new().with_time(idle).with_interval(interval);
+    if let Err(error) = socket2::SockRef::from(socket).set_tcp_keepalive(&probes) {
+        tracing::debug!("no TCP keepalive for {:?}: {error}", socket.peer_addr());
     }
 }
 

@@ -1,4 +1,6 @@
-//! Certificate and key for the TLS listener.
+//! Certificate and key for the TLS listener; whom to trust as a client is in [`client`].
+
+pub mod client;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use support::*;
 const QUICK: [&str; 4] = ["--script-warning", "20", "--script-limit", "200"];
 
 fn server(page: &str) -> Server {
-    Server::start_with(App::new().file("index.lsp", page).file("other.lsp", "other"), &QUICK)
+    Server::start_with(App::new().file("index.lsp", page).file("other.lsp", "other"), &QUICK, &[])
 }
 
 /// Stopped, and the server still runs pages.
@@ -57,7 +57,7 @@ fn time_spent_waiting_does_not_count() {
 fn without_a_limit_nothing_is_stopped() {
     let page = "<?lsp local clock = os.clock() while os.clock() < clock + 0.1 do end ?>done";
     let app = App::new().file("index.lsp", page);
-    let server = Server::start_with(app, &["--script-warning", "0", "--script-limit", "0"]);
+    let server = Server::start_with(app, &["--script-warning", "0", "--script-limit", "0"], &[]);
     assert_eq!(server.get("/").body, "done");
     assert!(!server.output().contains("has been running"), "{}", server.output());
 }
@@ -73,7 +73,7 @@ fn callbacks_and_timers_and_onunload_are_stopped_too() {
         hub:publish('message', 'topic')
         onunload = loop",
     );
-    let server = Server::start_with(app, &QUICK);
+    let server = Server::start_with(app, &QUICK, &[]);
     server.expect_output("a timer ends");
     server.expect_output("onmsg: ");
     assert!(server.stop("TERM").success());
@@ -82,7 +82,7 @@ fn callbacks_and_timers_and_onunload_are_stopped_too() {
 #[test]
 fn a_preload_that_loops_does_not_keep_the_server_from_starting() {
     let app = App::new().file(".preload", "while true do end");
-    let server = Server::start_with(app, &QUICK);
+    let server = Server::start_with(app, &QUICK, &[]);
     server.expect_output("the script was stopped");
     assert_eq!(server.get("/").status, 200, "the welcome page");
 }
@@ -93,7 +93,7 @@ fn clients_exchange_messages_while_a_script_loops() {
         .file(".preload", "hub = require'smq.hub'.create()")
         .file("hub.lsp", "<?lsp app.hub:connect(request) ?>")
         .file("loop.lsp", "<?lsp trace'looping' while true do end ?>");
-    let server = Server::start_with(app, &["--script-limit", "3000"]);
+    let server = Server::start_with(app, &["--script-limit", "3000"], &[]);
     let (mut one, mut two) =
         (Client::open(&server, Via::Raw, "/hub.lsp"), Client::open(&server, Via::WebSocket, "/hub.lsp"));
     one.login("client-1", "", "");

@@ -12,7 +12,7 @@ const FAILING: &str = "<?lsp local function f() error('<b>broken</b>') end\nf() 
 
 #[test]
 fn an_error_is_shown_in_the_browser_with_its_place_and_traceback() {
-    let server = Server::start_with(App::new().file("index.lsp", FAILING), &["--dev"]);
+    let server = Server::start_with(App::new().file("index.lsp", FAILING), &["--dev"], &[]);
     let answer = server.get("/");
     assert_eq!(answer.status, 500);
     assert!(answer.head.contains("text/html"), "{}", answer.head);
@@ -23,7 +23,7 @@ fn an_error_is_shown_in_the_browser_with_its_place_and_traceback() {
 #[test]
 fn errors_of_directory_functions_are_shown_too() {
     let preload = "local d = ba.create.dir('d') d:setfunc(function() error'oops' end) dir:insert(d, true)";
-    let server = Server::start_with(App::new().file(".preload", preload), &["--dev"]);
+    let server = Server::start_with(App::new().file(".preload", preload), &["--dev"], &[]);
     assert!(server.get("/d/").body.contains(".preload:1: oops"));
 }
 
@@ -58,7 +58,7 @@ fn an_app_is_loaded_again_when_its_preload_or_a_module_changes() {
         )
         .file(".lua/words.lua", "return {greeting = 'hello'}")
         .file("index.lsp", "<?lsp=app.words.greeting?> <?lsp=app.name?>");
-    let server = Server::start_with(app, &["--dev"]);
+    let server = Server::start_with(app, &["--dev"], &[]);
     assert_eq!(server.get("/").body, "hello one");
     fs::write(server.app().path().join(".lua/words.lua"), "return {greeting = 'good day'}")
         .expect("the folder is ours");
@@ -77,7 +77,7 @@ fn clients_of_other_apps_stay_while_an_app_is_loaded_again() {
         .file(".preload", "hub = require'smq.hub'.create()")
         .file("hub.lsp", "<?lsp app.hub:connect(request) ?>");
     let app = App::new().file(".preload", "name = 'one'").file("index.lsp", "<?lsp=app.name?>");
-    let server = Server::start_with(app, &["--dev", &format!("other::{}", other.path().display())]);
+    let server = Server::start_with(app, &["--dev", &format!("other::{}", other.path().display())], &[]);
     let mut client = Client::open(&server, Via::WebSocket, "/other/hub.lsp");
     client.login("client-1", "", "");
     fs::write(server.app().path().join(".preload"), "name = 'number two'").expect("the folder is ours");
@@ -98,7 +98,7 @@ fn scripts_know_where_the_server_listens_and_what_is_configured() {
             "<?lsp local conf = require'loadconf'
             print(conf.host, conf.color, conf.list[1], conf.list[2].x, mako.port == conf.port, mako.port, conf.sslport) ?>",
         );
-    let server = Server::start_with(app, &["-c", &conf.path().join("smq.conf").display().to_string()]);
+    let server = Server::start_with(app, &["-c", &conf.path().join("smq.conf").display().to_string()], &[]);
     let (http, https) = (server.http().port(), server.https().port());
     assert_eq!(server.get("/").body, format!("127.0.0.1\tblue\t1\ttrue\ttrue\t{http}\t{https}\n"));
     assert!(server.stop("TERM").success());

@@ -27,7 +27,7 @@ fn zip_file(files: &[(&str, &str)]) -> (TempDir, PathBuf) {
 /// A server with the zip file at `/zip/` beside an empty app.
 fn serve(files: &[(&str, &str)]) -> (Server, TempDir) {
     let (folder, path) = zip_file(files);
-    (Server::start_with(App::new(), &[&format!("zip::{}", path.display())]), folder)
+    (Server::start_with(App::new(), &[&format!("zip::{}", path.display())], &[]), folder)
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_broken_zip_file_is_reported_and_the_other_apps_run() {
     let path = folder.path().join("app.zip");
     std::fs::write(&path, "PK\x03\x04 cut off").expect("the folder is ours");
     let app = App::new().file("index.html", "fine");
-    let server = Server::start_with(app, &[&format!("zip::{}", path.display())]);
+    let server = Server::start_with(app, &[&format!("zip::{}", path.display())], &[]);
     assert_eq!(server.get("/").body, "fine");
     server.expect_output("app.zip as \"zip\" : failed");
     server.expect_output("cannot unpack");

@@ -15,6 +15,10 @@ impl<'lua> Args<'lua> {
         Self { lua, function, values }
     }
 
+    pub fn lua(&self) -> &'lua Lua {
+        self.lua
+    }
+
     /// The argument as it came; nil when it is absent.
     pub fn value(&self, position: usize) -> Value {
         self.values.get(position - 1).cloned().unwrap_or(Value::Nil)

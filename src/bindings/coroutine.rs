@@ -1,9 +1,9 @@
 //! Lua's coroutines and protected calls, made to go together with Rust's asynchronous functions and errors.
 
-use mlua::{Lua, Result, Value};
+use mlua::{Function, Lua, MultiValue, Result, Value};
 
 use super::console;
-use crate::lua::budget::is_over_budget;
+use crate::lua::budget::{self, is_over_budget};
 
 /// Ends a page from inside: thrown by `response:abort` and `sendredirect`, and not an error of the page.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,17 @@ pub fn is_page_ended(error: &mlua::Error) -> bool {
 /// Whether a script threw nil, which is what it gets when it catches [`PageEnded`] and may throw again.
 pub fn is_nil(error: &mlua::Error) -> bool {
     matches!(error, mlua::Error::RuntimeError(message) if message.starts_with("nil\nstack traceback:"))
+}
+
+/// Starts a function as a task of its own on the Lua thread, and `end` behind it. An error is shown as one of `what`.
+pub fn spawn(what: &'static str, function: Function, args: MultiValue, end: impl FnOnce() + 'static) {
+    tokio::task::spawn_local(async move {
+        match budget::call::<Value>(&function, args).await {
+            Err(error) if !is_page_ended(&error) => console::report(what, &error),
+            _ => {}
+        }
+        end();
+    });
 }
 
 pub fn install(lua: &Lua) -> Result<()> {

@@ -6,6 +6,7 @@ pub mod ba;
 pub mod callback;
 pub mod console;
 pub mod coroutine;
+mod httpc;
 pub mod hub;
 pub mod io;
 pub mod mako;
@@ -26,7 +27,16 @@ pub fn install(world: &Rc<World>) -> mlua::Result<()> {
     trace::install(&world.lua)?;
     modules::install(&world.lua)?;
     mako::install(world)?;
+    httpc::install(&world.lua)?;
     request::install(&world.lua)?;
     hub::install(world)?;
-    ba::install(world)
+    ba::install(world)?;
+    // Last, since it leaves alone what is there.
+    absent(&world.lua)
+}
+
+/// Makes what is not offered say so.
+fn absent(lua: &mlua::Lua) -> mlua::Result<()> {
+    let ba: mlua::Table = lua.globals().get("ba")?;
+    lua.load(include_str!("../../lua/internal/absent.lua")).set_name("=[smq]").call(ba)
 }

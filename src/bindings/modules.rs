@@ -9,6 +9,10 @@ use super::io::{self, LuaIo};
 
 /// The built-in modules that are written in Lua.
 const LUA_MODULES: &[(&str, &str)] = &[
+    ("http", include_str!("../../lua/http.lua")),
+    ("httpm", "return require'http'"),
+    ("smq.client", include_str!("../../lua/client/client.lua")),
+    ("smq.client.link", include_str!("../../lua/client/link.lua")),
     ("smq.broker", include_str!("../../lua/broker.lua")),
     ("rwfile", include_str!("../../lua/rwfile.lua")),
     ("serpent", include_str!("../../lua/serpent.lua")),

@@ -31,7 +31,7 @@ use crate::socket::Takeover;
 
 pub use admission::Admission;
 use include::Running;
-pub use methods::read_header;
+pub use methods::{address, read_header};
 pub use output::Defaults;
 use output::Output;
 pub use url::with_slash;

@@ -105,7 +105,7 @@ impl Site {
 
     /// Asks the directories beside all apps.
     async fn find_beside(&self, path: &UrlPath, request: Request) -> Search {
-        let app = self.apps.first().filter(|app| app.has_directories_beside());
+        let app = self.apps.read().first().filter(|app| app.has_directories_beside()).cloned();
         let (Some(app), Some(below)) = (app, path.below("")) else { return Search::Continues(request) };
         match request.read().await {
             Err(response) => Search::Answered(PageReply::Response(response)),

@@ -1,6 +1,7 @@
 //! How packets are framed on a connection. Inside the server packets are raw frames; a WebSocket's are converted on the
 //! way in and on the way out.
 
+pub mod queued;
 pub mod raw;
 pub mod websocket;
 pub mod wire;

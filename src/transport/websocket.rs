@@ -3,6 +3,8 @@
 //! Our own rather than a crate's because messages are unmasked right into the shard's arena, as raw frames, and leave from
 //! there in one write with those of other publishers; a crate that owns the stream would copy each once more.
 
+pub mod messages;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
@@ -33,6 +35,8 @@ impl Status {
     pub const PROTOCOL_ERROR: Self = Self(1002);
     /// What SMQ servers answer to a message that is too large.
     pub const UNACCEPTABLE: Self = Self(1003);
+    /// Text that is no UTF-8.
+    pub const NOT_TEXT: Self = Self(1007);
 }
 
 /// The value of Sec-WebSocket-Accept for a Sec-WebSocket-Key.
@@ -118,7 +122,7 @@ impl Decoder {
     pub fn decode(&mut self, input: &[u8], packets: &mut Vec<u8>, answers: &mut Vec<u8>) -> Decoded {
         let mut consumed = 0;
         loop {
-            let step = match Frame::parse(&input[consumed..]) {
+            let step = match Frame::parse(&input[consumed..], MAX_MESSAGE) {
                 Ok(None) => return Decoded { consumed, end: None },
                 Ok(Some(frame)) => {
                     consumed += frame.length;
@@ -178,8 +182,8 @@ impl Decoder {
 }
 
 impl<'a> Frame<'a> {
-    /// The frame that `input` begins with; `None` while it is incomplete.
-    fn parse(input: &'a [u8]) -> Result<Option<Self>, Status> {
+    /// The frame that `input` begins with; `None` while it is incomplete. A payload of more than `max` bytes is refused.
+    fn parse(input: &'a [u8], max: usize) -> Result<Option<Self>, Status> {
         let [first, second, ..] = *input else { return Ok(None) };
         let opcode = first & 0x0F;
         let is_control = opcode >= CLOSE;
@@ -191,7 +195,7 @@ impl<'a> Frame<'a> {
             return Err(Status::PROTOCOL_ERROR);
         }
         let Some((size, mask_at)) = payload_length(input, second & !MASKED) else { return Ok(None) };
-        if size > MAX_MESSAGE as u64 {
+        if size > max as u64 {
             return Err(Status::UNACCEPTABLE);
         }
         let length = mask_at + 4 + size as usize;
@@ -236,7 +240,7 @@ impl<'a> Frame<'a> {
 /// The length of the client's frame that `input` begins with; all of `input` if no frame can begin like that, `None` while
 /// it is incomplete.
 pub fn client_frame_length(input: &[u8]) -> Option<usize> {
-    match Frame::parse(input) {
+    match Frame::parse(input, MAX_MESSAGE) {
         Ok(frame) => frame.map(|frame| frame.length),
         Err(_) => Some(input.len()),
     }

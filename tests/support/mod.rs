@@ -15,6 +15,7 @@ mod client;
 mod hub;
 mod packet;
 mod server;
+mod stranger;
 mod stream;
 
 pub use app::App;
@@ -22,6 +23,7 @@ pub use client::{Client, End, Via};
 pub use hub::Hub;
 pub use packet::*;
 pub use server::Server;
+pub use stranger::{read_head, says, stranger};
 pub use stream::Stream;
 
 use std::time::Duration;

@@ -46,11 +46,11 @@ impl Server {
 
     /// Serves the app at `/`, on a free port each for HTTP and HTTPS, and waits until both are ready.
     pub fn start(app: App) -> Self {
-        Self::start_with(app, &[])
+        Self::start_with(app, &[], &[])
     }
 
-    /// The same with further flags.
-    pub fn start_with(app: App, flags: &[&str]) -> Self {
+    /// Likewise, with further arguments and environment variables.
+    pub fn start_with(app: App, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let secrets = tempfile::tempdir().expect("the system has room for a temporary folder");
         let (cert, key) = (secrets.path().join("cert.pem"), secrets.path().join("key.pem"));
         let certificate = write_certificate(&cert, &key);
@@ -62,7 +62,8 @@ impl Server {
             .arg(&cert)
             .arg("--key")
             .arg(&key)
-            .args(flags)
+            .args(arguments)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -179,7 +179,7 @@ fn datapairs(lua: &Lua, this: &Request, _: MultiValue) -> Result<Function> {
 }
 
 /// IP address, port, whether it is IPv6; an IPv4 client of an IPv6 listener shows as IPv4.
-fn address(lua: &Lua, address: Option<SocketAddr>) -> Result<MultiValue> {
+pub fn address(lua: &Lua, address: Option<SocketAddr>) -> Result<MultiValue> {
     match address {
         Some(address) => {
             let ip = address.ip().to_canonical();

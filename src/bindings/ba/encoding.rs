@@ -1,0 +1,85 @@
+//! `ba.b64encode` and its like: bytes as text and back.
+
+use std::rc::Rc;
+
+use base64::Engine;
+use base64::alphabet::STANDARD as ALPHABET;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::{DecodePaddingMode, general_purpose};
+use mlua::{Lua, LuaString, MultiValue, Result, Table};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
+
+use crate::bindings::args::Args;
+use crate::lua::World;
+
+/// What stands for itself in any part of a URL.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// Takes base64 with padding and without.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(&ALPHABET, LENIENT_CONFIG);
+const LENIENT_CONFIG: GeneralPurposeConfig =
+    general_purpose::PAD.with_decode_padding_mode(DecodePaddingMode::Indifferent);
+
+pub fn register(world: &Rc<World>, ba: &Table) -> Result<()> {
+    let lua = &world.lua;
+    let encoder = |function: &'static str, encode: fn(&[u8]) -> String| {
+        lua.create_function(move |lua, args| encoded(lua, args, function, encode))
+    };
+    ba.set("b64encode", encoder("ba.b64encode", base64)?)?;
+    ba.set("b64urlencode", encoder("ba.b64urlencode", base64_url)?)?;
+    ba.set("b64decode", lua.create_function(b64decode)?)?;
+    ba.set("urlencode", encoder("ba.urlencode", url)?)?;
+    ba.set("urldecode", lua.create_function(urldecode)?)
+}
+
+fn encoded(lua: &Lua, args: MultiValue, function: &'static str, encode: fn(&[u8]) -> String) -> Result<String> {
+    Ok(encode(&Args::new(lua, function, args).string(1, "data")?))
+}
+
+/// Lower case hexadecimal digits.
+pub fn hex(data: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
+    data.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+pub fn base64(data: &[u8]) -> String {
+    STANDARD.encode(data)
+}
+
+/// The alphabet for URLs, without padding.
+pub fn base64_url(data: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(data)
+}
+
+/// Reads either alphabet, with padding or without, and passes over white space.
+pub fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
+    let standard = |byte: &u8| match byte {
+        b'-' => b'+',
+        b'_' => b'/',
+        other => *other,
+    };
+    let text: Vec<u8> = text.iter().filter(|byte| !byte.is_ascii_whitespace()).map(standard).collect();
+    LENIENT.decode(text).ok()
+}
+
+/// Percent-encodes all that is not unreserved.
+pub fn url(data: &[u8]) -> String {
+    percent_encode(data, RESERVED).to_string()
+}
+
+/// `ba.b64decode(text)`: the bytes; nil and a reason if it is no base64.
+fn b64decode(lua: &Lua, args: MultiValue) -> Result<(Option<LuaString>, Option<&'static str>)> {
+    let text = Args::new(lua, "ba.b64decode", args).string(1, "text")?;
+    match from_base64(&text) {
+        Some(data) => Ok((Some(lua.create_string(data)?), None)),
+        None => Ok((None, Some("no base64"))),
+    }
+}
+
+/// `ba.urldecode(text)`: `%XX` and `+` replaced; what is no escape stays.
+fn urldecode(lua: &Lua, args: MultiValue) -> Result<LuaString> {
+    let text = Args::new(lua, "ba.urldecode", args).string(1, "text")?;
+    let text: Vec<u8> = text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+    lua.create_string(percent_decode(&text).collect::<Vec<_>>())
+}

@@ -1,0 +1,49 @@
+//! `ba.exec`.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
+
+use mlua::{IntoLuaMulti, Lua, MultiValue, Result, Value};
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
+
+use super::check;
+use crate::bindings::args::Args;
+
+/// The most output that is taken, in bytes.
+const MAX_OUTPUT: u64 = 4 << 20;
+
+/// `ba.exec(command)`: runs a command line of the shell and waits for its end; others go on. What it has written to its
+/// standard output; or nil, the status (exit code × 256, or the signal) and the output if it has failed; or nil and why
+/// it could not be run to its end.
+pub async fn exec(lua: Lua, args: MultiValue) -> Result<MultiValue> {
+    let command = Args::new(&lua, "ba.exec", args).text(1, "command")?;
+    check(&lua, "ba.exec")?;
+    match run(&command).await {
+        Err(error) => (Value::Nil, error.to_string()).into_lua_multi(&lua),
+        Ok((status, output)) => {
+            let output = lua.create_string(output)?;
+            if status.success() {
+                output.into_lua_multi(&lua)
+            } else {
+                (Value::Nil, status.into_raw(), output).into_lua_multi(&lua)
+            }
+        }
+    }
+}
+
+async fn run(command: &str) -> io::Result<(ExitStatus, Vec<u8>)> {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(command).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut child = shell.spawn()?;
+    let mut output = Vec::new();
+    if let Some(stdout) = &mut child.stdout {
+        stdout.take(MAX_OUTPUT + 1).read_to_end(&mut output).await?;
+    }
+    if output.len() as u64 > MAX_OUTPUT {
+        child.kill().await?;
+        return Err(io::Error::other(format!("the command has written more than {MAX_OUTPUT} bytes and was stopped")));
+    }
+    Ok((child.wait().await?, output))
+}

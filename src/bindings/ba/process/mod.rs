@@ -1,0 +1,34 @@
+//! `ba.exec` and `ba.forkpty`: programs that a script runs. Only where the server's configuration allows it, since a
+//! script's mistake is then the whole machine's.
+
+mod exec;
+mod pty;
+
+use std::rc::Rc;
+
+use mlua::{Error, Lua, Result, Table};
+
+use crate::lua::World;
+
+/// Set when programs may be run.
+struct Allowed;
+
+pub fn register(world: &Rc<World>, ba: &Table) -> Result<()> {
+    ba.set("exec", world.lua.create_async_function(exec::exec)?)?;
+    ba.set("forkpty", world.lua.create_async_function(pty::forkpty)?)
+}
+
+/// From now on scripts may run programs.
+pub fn allow(lua: &Lua) {
+    lua.set_app_data(Allowed);
+}
+
+fn check(lua: &Lua, function: &str) -> Result<()> {
+    if lua.app_data_ref::<Allowed>().is_some() {
+        return Ok(());
+    }
+    Err(Error::runtime(format!(
+        "{function}: scripts may not run programs on this server; start it with --allow-exec, or put allowexec=true \
+         into its configuration"
+    )))
+}

@@ -1,0 +1,62 @@
+//! `ba.socket`: sockets for scripts. A coroutine that reads or writes waits, and nobody else does.
+
+mod connect;
+mod numbers;
+mod object;
+
+use std::rc::Rc;
+
+use mlua::{Lua, MultiValue, Result, Table};
+
+use crate::bindings::args::Args;
+use crate::bindings::coroutine::spawn;
+use crate::bindings::request;
+use crate::connection::Greeting;
+use crate::dial::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL};
+use crate::lua::World;
+use crate::socket;
+use crate::transport::queued::{self, Form};
+use crate::transport::websocket;
+use object::{Description, Socket};
+
+pub fn register(world: &Rc<World>, ba: &Table) -> Result<()> {
+    let lua = &world.lua;
+    let socket = lua.create_table()?;
+    socket.set("req2sock", lua.create_function(req2sock)?)?;
+    socket.set("connect", lua.create_async_function(connect::connect)?)?;
+    socket.set("event", lua.create_function(event)?)?;
+    socket.set("h2n", lua.create_function(numbers::h2n)?)?;
+    socket.set("n2h", lua.create_function(numbers::n2h)?)?;
+    ba.set("socket", socket)
+}
+
+/// `ba.socket.req2sock(request)`: the request's connection, as a WebSocket if the client asked for one and as a plain
+/// socket otherwise; nil and a reason if it is no longer to be had.
+fn req2sock(lua: &Lua, args: MultiValue) -> Result<(Option<Socket>, Option<String>)> {
+    let args = Args::new(lua, "ba.socket.req2sock", args);
+    let value = args.value(1);
+    let Some(request) = request::from_value(&value) else { return Err(args.mismatch(1, "request", "request", &value)) };
+    let greeting = match request.header("Sec-WebSocket-Key") {
+        Some(key) => Greeting::WebSocket { accept: websocket::accept_key(&key) },
+        None => Greeting::None,
+    };
+    let form = if greeting == Greeting::None { Form::Raw } else { Form::WebSocket };
+    let (reader, writer, pump) = queued::queues(form);
+    let takeover = move |socket: socket::Socket, early| {
+        socket::keep_alive(socket.tcp(), KEEPALIVE_IDLE, KEEPALIVE_INTERVAL);
+        tokio::spawn(pump.run(socket, greeting.response().into_bytes(), early));
+    };
+    let description =
+        Description { peer: request.peer_addr(), local: request.local_addr(), is_tls: request.is_tls(), form };
+    match request.take_socket(Box::new(takeover)) {
+        Ok(()) => Ok((Some(Socket::new(reader, writer, description)), None)),
+        Err(error) => Ok((None, Some(error.to_string()))),
+    }
+}
+
+/// `ba.socket.event(f, ...)`: runs `f(...)` as a coroutine that may wait on sockets.
+fn event(lua: &Lua, args: MultiValue) -> Result<()> {
+    let function = Args::new(lua, "ba.socket.event", args.clone()).function(1, "function")?;
+    spawn("ba.socket.event", function, args.into_iter().skip(1).collect(), || ());
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! A socket as scripts see it.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mlua::{
+    AnyUserData, IntoLuaMulti, Lua, MetaMethod, MultiValue, Result, UserData, UserDataMethods, UserDataRef, Value,
+};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::bindings::args::Args;
+use crate::bindings::coroutine::spawn;
+use crate::bindings::request::address;
+use crate::transport::queued::{Form, Reader, Received, Writer};
+
+/// What a socket tells about itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Description {
+    pub peer: Option<SocketAddr>,
+    pub local: Option<SocketAddr>,
+    pub is_tls: bool,
+    pub form: Form,
+}
+
+/// An open socket, until it is closed from either side. It closes, too, when no script holds it any more.
+pub struct Socket {
+    description: Description,
+    reader: RefCell<Side<Reader>>,
+    writer: RefCell<Option<Writer>>,
+    /// The status of a WebSocket that the client has closed.
+    status: Cell<Option<u16>>,
+    /// Wakes the coroutine that reads, when another one closes the socket.
+    closed: Notify,
+}
+
+/// A side that one coroutine at a time may use.
+enum Side<T> {
+    Free(T),
+    InUse,
+    Closed,
+}
+
+/// The reader while a coroutine reads; it goes back also when the coroutine is given up.
+struct Reading<'socket> {
+    socket: &'socket Socket,
+    reader: Option<Reader>,
+    has_ended: bool,
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let mut side = self.socket.reader.borrow_mut();
+        *side = match self.reader.take() {
+            Some(reader) if !self.has_ended && !matches!(*side, Side::Closed) => Side::Free(reader),
+            _ => Side::Closed,
+        };
+    }
+}
+
+impl Socket {
+    pub fn new(reader: Reader, writer: Writer, description: Description) -> Self {
+        Self {
+            description,
+            reader: RefCell::new(Side::Free(reader)),
+            writer: RefCell::new(Some(writer)),
+            status: Cell::new(None),
+            closed: Notify::new(),
+        }
+    }
+
+    /// Closes the socket behind what was written.
+    pub fn close(&self) {
+        *self.reader.borrow_mut() = Side::Closed;
+        *self.writer.borrow_mut() = None;
+        self.closed.notify_waiters();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.writer.borrow().is_none()
+    }
+
+    async fn read(&self, limit: Option<Duration>) -> Result<Outcome> {
+        let reader = match std::mem::replace(&mut *self.reader.borrow_mut(), Side::InUse) {
+            Side::Free(reader) => Some(reader),
+            Side::InUse => {
+                return Err(mlua::Error::runtime("socket:read: another coroutine reads this socket already"));
+            }
+            Side::Closed => None,
+        };
+        let mut reading = Reading { socket: self, reader, has_ended: false };
+        let Some(reader) = &mut reading.reader else { return Ok(Outcome::Closed) };
+        let received = async {
+            tokio::select! {
+                received = reader.read() => received,
+                () = self.closed.notified() => Received::End(None),
+            }
+        };
+        let received = match limit {
+            None => received.await,
+            Some(limit) => match timeout(limit, received).await {
+                Ok(received) => received,
+                Err(_) => return Ok(Outcome::Timeout),
+            },
+        };
+        match received {
+            Received::Data { data, is_text } => Ok(Outcome::Data(data, is_text)),
+            Received::End(status) => {
+                reading.has_ended = true;
+                self.status.set(status);
+                Ok(Outcome::Closed)
+            }
+        }
+    }
+
+    async fn write(&self, data: Vec<u8>, is_text: bool) -> bool {
+        let writer = self.writer.borrow().clone();
+        match writer {
+            Some(writer) => writer.write(data, is_text).await,
+            None => false,
+        }
+    }
+}
+
+enum Outcome {
+    Data(Vec<u8>, bool),
+    Timeout,
+    Closed,
+}
+
+impl UserData for Socket {
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_async_method("read", read);
+        methods.add_async_method("write", write);
+        methods.add_function("event", event);
+        methods.add_method("close", |_, this, _: MultiValue| {
+            let was_open = !this.is_closed();
+            this.close();
+            Ok(was_open)
+        });
+        methods.add_method("peername", |lua, this, _: MultiValue| address(lua, this.description.peer));
+        methods.add_method("sockname", |lua, this, _: MultiValue| address(lua, this.description.local));
+        methods.add_method("issecure", |_, this, _: MultiValue| Ok(this.description.is_tls));
+        methods.add_method("websocket", |_, this, _: MultiValue| Ok(this.description.form == Form::WebSocket));
+        methods.add_meta_method(MetaMethod::Close, |_, this, _: MultiValue| {
+            this.close();
+            Ok(())
+        });
+        methods.add_meta_method(MetaMethod::ToString, |_, this, _: MultiValue| {
+            let state = if this.is_closed() { "closed " } else { "" };
+            Ok(match this.description.peer {
+                Some(peer) => format!("{state}socket {peer}"),
+                None => format!("{state}socket"),
+            })
+        });
+    }
+}
+
+/// `socket:read([milliseconds])`: data and, of a WebSocket, whether it is text; or nil and "timeout"; or nil,
+/// "socketclosed" and, of a WebSocket, the status.
+async fn read(lua: Lua, this: UserDataRef<Socket>, args: MultiValue) -> Result<MultiValue> {
+    let args = Args::new(&lua, "socket:read", args);
+    let limit = match args.is_absent(1) {
+        true => None,
+        false => Some(Duration::from_millis(args.number(1, "milliseconds")? as u64)),
+    };
+    match this.read(limit).await? {
+        Outcome::Data(data, is_text) => match this.description.form {
+            Form::WebSocket => (lua.create_string(data)?, is_text).into_lua_multi(&lua),
+            Form::Raw => lua.create_string(data)?.into_lua_multi(&lua),
+        },
+        Outcome::Timeout => (Value::Nil, "timeout").into_lua_multi(&lua),
+        Outcome::Closed => (Value::Nil, "socketclosed", this.status.get()).into_lua_multi(&lua),
+    }
+}
+
+/// `socket:write(data[, text])`: waits until there is room for the data, not until it is sent. `text` makes a WebSocket
+/// message of text, which has to be UTF-8. True, or nil and "socketclosed".
+async fn write(lua: Lua, this: UserDataRef<Socket>, args: MultiValue) -> Result<(Option<bool>, Option<&'static str>)> {
+    let args = Args::new(&lua, "socket:write", args);
+    let (data, is_text) = (args.string(1, "data")?, args.truth(2));
+    if is_text && this.description.form == Form::WebSocket && std::str::from_utf8(&data).is_err() {
+        return Err(args.refuse(1, "data", "UTF-8 expected for a text message"));
+    }
+    match this.write(data, is_text).await {
+        true => Ok((Some(true), None)),
+        false => Ok((None, Some("socketclosed"))),
+    }
+}
+
+/// `socket:event(f, "s", ...)`: runs `f(socket, ...)` as a coroutine and closes the socket when it returns.
+fn event(lua: &Lua, args: MultiValue) -> Result<bool> {
+    // The socket itself comes first; arguments count from behind it.
+    let mut values = args.into_iter();
+    let this = match values.next() {
+        Some(Value::UserData(this)) if this.is::<Socket>() => this,
+        _ => return Err(mlua::Error::runtime("socket:event: call it with a colon, as socket:event(f, \"s\")")),
+    };
+    let values: MultiValue = values.collect();
+    let args = Args::new(lua, "socket:event", values.clone());
+    let function = args.function(1, "function")?;
+    let option = args.optional_text(2, "option")?;
+    if let Some(other) = option.filter(|option| option != "s") {
+        return Err(args.refuse(2, "option", &format!("\"s\" expected, got {other}")));
+    }
+    let mut call: MultiValue = values.into_iter().skip(2).collect();
+    call.push_front(Value::UserData(this.clone()));
+    spawn("socket:event", function, call, move || close(&this));
+    Ok(true)
+}
+
+fn close(socket: &AnyUserData) {
+    // The type was checked when the call began; sockets are only ever borrowed shared.
+    if let Ok(socket) = socket.borrow::<Socket>() {
+        socket.close();
+    }
+}

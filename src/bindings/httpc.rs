@@ -1,0 +1,197 @@
+//! `require"httpc"`: an HTTP client for scripts, on hyper. A coroutine that waits for the other server holds up nobody.
+//!
+//! `options` reads what scripts pass, `exchange` is one request and its response, here is what scripts call.
+
+mod exchange;
+mod options;
+
+use mlua::{
+    IntoLua, IntoLuaMulti, Lua, MetaMethod, MultiValue, Result, Table, UserData, UserDataMethods, UserDataRef, Value,
+};
+use tokio::sync::Mutex;
+
+use super::args::Args;
+use super::modules;
+use exchange::{Exchange, Failure, Kept};
+use options::{Defaults, Request};
+
+/// The most that `read"*a"` gives, in bytes, unless `maxsize` says otherwise.
+const MAX_ALL: usize = 16 << 20;
+
+pub fn install(lua: &Lua) -> Result<()> {
+    modules::register(lua, "httpc", |lua| {
+        let module = lua.create_table()?;
+        module.set("create", lua.create_function(create)?)?;
+        Ok(Value::Table(module))
+    })
+}
+
+/// A client: it makes one request at a time, and keeps the connection for the next one.
+struct Client {
+    defaults: Defaults,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    exchange: Option<Exchange>,
+    kept: Option<Kept>,
+}
+
+/// `httpc.create([{trusted=, ca=, timeout=, user=, password=, header=, maxsize=}])`
+fn create(lua: &Lua, args: MultiValue) -> Result<Client> {
+    let args = Args::new(lua, "httpc.create", args);
+    Ok(Client { defaults: Defaults::read(&args)?, state: Mutex::default() })
+}
+
+impl UserData for Client {
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_async_method("request", request);
+        methods.add_async_method("write", write);
+        methods.add_async_method("status", status);
+        methods.add_async_method("header", header);
+        methods.add_async_method("headerpairs", headerpairs);
+        methods.add_async_method("read", read);
+        methods.add_async_method("close", |_, this: UserDataRef<Self>, _: MultiValue| async move {
+            *this.state.lock().await = State::default();
+            Ok(true)
+        });
+        methods.add_meta_method(MetaMethod::ToString, |_, _, _: MultiValue| Ok("http client"));
+    }
+}
+
+/// What the other server does wrong: nil, a word and a sentence.
+fn failed(lua: &Lua, failure: &Failure) -> Result<MultiValue> {
+    (Value::Nil, failure.code(), failure.to_string()).into_lua_multi(lua)
+}
+
+/// `http:request{url=, method=, header=, query=, data=, size=}`: sends the head, and the body if it is in `data`; true. A
+/// POST, PUT or PATCH without `data` is followed by `write`, in as many pieces as wanted, up to `size` bytes if given.
+async fn request(lua: Lua, this: UserDataRef<Client>, args: MultiValue) -> Result<MultiValue> {
+    let args = Args::new(&lua, "http:request", args);
+    let request = Request::read(&args, &this.defaults)?;
+    let mut state = this.state.lock().await;
+    let kept = match state.exchange.take() {
+        Some(exchange) => exchange.into_kept().await,
+        None => state.kept.take(),
+    };
+    match Exchange::start(request, &this.defaults, kept).await {
+        Ok(exchange) => {
+            state.exchange = Some(exchange);
+            true.into_lua_multi(&lua)
+        }
+        Err(failure) => failed(&lua, &failure),
+    }
+}
+
+/// `http:write(data)`: true, or nil, a word and a sentence.
+async fn write(lua: Lua, this: UserDataRef<Client>, args: MultiValue) -> Result<MultiValue> {
+    let data = Args::new(&lua, "http:write", args).string(1, "data")?;
+    let mut state = this.state.lock().await;
+    match current(&mut state, "http:write")?.write(data).await {
+        Ok(()) => true.into_lua_multi(&lua),
+        Err(failure) => failed(&lua, &failure),
+    }
+}
+
+/// `http:status()`: waits for the response; its status code, or nil, a word and a sentence.
+async fn status(lua: Lua, this: UserDataRef<Client>, _: MultiValue) -> Result<MultiValue> {
+    let mut state = this.state.lock().await;
+    match current(&mut state, "http:status")?.head().await {
+        Ok(head) => head.status.as_u16().into_lua_multi(&lua),
+        Err(failure) => failed(&lua, &failure),
+    }
+}
+
+/// `http:header([name])`: one value in any letter case, or a table of all, names in lower case; of repeated names the
+/// last.
+async fn header(lua: Lua, this: UserDataRef<Client>, args: MultiValue) -> Result<MultiValue> {
+    let name = Args::new(&lua, "http:header", args).optional_text(1, "name")?;
+    let mut state = this.state.lock().await;
+    let head = match current(&mut state, "http:header")?.head().await {
+        Ok(head) => head,
+        Err(failure) => return failed(&lua, &failure),
+    };
+    match name {
+        Some(name) => match head.headers.get(name.as_str()) {
+            Some(value) => lua.create_string(value.as_bytes())?.into_lua_multi(&lua),
+            None => Value::Nil.into_lua_multi(&lua),
+        },
+        None => {
+            let table = lua.create_table()?;
+            for (name, value) in &head.headers {
+                table.set(name.as_str(), lua.create_string(value.as_bytes())?)?;
+            }
+            table.into_lua_multi(&lua)
+        }
+    }
+}
+
+/// `http:headerpairs()`: an iterator over all names and values.
+async fn headerpairs(lua: Lua, this: UserDataRef<Client>, _: MultiValue) -> Result<MultiValue> {
+    let mut state = this.state.lock().await;
+    let mut pairs = match current(&mut state, "http:headerpairs")?.head().await {
+        Ok(head) => head.headers.clone().into_iter(),
+        Err(failure) => return failed(&lua, &failure),
+    };
+    let mut last = None;
+    let next = lua.create_function_mut(move |lua, _: MultiValue| match pairs.next() {
+        Some((name, value)) => {
+            // Only the first of repeated names is given.
+            last = name.or_else(|| last.take());
+            let name = last.as_ref().map(|name| name.as_str().to_owned());
+            (name, lua.create_string(value.as_bytes())?).into_lua_multi(lua)
+        }
+        None => Value::Nil.into_lua_multi(lua),
+    })?;
+    next.into_lua_multi(&lua)
+}
+
+/// `http:read()`: what has come next of the body; `http:read(n)`: so many bytes, fewer at the end; `http:read"*a"`: all
+/// that is left. Nil at the end, `""` for `"*a"`; or nil, a word and a sentence.
+async fn read(lua: Lua, this: UserDataRef<Client>, args: MultiValue) -> Result<MultiValue> {
+    let args = Args::new(&lua, "http:read", args);
+    let max = this.defaults.max_size.unwrap_or(MAX_ALL);
+    let (least, is_all) = match args.value(1) {
+        Value::Nil => (1, false),
+        Value::String(form) if matches!(&*form.as_bytes(), b"*a" | b"a") => (max.saturating_add(1), true),
+        Value::String(form) => {
+            let why = format!("\"*a\" or a number of bytes expected, got \"{}\"", form.to_string_lossy());
+            return Err(args.refuse(1, "size", &why));
+        }
+        // The range fits by far.
+        _ => (args.integer_in(1, "size", 1..=1 << 30)? as usize, false),
+    };
+    let mut state = this.state.lock().await;
+    let data = match current(&mut state, "http:read")?.read(least, !args.is_absent(1)).await {
+        Ok(data) => data,
+        Err(failure) => return failed(&lua, &failure),
+    };
+    if is_all && data.len() > max {
+        return failed(&lua, &Failure::TooLarge(max));
+    }
+    match data.is_empty() && !is_all {
+        true => Value::Nil.into_lua_multi(&lua),
+        false => lua.create_string(data)?.into_lua(&lua)?.into_lua_multi(&lua),
+    }
+}
+
+fn current<'state>(state: &'state mut State, function: &str) -> Result<&'state mut Exchange> {
+    let none = || mlua::Error::runtime(format!("{function}: there is no request; call http:request first"));
+    state.exchange.as_mut().ok_or_else(none)
+}
+
+/// A field of a table of options, or the error that names it.
+fn wrong(args: &Args, field: &str, expected: &str, got: &Value) -> mlua::Error {
+    args.refuse(1, "options", &format!("field '{field}': {expected} expected, got {}", got.type_name()))
+}
+
+/// A text field; numbers are taken as their text.
+fn text_field(lua: &Lua, args: &Args, table: &Table, field: &str) -> Result<Option<Vec<u8>>> {
+    let value = table.raw_get::<Value>(field)?;
+    match super::args::plain_text(lua, &value) {
+        _ if value.is_nil() => Ok(None),
+        Some(text) => Ok(Some(text)),
+        None => Err(wrong(args, field, "string", &value)),
+    }
+}

@@ -1,0 +1,306 @@
+//! A socket as two bounded queues, so that a script on the Lua thread can read and write it while a task on whatever
+//! thread owns it moves the bytes.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::websocket::messages::{Closed, Messages};
+use super::websocket::{self, Status};
+
+/// The longest WebSocket message that is taken from a client, in bytes. A longer one ends the connection.
+pub const MAX_MESSAGE: usize = 1 << 20;
+/// Pieces or messages that wait for the script; the socket is not read while there are so many.
+const RECEIVED: usize = 2;
+/// Writes that wait for the socket.
+const WRITES: usize = 64;
+/// Bytes of writes that wait for the socket, unless a single one is longer.
+const WRITTEN: usize = 256 * 1024;
+/// A piece of a raw stream.
+const PIECE: usize = 16 * 1024;
+/// Answers (Pong) that wait for the client; it is not read while there are more.
+const ANSWERS: usize = 4096;
+/// Time for what was written last, once the script has closed the socket.
+const LINGER: Duration = Duration::from_secs(5);
+/// Time in which the client may react to the end, so that unread input does not turn it into a reset.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// How bytes become what the script reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A stream, in pieces as they come.
+    Raw,
+    /// A server's side of a WebSocket.
+    WebSocket,
+}
+
+/// What the script reads.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received {
+    Data {
+        data: Vec<u8>,
+        is_text: bool,
+    },
+    /// Nothing more will come; the status of a WebSocket that was closed in order.
+    End(Option<u16>),
+}
+
+struct Write {
+    data: Vec<u8>,
+    is_text: bool,
+    /// Given back when the data is written.
+    room: OwnedSemaphorePermit,
+}
+
+/// The script's side for reading.
+pub struct Reader(mpsc::Receiver<Received>);
+
+/// The script's side for writing. The socket is closed, after what was written, when reader and writer are dropped.
+#[derive(Clone)]
+pub struct Writer {
+    writes: mpsc::Sender<Write>,
+    room: Arc<Semaphore>,
+}
+
+/// The socket's side.
+pub struct Pump {
+    received: mpsc::Sender<Received>,
+    writes: mpsc::Receiver<Write>,
+    form: Form,
+}
+
+/// Both sides of a socket to come.
+pub fn queues(form: Form) -> (Reader, Writer, Pump) {
+    let (to_script, reader) = mpsc::channel(RECEIVED);
+    let (to_socket, writes) = mpsc::channel(WRITES);
+    let writer = Writer { writes: to_socket, room: Arc::new(Semaphore::new(WRITTEN)) };
+    (Reader(reader), writer, Pump { received: to_script, writes, form })
+}
+
+impl Reader {
+    /// Waits for the next piece or message. It may be dropped and called again without loss.
+    pub async fn read(&mut self) -> Received {
+        self.0.recv().await.unwrap_or(Received::End(None))
+    }
+}
+
+impl Writer {
+    /// Waits until there is room for the data, not until it is sent. False if the connection is gone.
+    pub async fn write(&self, data: Vec<u8>, is_text: bool) -> bool {
+        // The number is below 2^18.
+        let share = data.len().clamp(1, WRITTEN) as u32;
+        let Ok(room) = self.room.clone().acquire_many_owned(share).await else { return false };
+        self.writes.send(Write { data, is_text, room }).await.is_ok()
+    }
+}
+
+impl Pump {
+    /// Moves bytes until both sides are done. `head` is sent before all else, `early` was received before all else.
+    pub async fn run<S: AsyncRead + AsyncWrite>(self, socket: S, head: Vec<u8>, early: Bytes) {
+        let (reader, writer) = tokio::io::split(socket);
+        let messages = match self.form {
+            Form::Raw => None,
+            Form::WebSocket => Some(Messages::new(MAX_MESSAGE)),
+        };
+        let mut flow = Flow {
+            reader,
+            writer,
+            messages,
+            input: BytesMut::from(early),
+            next: None,
+            output: head,
+            is_flushed: true,
+            writing: None,
+            pump: self,
+            is_open: true,
+            close_sent: false,
+            deadline: None,
+        };
+        while flow.turn().await {}
+        flow.end().await;
+    }
+}
+
+/// What a turn brought.
+enum Event {
+    Read(io::Result<usize>),
+    ClosedByScript,
+    /// `None` when the script has closed and all its writes were taken.
+    Write(Option<Write>),
+    Written(io::Result<usize>),
+    Done,
+    TooLate,
+}
+
+/// A socket while its bytes are moved.
+struct Flow<S> {
+    reader: ReadHalf<S>,
+    writer: WriteHalf<S>,
+    /// `None` for a raw stream.
+    messages: Option<Messages>,
+    input: BytesMut,
+    /// What waits for room in the script's queue.
+    next: Option<Received>,
+    output: Vec<u8>,
+    is_flushed: bool,
+    /// The write that `output` holds.
+    writing: Option<OwnedSemaphorePermit>,
+    pump: Pump,
+    /// Whether the peer may still send.
+    is_open: bool,
+    /// Whether a WebSocket's close frame is sent, behind which nothing may follow.
+    close_sent: bool,
+    /// Set once the script has closed.
+    deadline: Option<Instant>,
+}
+
+impl<S: AsyncRead + AsyncWrite> Flow<S> {
+    /// One step; false when there is nothing left to do.
+    async fn turn(&mut self) -> bool {
+        self.decode();
+        let has_output = !self.output.is_empty() || !self.is_flushed;
+        let is_closed = self.deadline.is_some();
+        if self.close_sent && !has_output && self.next.is_none() {
+            return false;
+        }
+        let may_read = self.is_open && !is_closed && self.next.is_none() && self.output.len() < ANSWERS;
+        let limit = self.deadline.unwrap_or_else(Instant::now);
+        let event = tokio::select! {
+            count = read(&mut self.reader, &mut self.input), if may_read => Event::Read(count),
+            () = hand_over(&self.pump.received, &mut self.next), if self.next.is_some() && !is_closed => Event::Done,
+            () = self.pump.received.closed(), if !is_closed => Event::ClosedByScript,
+            write = self.pump.writes.recv(), if !has_output && !self.close_sent => Event::Write(write),
+            written = write(&mut self.writer, &self.output), if has_output => Event::Written(written),
+            () = sleep_until(limit), if is_closed => Event::TooLate,
+            else => Event::TooLate,
+        };
+        self.handle(event)
+    }
+
+    fn handle(&mut self, event: Event) -> bool {
+        match event {
+            Event::Read(count) => self.has_read(count),
+            Event::ClosedByScript => self.is_closed_by_script(),
+            Event::Write(Some(write)) => self.start(write),
+            Event::Write(None) => return self.finish(),
+            Event::Written(written) => return self.has_written(written),
+            Event::Done => {}
+            Event::TooLate => return false,
+        }
+        true
+    }
+
+    /// Finds what the script reads next.
+    fn decode(&mut self) {
+        if self.next.is_some() || self.input.is_empty() || !self.is_open {
+            return;
+        }
+        self.next = match &mut self.messages {
+            None => Some(Received::Data { data: self.input.split().to_vec(), is_text: false }),
+            Some(messages) => match messages.next(&mut self.input, &mut self.output) {
+                Ok(message) => message.map(|message| Received::Data { data: message.data, is_text: message.is_text }),
+                Err(Closed(status)) => {
+                    self.is_open = false;
+                    self.close_sent = true;
+                    Some(Received::End(Some(status.0)))
+                }
+            },
+        };
+    }
+
+    fn has_read(&mut self, count: io::Result<usize>) {
+        if !matches!(count, Ok(1..)) {
+            self.is_open = false;
+            self.next = Some(Received::End(None));
+            // A WebSocket has no half that could go on.
+            self.close_sent = self.messages.is_some();
+        }
+    }
+
+    fn is_closed_by_script(&mut self) {
+        self.next = None;
+        self.deadline = Some(Instant::now() + LINGER);
+    }
+
+    fn start(&mut self, write: Write) {
+        match (&self.messages, write.is_text) {
+            (None, _) => self.output = write.data,
+            (Some(_), true) => websocket::encode(websocket::TEXT, &write.data, &mut self.output),
+            (Some(_), false) => websocket::encode(websocket::BINARY, &write.data, &mut self.output),
+        }
+        self.writing = Some(write.room);
+    }
+
+    /// The script has closed and all it wrote is sent.
+    fn finish(&mut self) -> bool {
+        if self.messages.is_none() {
+            return false;
+        }
+        websocket::encode_close(Status::NORMAL, &mut self.output);
+        self.next = None;
+        self.close_sent = true;
+        true
+    }
+
+    fn has_written(&mut self, written: io::Result<usize>) -> bool {
+        let Ok(count) = written else {
+            self.next.get_or_insert(Received::End(None));
+            return false;
+        };
+        self.is_flushed = count == 0;
+        self.output.drain(..count);
+        if self.output.is_empty() {
+            self.writing = None;
+        }
+        true
+    }
+
+    async fn end(mut self) {
+        self.pump.writes.close();
+        if let Some(last) = self.next.take() {
+            // A script that has stopped reading learns the end from the closed queue.
+            let _ = self.pump.received.try_send(last);
+        }
+        drop(self.pump);
+        let _ = timeout(FAREWELL, async {
+            self.writer.shutdown().await?;
+            loop {
+                self.input.clear();
+                if self.reader.read_buf(&mut self.input).await? == 0 {
+                    return io::Result::Ok(());
+                }
+            }
+        })
+        .await;
+    }
+}
+
+/// Waits for room in the script's queue.
+async fn hand_over(queue: &mpsc::Sender<Received>, next: &mut Option<Received>) {
+    if let Ok(room) = queue.reserve().await
+        && let Some(next) = next.take()
+    {
+        room.send(next);
+    }
+}
+
+async fn read<S: AsyncRead>(reader: &mut ReadHalf<S>, input: &mut BytesMut) -> io::Result<usize> {
+    input.reserve(PIECE);
+    reader.read_buf(input).await
+}
+
+/// Writes some of the output, or flushes when there is none: a TLS stream keeps bytes that the socket did not take.
+async fn write<S: AsyncWrite>(writer: &mut WriteHalf<S>, output: &[u8]) -> io::Result<usize> {
+    if output.is_empty() {
+        return writer.flush().await.map(|()| 0);
+    }
+    match writer.write(output).await {
+        Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+        written => written,
+    }
+}

@@ -1,0 +1,39 @@
+//! The example app that bridges two servers.
+
+mod support;
+
+use support::{App, Client, Server, Via, number_at, publish, subscribe};
+
+fn app() -> App {
+    App::new()
+        .file(".preload", include_str!("../examples/bridge/app/.preload"))
+        .file("smq/index.lsp", include_str!("../examples/bridge/app/smq/index.lsp"))
+        .file("index.html", include_str!("../examples/bridge/app/index.html"))
+}
+
+/// A client that has subscribed to the chat; with the topic's number.
+fn chatter(server: &Server, name: &str) -> (Client, u32) {
+    let mut client = Client::open(server, Via::Raw, "/smq/");
+    client.login(name, "", "");
+    client.send(&subscribe("chat"));
+    let tid = number_at(&client.receive(), 2);
+    (client, tid)
+}
+
+#[test]
+fn what_is_said_on_one_server_is_read_on_the_other_and_nothing_twice() {
+    let first = Server::start(app());
+    let url = format!("http://{}/smq/", first.http());
+    let second = Server::start_with(app(), &[], &[("BRIDGE_TO", &url)]);
+    second.expect_output("bridge: connected to");
+    let (mut here, here_tid) = chatter(&first, "on the first");
+    let (mut there, there_tid) = chatter(&second, "on the second");
+    for line in ["one", "two"] {
+        here.send(&publish(here_tid, here.etid, 0, line.as_bytes()));
+        assert!(here.receive().ends_with(line.as_bytes()));
+        assert!(there.receive().ends_with(line.as_bytes()));
+        there.send(&publish(there_tid, there.etid, 0, b"answer"));
+        assert!(there.receive().ends_with(b"answer"));
+        assert!(here.receive().ends_with(b"answer"));
+    }
+}

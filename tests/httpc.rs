@@ -1,0 +1,271 @@
+//! The HTTP client of scripts, `require"http"` and `require"httpc"`, by what it sends and what it makes of answers.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc;
+
+use support::{App, PATIENCE, Server, read_head, says, stranger};
+
+/// Runs `code` in a page, with `url` and a client `http` at hand; what `print` shows of its results.
+fn run_with(server: &Server, url: &str, code: &str) -> String {
+    let answer = server.post_form("/", &[("code", code), ("url", url)]);
+    assert_eq!(answer.status, 200, "{}\n{}", answer.body, server.output());
+    answer.body.trim_end_matches('\n').to_owned()
+}
+
+fn server() -> Server {
+    let page = "<?lsp http = require'http'.create{ca = request:data'ca', timeout = 5000} url = request:data'url'
+        print(load(request:data'code', '=code', 't', _ENV)()) ?>";
+    Server::start(App::new().file("index.lsp", page).file("hello.txt", "hello\n").file("data.json", "{\"a\":[1,2]}"))
+}
+
+fn run(url: &str, code: &str) -> String {
+    run_with(&server(), url, code)
+}
+
+/// A server that answers with 200 and an empty body; its URL and the request's head and body.
+fn listener() -> (String, mpsc::Receiver<(String, Vec<u8>)>) {
+    let (tell, told) = mpsc::channel();
+    let url = stranger(move |stream, head| {
+        let body = if head.contains("chunked") { read_chunks(stream) } else { read_body(stream, &head) };
+        tell.send((head, body)).expect("the test waits");
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").expect("the client reads");
+    });
+    (url, told)
+}
+
+fn read_chunks(stream: &mut TcpStream) -> Vec<u8> {
+    let mut body = Vec::new();
+    while !body.ends_with(b"0\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("a whole body");
+        body.push(byte[0]);
+    }
+    body
+}
+
+fn read_body(stream: &mut TcpStream, head: &str) -> Vec<u8> {
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().expect("a number"))];
+    stream.read_exact(&mut body).expect("a whole body");
+    body
+}
+
+/// What a request with this code sends.
+fn sent(code: &str) -> (String, Vec<u8>) {
+    let (url, told) = listener();
+    assert_eq!(run(&url, &format!("{code} return http:status()")), "200");
+    told.recv_timeout(PATIENCE).expect("the request came")
+}
+
+#[test]
+fn a_file_is_read_from_a_server_over_http_and_https() {
+    let server = server();
+    let code = "http:request{url = url} return http:status(), http:header'Content-Length', http:read'*a', http:read()";
+    let url = format!("http://{}/hello.txt", server.http());
+    assert_eq!(run_with(&server, &url, code), "200\t6\thello\n\tnil");
+    let code = format!("http = require'http'.create{{trusted = false}} {code}");
+    let url = format!("https://localhost:{}/hello.txt", server.https().port());
+    assert_eq!(run_with(&server, &url, &code), "200\t6\thello\n\tnil");
+}
+
+#[test]
+fn a_certificate_that_nobody_vouches_for_is_refused() {
+    let server = server();
+    let url = format!("https://localhost:{}/hello.txt", server.https().port());
+    assert_eq!(run_with(&server, &url, "return select(2, http:request{url = url}) == 'sslhandshake'"), "true");
+}
+
+#[test]
+fn the_head_of_a_request_says_what_the_script_said() {
+    let (head, body) = sent(
+        "http:request{url = url .. 'a/b?c=1', query = {['d e'] = '&', f = 2}, method = 'DELETE', header = {X = 'y'}}",
+    );
+    assert!(head.starts_with("DELETE /a/b?c=1&d%20e=%26&f=2 HTTP/1.1\r\n"), "{head}");
+    assert!(head.contains("\r\nx: y\r\n") && head.contains("\r\nhost: 127.0.0.1:"), "{head}");
+    assert!(head.contains("\r\nuser-agent: smq/") && !head.contains("content-length"), "{head}");
+    assert!(body.is_empty());
+}
+
+#[test]
+fn credentials_of_the_client_are_sent() {
+    let (head, _) = sent("http = require'httpc'.create{user = 'me', password = 'se:cret'} http:request{url = url}");
+    assert!(head.contains("\r\nauthorization: Basic bWU6c2U6Y3JldA==\r\n"), "{head}");
+}
+
+#[test]
+fn a_body_is_sent_whole_or_written_in_pieces() {
+    let (head, body) = sent("http:request{url = url, method = 'POST', data = 'whole'}");
+    assert!(head.contains("\r\ncontent-length: 5\r\n"), "{head}");
+    assert_eq!(body, b"whole");
+    let (head, body) =
+        sent("http:request{url = url, method = 'PUT', size = 6} http:write'pie' http:write'' http:write'ces'");
+    assert!(head.contains("\r\ncontent-length: 6\r\n"), "{head}");
+    assert_eq!(body, b"pieces");
+    let (head, body) = sent("http:request{url = url, method = 'POST'} http:write'one' http:write'two'");
+    assert!(head.contains("\r\ntransfer-encoding: chunked\r\n"), "{head}");
+    assert_eq!(String::from_utf8_lossy(&body), "3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n");
+    let (head, _) = sent("http:request{url = url, method = 'POST', data = ''}");
+    assert!(head.contains("\r\ncontent-length: 0\r\n"), "{head}");
+}
+
+#[test]
+fn a_table_is_posted_as_json() {
+    let (head, body) = sent("http:post(url, {a = {1, 'x'}})");
+    assert!(head.starts_with("POST / ") && head.contains("\r\ncontent-type: application/json\r\n"), "{head}");
+    assert_eq!(String::from_utf8_lossy(&body), "{\"a\":[1,\"x\"]}");
+}
+
+#[test]
+fn json_is_decoded() {
+    let server = server();
+    let url = format!("http://{}/data.json", server.http());
+    assert_eq!(run_with(&server, &url, "local t, status = http:json(url, {x = 1}) return t.a[2], status"), "2\t200");
+    let url = format!("http://{}/hello.txt", server.http());
+    assert_eq!(run_with(&server, &url, "return http:json(url)"), "nil\tjsonerr\thello");
+    let url = format!("http://{}/no.json", server.http());
+    assert_eq!(run_with(&server, &url, "return (select(2, http:json(url)))"), "404");
+}
+
+#[test]
+fn the_connection_is_kept_for_the_next_request() {
+    let url = stranger(|stream, _| {
+        for _ in 0..2 {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").expect("the client reads");
+            read_head(stream);
+        }
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").expect("the client reads");
+    });
+    let code = "for i = 1, 3 do http:request{url = url} response:write(http:status(), ' ') end return ''";
+    assert_eq!(run(&url, code), "200 200 204 ");
+}
+
+#[test]
+fn the_body_is_read_in_pieces() {
+    let url = says("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n");
+    let code =
+        "http:request{url = url} return http:read(3), http:read(4), http:read(100), http:read(1), http:read'*a' == ''";
+    assert_eq!(run(&url, code), "hel\tlo w\torld\tnil\ttrue");
+}
+
+#[test]
+fn all_headers_are_listed() {
+    let url = says("HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 0\r\n\r\n");
+    let code = "http:request{url = url} local all = {}
+        for name, value in http:headerpairs() do all[#all + 1] = name .. '=' .. value end
+        return table.concat(all, ' '), http:header()['set-cookie'], http:header'missing'";
+    assert_eq!(run(&url, code), "set-cookie=a=1 set-cookie=b=2 content-length=0\tb=2\tnil");
+}
+
+#[test]
+fn what_servers_do_wrong_is_told_in_a_word_and_a_sentence() {
+    let failure = |answer: &'static str| {
+        let url = says(answer);
+        run(
+            &url,
+            "http = require'http'.create{timeout = 100} http:request{url = url} http:status() \
+             return select(2, http:read'*a')",
+        )
+    };
+    assert_eq!(failure("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"), "timeout\tthe server did not answer in time");
+    assert!(failure("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n").starts_with("socketclosed\t"));
+    let status = |act: fn(&mut TcpStream, String)| {
+        run(
+            &stranger(act),
+            "http = require'http'.create{timeout = 100} http:request{url = url} \
+             return (select(2, http:status())), (select(2, http:read()))",
+        )
+    };
+    assert_eq!(status(|_, _| ()), "timeout\tsocketclosed");
+    assert_eq!(
+        status(|stream, _| stream.shutdown(std::net::Shutdown::Both).expect("open")),
+        "socketclosed\tsocketclosed"
+    );
+    assert_eq!(
+        status(|stream, _| stream.write_all(b"nonsense\r\n\r\n").expect("open")),
+        "invalidresponse\tsocketclosed"
+    );
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    assert_eq!(run(&format!("http://{closed}/"), "return (select(2, http:request{url = url}))"), "cannotconnect");
+}
+
+#[test]
+fn an_endless_answer_is_refused_and_not_stored() {
+    let url = stranger(|stream, _| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("the client reads");
+        while stream.write_all(&[b'x'; 65536]).is_ok() {}
+    });
+    let code = "http = require'http'.create{maxsize = 100000} http:request{url = url} return select(2, http:read'*a')";
+    assert_eq!(run(&url, code), "toolarge\tthe response has more than 100000 bytes");
+}
+
+#[test]
+fn a_body_that_is_complete_takes_no_more() {
+    let server = server();
+    let url = format!("http://{}/hello.txt", server.http());
+    let code = "http:request{url = url} return (select(2, http:write'x'))";
+    assert_eq!(run_with(&server, &url, code), "bodycomplete");
+}
+
+#[test]
+fn a_page_that_waits_for_a_server_holds_up_nobody() {
+    let server = server();
+    let (tell, told) = mpsc::channel::<()>();
+    let url = stranger(move |stream, _| {
+        told.recv().expect("the test says when");
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").expect("the client reads");
+    });
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| run_with(&server, &url, "http:request{url = url} return http:read'*a'"));
+        assert_eq!(run_with(&server, "", "return 'meanwhile'"), "meanwhile");
+        tell.send(()).expect("it waits");
+        assert_eq!(waiting.join().expect("no panic"), "ok");
+    });
+}
+
+#[test]
+fn wrong_arguments_are_named() {
+    let server = server();
+    for (call, expected) in [
+        ("http.status, http", "http:status: there is no request; call http:request first"),
+        ("http.request, http", "bad argument #1 'options' to 'http:request' (table expected, got no value)"),
+        ("http.request, http, {}", "field 'url': string expected, got nil"),
+        ("http.request, http, {url = 'ftp://x/'}", "field 'url': an http or https URL expected, got \"ftp://x/\""),
+        ("http.request, http, {url = 'http://'}", "field 'url'"),
+        ("http.request, http, {url = '/x'}", "field 'url'"),
+        ("http.request, http, {url = 'http://a b/'}", "field 'url'"),
+        ("http.request, http, {url = 'http://u:p@h/'}", "field 'url'"),
+        ("http.request, http, {url = 'http://h/' .. ('x'):rep(100000)}", "field 'url'"),
+        ("http.request, http, {url = 'http://h/', method = 'A B'}", "field 'method': no method"),
+        ("http.request, http, {url = 'http://h/', header = 5}", "field 'header': table expected, got integer"),
+        ("http.request, http, {url = 'http://h/', header = {a = 'b\\r\\nc: d'}}", "field 'header': a name or value"),
+        ("http.request, http, {url = 'http://h/', header = {['a b'] = 1}}", "field 'header': a name or value"),
+        ("http.request, http, {url = 'http://h/', header = {['content-length'] = 1}}", "content-length follows from"),
+        ("http.request, http, {url = 'http://h/', query = {x = {}}}", "field 'query': a table of texts expected"),
+        ("http.request, http, {url = 'http://h/', data = {}}", "field 'data': string expected, got table"),
+        ("http.request, http, {url = 'http://h/', size = -1}", "field 'size': number not below 0 expected"),
+        ("require'http'.create, 5", "'options' to 'httpc.create' (table expected, got integer)"),
+        ("require'http'.create, {timeout = 'x'}", "field 'timeout': number not below 0 expected, got string"),
+        ("require'http'.create, {trusted = 1}", "field 'trusted': boolean expected, got integer"),
+        ("require'http'.create, {ca = {}}", "field 'ca': string expected, got table"),
+        ("http.post, http, 'http://h/', 5", "bad argument #2 'value' to 'http:post' (table expected, got number)"),
+        ("http.json, http, 'http://h/', 5", "bad argument #2 'query' to 'http:json' (table expected, got number)"),
+    ] {
+        let text = run_with(&server, "", &format!("return select(2, pcall({call}))"));
+        assert!(text.contains(expected), "{call}: {text}");
+    }
+    let url = format!("http://{}/hello.txt", server.http());
+    for (call, expected) in [
+        ("http:read(0)", "'size' to 'http:read' (1..1073741824 expected, got 0)"),
+        ("http:read'*l'", "\"*a\" or a number of bytes expected, got \"*l\""),
+        ("http:read{}", "'size' to 'http:read' (integer expected, got table)"),
+        ("http:write()", "'data' to 'http:write' (string expected, got no value)"),
+        ("http:header{}", "'name' to 'http:header' (string expected, got table)"),
+    ] {
+        let code = format!("http:request{{url = url}} return select(2, pcall(function() {call} end))");
+        let text = run_with(&server, &url, &code);
+        assert!(text.contains(expected), "{call}: {text}");
+    }
+}

@@ -1,0 +1,298 @@
+-- require"smq.client" against a hub of the same server; what other servers may do to it is in tests/client.rs.
+local client <const> = require"smq.client"
+
+local log = {}
+local hub = require"smq.hub".create{
+   authenticate = function(credentials) if credentials == "wrong" then return 3, "no entry" end return 0 end,
+   permittop = function(topic) return topic ~= "forbidden" end,
+   permitsubtop = function(subtopic) return subtopic ~= "forbidden" end,
+   onconnect = function(tid, info) log[tid] = info end,
+}
+local folder = ba.create.dir"client-hub"
+folder:setfunc(function(_ENV) hub:connect(request) return true end)
+app.dir:insert(folder, true)
+local _, port = request:sockname()
+local url = ("http://127.0.0.1:%d/client-hub/"):format(port)
+
+-- A client that is connected.
+local function connected(op)
+   local smq = client.create(url, op)
+   local is_connected = false
+   function smq.onconnect() is_connected = true end
+   eventually(function() return is_connected end, "the connection")
+   return smq
+end
+
+-- A function to be called back, and one that waits for its next call and gives what it got.
+local function called()
+   local calls, seen = {}, 0
+   local function wait()
+      eventually(function() return #calls > seen end, "a callback")
+      seen = seen + 1
+      return table.unpack(calls[seen], 1, calls[seen].n)
+   end
+   return function(...) calls[#calls + 1] = table.pack(...) end, wait, calls
+end
+
+test("onconnect gets the etid, the seed and the own address", function()
+   local smq, wait = client.create(url, { uid = "the client", info = "its info" })
+   smq.onconnect, wait = called()
+   local etid, seed, address = wait()
+   same(smq:gettid(), etid)
+   same(math.type(seed), "integer")
+   same(address, "127.0.0.1")
+   same({ log[etid].uid, log[etid].info, log[etid].seed }, { "the client", "its info", seed })
+end)
+
+test("onauth gives the credentials, and a refusal is final", function()
+   local smq, wait = client.create(url)
+   local seen
+   function smq.onauth(seed, address) seen = { math.type(seed), address } return "wrong" end
+   smq.onclose, wait = called()
+   same(table.pack(wait()), { "no entry", false, n = 2 })
+   same(seen, { "integer", "127.0.0.1" })
+   same(smq:gettid(), nil)
+end)
+
+test("before it is connected nothing is sent", function()
+   local smq = client.create(url)
+   same(smq:publish("x", "client/early"), false)
+   same(smq:create("client/early", print), false)
+   same(smq:createsub("client/early", print), false)
+   same(smq:subscribe("client/early", { onmsg = print }), false)
+   same(smq:observe("client/early", print), false)
+   same(smq:unsubscribe"client/early", false)
+   same(smq:unobserve"client/early", false)
+   same(smq:gettid(), nil)
+   same(hub:topic2tid"client/early", nil)
+   smq:close()
+end)
+
+test("a message reaches the subscriber with its publisher, topic and sub-topic", function()
+   local sender, receiver = connected(), connected()
+   local onmsg, message = called()
+   local onack, ack = called()
+   receiver:subscribe("client/one", { onmsg = onmsg, onack = onack })
+   local accepted, topic, tid = ack()
+   same({ accepted, topic, tid }, { true, "client/one", hub:topic2tid"client/one" })
+   same(sender:publish("hello", "client/one"), true)
+   same(table.pack(message()), { "hello", sender:gettid(), tid, 0, n = 4 })
+   sender:publish("again", tid, "sub")
+   same(table.pack(message()), { "again", sender:gettid(), tid, hub:subtopic2tid"sub", n = 4 })
+end)
+
+test("a sub-topic's callback comes before the topic's, and onmsg is the last", function()
+   local smq = connected()
+   local onsub, sub = called()
+   local onall, all = called()
+   local onack, ack = called()
+   local rest
+   smq.onmsg, rest = called()
+   smq:subscribe("client/levels", "special", { onmsg = onsub, onack = onack })
+   local accepted, topic, tid, subtopic, subtid = ack()
+   same({ accepted, topic, subtopic, tid, subtid },
+      { true, "client/levels", "special", hub:topic2tid"client/levels", hub:subtopic2tid"special" })
+   smq:publish("1", "client/levels", "special")
+   same(sub(), "1")
+   smq:publish("2", "client/levels")
+   same(rest(), "2")
+   smq:subscribe("client/levels", { onmsg = onall })
+   smq:publish("3", "client/levels", "other")
+   same(all(), "3")
+end)
+
+test("messages to the own etid arrive with and without a subscription", function()
+   local smq, other = connected(), connected()
+   local rest
+   smq.onmsg, rest = called()
+   other:publish("direct", smq:gettid())
+   same(rest(), "direct")
+   local onmsg, message = called()
+   local onack, ack = called()
+   smq:subscribe("self", { onmsg = onmsg, onack = onack })
+   same(table.pack(ack()), { true, "self", smq:gettid(), n = 3 })
+   other:publish("again", smq:gettid())
+   same(table.pack(message()), { "again", other:gettid(), smq:gettid(), 0, n = 4 })
+end)
+
+test("tables travel as JSON, and what is no JSON goes to onmsg", function()
+   local smq = connected()
+   local onmsg, message = called()
+   local rest
+   smq.onmsg, rest = called()
+   smq:subscribe("client/json", { onmsg = onmsg, datatype = "json" })
+   smq:publish({ a = { 1, 2 } }, "client/json")
+   same((message()), { a = { 1, 2 } })
+   smq:publish("no json", "client/json")
+   same(rest(), "no json")
+end)
+
+test("messages to new names leave in the order of the calls", function()
+   local smq, got = connected(), {}
+   smq:subscribe("client/order", { onmsg = function(data) got[#got + 1] = data end })
+   for i = 1, 5 do smq:publish("" .. i, "client/order", i % 2 == 0 and "sub" .. i or nil) end
+   eventually(function() return #got == 5 end, "five messages")
+   same(table.concat(got), "12345")
+end)
+
+test("names are created, and denied", function()
+   local smq = connected()
+   local onack, ack = called()
+   smq:create("client/made", onack)
+   same(table.pack(ack()), { true, "client/made", hub:topic2tid"client/made", n = 3 })
+   smq:create("client/made", "part", onack)
+   same(table.pack(ack()),
+      { true, "client/made", hub:topic2tid"client/made", "part", hub:subtopic2tid"part", n = 5 })
+   smq:createsub("part", onack)
+   same(table.pack(ack()), { true, "part", hub:subtopic2tid"part", n = 3 })
+   smq:create("forbidden", onack)
+   same(table.pack(ack()), { false, "forbidden", 0, n = 3 })
+   smq:createsub("forbidden", onack)
+   same(table.pack(ack()), { false, "forbidden", 0, n = 3 })
+   smq:subscribe("forbidden", { onack = onack })
+   same(table.pack(ack()), { false, "forbidden", 0, n = 3 })
+   smq:publish("lost", "forbidden")
+   smq:publish("lost", "client/made", "forbidden")
+   smq:create("client/after", onack)
+   same(ack(), true)
+end)
+
+test("an unsubscribed topic is silent", function()
+   local smq = connected()
+   local onmsg, message, calls = called()
+   smq:subscribe("client/quiet", { onmsg = onmsg })
+   smq:publish("1", "client/quiet")
+   message()
+   same(smq:unsubscribe"client/quiet", true)
+   smq:publish("2", "client/quiet")
+   local onack, ack = called()
+   smq:create("client/later", onack)
+   ack()
+   same(#calls, 1)
+end)
+
+test("the subscribers of a topic are observed, and the end of a client", function()
+   local watcher, other = connected(), connected()
+   local onchange, change = called()
+   watcher:observe("client/watched", onchange)
+   same(table.pack(change()), { 0, "client/watched", n = 2 })
+   other:subscribe"client/watched"
+   same(change(), 1)
+   watcher:unobserve"client/watched"
+   local onend, ends = called()
+   local etid = other:gettid()
+   watcher:observe(etid, onend)
+   other:close()
+   same(table.pack(ends()), { 0, etid, n = 2 })
+end)
+
+test("a callback that fails is shown and harms nothing", function()
+   local smq = connected()
+   local onmsg, message = called()
+   smq:subscribe("client/fails", { onmsg = function(data) onmsg(data) error"on purpose" end })
+   smq:publish("1", "client/fails")
+   smq:publish("2", "client/fails")
+   same(message(), "1")
+   same(message(), "2")
+end)
+
+test("a callback may wait, and its messages do so, too, in order", function()
+   local smq, got = connected(), {}
+   smq:subscribe("client/waits", { onmsg = function(data) ba.sleep(5) got[#got + 1] = data end })
+   for i = 1, 3 do smq:publish("" .. i, "client/waits") end
+   eventually(function() return #got == 3 end, "three messages")
+   same(table.concat(got), "123")
+end)
+
+test("a disconnect by the server is final", function()
+   local smq = connected()
+   local closed
+   smq.onclose, closed = called()
+   hub:shutdown("go away", smq:gettid())
+   same(table.pack(closed()), { "go away", false, n = 2 })
+   same(smq:publish("x", "client/one"), false)
+end)
+
+test("a lost connection comes back when onclose asks for it", function()
+   local smq, answer = connected()
+   local closed, again
+   local onclose, onreconnect
+   onclose, closed = called()
+   onreconnect, again = called()
+   function smq.onclose(...) onclose(...) return 1000 end
+   smq.onreconnect = onreconnect
+   local before = smq:gettid()
+   hub:shutdown(nil, before)
+   local why, canreconnect = closed()
+   same(type(why), "string")
+   same(canreconnect, true)
+   local etid = again()
+   same(smq:gettid(), etid)
+   assert(etid ~= before)
+   smq:close()
+end)
+
+test("close is for good", function()
+   local smq = connected()
+   local onclose, _, calls = called()
+   smq.onclose = onclose
+   local etid = smq:gettid()
+   smq:close()
+   smq:close()
+   eventually(function() return hub:etid2peer(etid) == nil end, "the end")
+   same(smq:gettid(), nil)
+   same(smq:publish("x", "client/one"), false)
+   same(#calls, 0)
+end)
+
+test("the longest message arrives and a longer one is refused", function()
+   local smq = connected()
+   local onmsg, message = called()
+   smq:subscribe("client/long", { onmsg = onmsg })
+   smq:publish(("x"):rep(0xFFF0), "client/long")
+   same(#message(), 0xFFF0)
+   assert(raises(smq.publish, smq, ("x"):rep(0xFFF1), "client/long"):find"at most 65520 bytes expected, got 65521")
+end)
+
+test("bytes arrive as they are, the empty message, too", function()
+   local smq = connected()
+   local onmsg, message = called()
+   smq:subscribe("client/bytes", { onmsg = onmsg })
+   for _, data in ipairs{ "", "\0\xff\r\n", "\xed\xa0\x80" } do
+      smq:publish(data, "client/bytes")
+      same((message()), data)
+   end
+end)
+
+test("wrong arguments are named", function()
+   local function complains(what, ...)
+      local problem = raises(...)
+      if not problem:find(what, 1, true) then error(problem, 2) end
+   end
+   complains("bad argument #1 'url' to 'client.create' (an http or https URL expected, got nil)", client.create)
+   for _, wrong in ipairs{ "", "ftp://x/", "http://", "http:///x", "http://h:99999/", "http://h:0", 5, {} } do
+      complains("'url'", client.create, wrong)
+   end
+   complains("bad argument #2 'op' to 'client.create' (table expected, got number)", client.create, url, 5)
+   complains("field 'uid': 6 to 255 bytes expected, got 5", client.create, url, { uid = "short" })
+   complains("field 'timeout': number expected, got string", client.create, url, { timeout = "1" })
+   complains("'X' is no header", client.create, url, { header = { X = "a\r\nb" } })
+   complains("'X:' is no header", client.create, url, { header = { ["X:"] = "a" } })
+   complains("'X' is no header", client.create, url, { header = { X = {} } })
+   local smq = client.create(url)
+   complains("'client:publish' (string or table expected, got nil)", smq.publish, smq)
+   complains("'topic' to 'client:publish' (name or 32 bit number expected, got nil)", smq.publish, smq, "x")
+   complains("'topic'", smq.publish, smq, "x", -1)
+   complains("'topic'", smq.publish, smq, "x", 1 << 32)
+   complains("'topic'", smq.publish, smq, "x", 1.5)
+   complains("longer than 60000 bytes", smq.publish, smq, "x", ("x"):rep(60001))
+   complains("'subtopic'", smq.publish, smq, "x", "y", {})
+   complains("'onack'", smq.create, smq, "x", 5)
+   complains("'onack'", smq.createsub, smq, "x", 5)
+   complains("field 'onmsg': function expected, got number", smq.subscribe, smq, "x", { onmsg = 5 })
+   complains("'settings'", smq.subscribe, smq, "x", nil, 5)
+   complains("'onchange'", smq.observe, smq, "x")
+   complains("'topic'", smq.unobserve, smq)
+   complains("'topic'", smq.unsubscribe, smq, {})
+   smq:close()
+end)

@@ -1,0 +1,34 @@
+-- ba.thread: jobs beside the page.
+
+test("a job runs by itself and may wait", function()
+   local done
+   local number = ba.thread.run(function() ba.sleep(1) done = true end)
+   same(math.type(number), "integer")
+   same(done, nil)
+   eventually(function() return done end, "the job")
+end)
+
+test("jobs of ba.thread.run run side by side", function()
+   local order = {}
+   ba.thread.run(function() ba.sleep(30) order[#order + 1] = "slow" end)
+   ba.thread.run(function() order[#order + 1] = "fast" end)
+   eventually(function() return #order == 2 end, "both jobs")
+   same(order, { "fast", "slow" })
+end)
+
+test("jobs of one thread run one after the other, also behind one that fails", function()
+   local order = {}
+   local thread = ba.thread.create()
+   thread:run(function() ba.sleep(5) order[1] = "first" end)
+   thread:run(function() error"on purpose" end)
+   thread:run(function() order[#order + 1] = "last" end)
+   eventually(function() return #order == 2 end, "both jobs")
+   same(order, { "first", "last" })
+end)
+
+test("wrong arguments are named", function()
+   assert(raises(ba.thread.run):find("'function' to 'ba.thread.run' (function expected, got no value)", 1, true))
+   assert(raises(ba.thread.run, "x"):find("function expected, got string", 1, true))
+   local thread = ba.thread.create()
+   assert(raises(thread.run, thread, 5):find("'function' to 'thread:run' (function expected, got integer)", 1, true))
+end)
