@@ -527,6 +527,24 @@ async fn io_does_not_leave_the_app() {
     assert!(!std::env::temp_dir().join("smq-must-not-appear").exists());
 }
 
+#[tokio::test]
+async fn no_name_leads_out_of_the_app() {
+    let names = ["../", "..", "a/../../x", "/../../etc/passwd", "..\\\\/x", "a\\0b", "/etc/passwd", "%2e%2e/x"];
+    let code = "for _, f in ipairs{'stat', 'open', 'mkdir', 'rmdir', 'remove', 'realpath', 'loadfile', 'files'} do \
+                  if io[f](io, NAME) then print(f, 'succeeds') end end \
+                if io:open(NAME, 'w') then print'written' end if io:rename('keep', NAME) then print'renamed' end \
+                print(pcall(io.dofile, io, NAME))";
+    for name in names {
+        let page = format!("<?lsp {} ?>", code.replace("NAME", &format!("'{name}'")));
+        let site = site(&[("index.lsp", &page), ("keep", "")]).await;
+        let text = site.page("index.lsp").await;
+        assert!(text.starts_with("false\t"), "{name}: {text}");
+        assert!(site.folder.0.join("keep").exists(), "{name}");
+    }
+    let long = run("print(io:open(('x'):rep(100000))) print(io:open(('x/'):rep(100000), 'w'))").await;
+    assert!(long.lines().all(|line| line.starts_with("nil\t")), "{long}");
+}
+
 async fn ask(app: &App, path: &str) -> String {
     match app.directories(path, get(&format!("/{path}"))).await {
         PageReply::NotMine(_) => "not mine".into(),

@@ -186,3 +186,34 @@ async fn headers_of_a_directory_must_be_headers() {
         assert!(text.contains("bad argument #1 'headers' to 'dir:header' ("), "{headers}: {text}");
     }
 }
+
+#[tokio::test]
+async fn a_request_is_forgotten_once_it_has_been_answered() {
+    let preload = "seen = setmetatable({}, {__mode = 'v'}) local d = ba.create.dir'd' dir:insert(d) \
+                   d:setfunc(function(_ENV, path) x = request keep(_ENV) return path ~= 'no' end) \
+                   function _G.keep(env) seen[#seen + 1] = env end";
+    let site = site(&[
+        (".preload", preload),
+        ("a.lsp", "<?lsp own = _ENV keep(_ENV) request:session(true).request = nil response:include'b.lsp' ?>"),
+        ("b.lsp", "<?lsp local c = request:createcookie'c' local x <close> = response:setresponse() ?>"),
+        ("json.lsp", "<?lsp keep(_ENV) response:json{1} ?>"),
+        ("error.lsp", "<?lsp keep(_ENV) error{} ?>"),
+        ("deferred.lsp", "<?lsp keep(_ENV) app.later = response:deferred() ?>"),
+        ("count.lsp", "<?lsp app.later:close() app.later = nil collectgarbage() collectgarbage() local n = 0 for _ in pairs(app.seen) do n = n + 1 end print(n) ?>"),
+    ])
+    .await;
+    let deferred = async {
+        site.send("deferred.lsp", get("/deferred.lsp")).await;
+    };
+    let others = async {
+        for page in ["a.lsp", "json.lsp", "error.lsp"] {
+            site.send(page, get(&format!("/{page}"))).await;
+        }
+        for path in ["d/yes", "d/no"] {
+            let _ = site.app.directories(path, get(&format!("/{path}"))).await;
+        }
+        site.page("count.lsp").await
+    };
+    let ((), count) = tokio::join!(deferred, others);
+    assert_eq!(count, "0\n");
+}
