@@ -518,6 +518,20 @@ fn a_page_reads_a_body_of_any_length_as_it_comes() {
 }
 
 #[test]
+fn a_connection_goes_on_behind_a_body_that_a_page_has_read() {
+    let count = "<?lsp response:write'<' response:flush() local n = 0 for data in request:rawrdr() do n = n + #data end \
+                 response:write(n, '>') ?>";
+    let names = "<?lsp=request:header()['X-Mixed-Case']?>";
+    let (server, _folder) = Server::of(&[("count.lsp", count), ("names.lsp", names)]);
+    let post =
+        "POST /count.lsp HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n".to_owned() + &"x".repeat(300_000);
+    let last = "GET /names.lsp HTTP/1.1\r\nHost: a\r\nX-Mixed-Case: found\r\nConnection: close\r\n\r\n";
+    let reply = server.say(&(post.clone() + &post + last));
+    assert_eq!(reply.body.matches("300000").count(), 2, "{reply:?}");
+    assert!(reply.body.ends_with("found"), "{reply:?}");
+}
+
+#[test]
 fn a_page_that_does_not_read_its_body_still_answers() {
     let (server, _folder) = Server::of(&[("early.lsp", "early")]);
     for framing in ["Content-Length: 3000000", "Transfer-Encoding: chunked"] {
