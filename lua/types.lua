@@ -126,11 +126,11 @@ function Request:createcookie(name) end
 function Request:rawrdr(size) end
 
 ---Reads a multipart form. The functions are called as the parts come: `formdata(name, value)`, `beginfile(name,
----filename, contenttype, encoding)`, `filedata(data)`, `endofreq()`, `error(why)`.
+---filename, contenttype, encoding)`, `filedata(data)`, `endofreq()`, `error(why)`. When they have one parameter more,
+---the first is `_ENV`. A file for which `beginfile` or `filedata` returns false is skipped (from there on).
 ---@param callbacks {formdata?: function, beginfile?: function, filedata?: function, endofreq?: function, error?: function}
----@param withenv? boolean whether the functions get `_ENV` as their first argument
 ---@return true? done, string? why
-function Request:multipart(callbacks, withenv) end
+function Request:multipart(callbacks) end
 
 ---Whether this page was reached by `include`.
 ---@return boolean
@@ -620,7 +620,9 @@ function ba.create.jsonuser() end
 ---@class smq.JsonUser
 local JsonUser = {}
 
----@param users table<string, {pwd: string, roles: string[]?, maxusers: integer?}>|string
+---Replaces all users. `pwd` is the password, or a table with the MD5 of `name:realm:password`; `recycle` ends the oldest
+---session when there would be more than `maxusers`, otherwise the login is denied; `inactive` is in seconds.
+---@param users table<string, {pwd: string|string[], roles: string|string[]|nil, maxusers: integer?, recycle: boolean?, inactive: integer?}>|string
 function JsonUser:set(users) end
 
 ---Which roles may do what.
@@ -630,7 +632,8 @@ function JsonUser:authorizer() end
 ---@class smq.Authorizer
 local Authorizer = {}
 
----@param constraints table|string
+---`urls` are relative to the directory, with `*` for any text; what no constraint speaks of is allowed to nobody.
+---@param constraints table<string, {urls: string[], methods: string[]?, roles: string[]}>|string
 function Authorizer:set(constraints) end
 
 ---@param users userdata|smq.JsonUser
@@ -777,8 +780,8 @@ mako.sslport = nil
 ---@type table
 mako.conf = {}
 
----Users of the configuration; nil, as there are none.
----@type nil
+---The `users` of the configuration, as `ba.create.jsonuser` keeps them; nil without any. `mako.udb()` gives the same.
+---@type smq.JsonUser?
 mako.udb = nil
 
 -- ---- require"smq.hub" ----

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use mlua::{Function, Lua, MultiValue, Result, Table, Value};
 
 use super::args::Args;
+use super::auth::JsonUser;
 use super::{console, modules};
 use crate::config::value::ConfigValue;
 use crate::lua::{Settings, World, budget};
@@ -27,6 +28,9 @@ pub fn install(world: &Rc<World>) -> Result<()> {
     mako.set("port", world.settings.port)?;
     mako.set("sslport", world.settings.tls_port)?;
     mako.set("conf", &conf)?;
+    if let Value::Table(users) = conf.raw_get("users")? {
+        mako.set("udb", JsonUser::of_configuration(lua, &users))?;
+    }
     mako.set("onexit", lua.create_function(on_exit)?)?;
     lua.globals().set("mako", mako)?;
     modules::register(lua, "loadconf", move |_| Ok(Value::Table(conf.clone())))

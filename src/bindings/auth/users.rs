@@ -5,12 +5,16 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use mlua::{Error, Function, Lua, MultiValue, Result, Table, UserData, UserDataMethods, UserDataRegistry, Value};
+use mlua::{
+    AnyUserData, Error, Function, Lua, MetaMethod, MultiValue, Result, Table, UserData, UserDataMethods,
+    UserDataRegistry, Value,
+};
 
 use super::authorizer::JsonAuthorizer;
 use super::secret::Secret;
 use crate::bindings::args::{Args, plain_text};
 use crate::bindings::ba::json;
+use crate::bindings::console::describe;
 use crate::bindings::request::Request;
 use crate::lua::{World, budget};
 
@@ -112,11 +116,24 @@ pub struct JsonUser(Rc<UserTable>);
 impl UserData for JsonUser {
     fn register(registry: &mut UserDataRegistry<Self>) {
         registry.add_method("set", |lua, this, args: MultiValue| {
-            let users = read_users(lua, &table_or_json(lua, "jsonuser:set", "users", args)?)?;
+            let users = read_users(lua, "jsonuser:set", &table_or_json(lua, "jsonuser:set", "users", args)?)?;
             *this.0.0.borrow_mut() = users;
             Ok(true)
         });
+        // `mako.udb` is one of these, and `mako.udb()` gives it.
+        registry.add_meta_function(MetaMethod::Call, |_, (this, _): (AnyUserData, MultiValue)| Ok(this));
         registry.add_method("authorizer", |_, this, _: MultiValue| Ok(JsonAuthorizer::new(this.0.clone())));
+    }
+}
+
+impl JsonUser {
+    /// The users of the configuration. With a mistake among them there are none, so that nobody gets in by it.
+    pub fn of_configuration(lua: &Lua, users: &Table) -> Self {
+        let read = read_users(lua, "users", users).unwrap_or_else(|error| {
+            tracing::error!("the configuration: {}; until it is mended nobody can log in", describe(&error).message);
+            HashMap::new()
+        });
+        Self(Rc::new(UserTable(RefCell::new(read))))
     }
 }
 
@@ -131,13 +148,15 @@ pub fn table_or_json(lua: &Lua, function: &'static str, name: &str, args: MultiV
     }
 }
 
-fn read_users(lua: &Lua, table: &Table) -> Result<HashMap<Vec<u8>, Account>> {
-    table.pairs::<Value, Value>().map(|pair| pair.and_then(|(name, value)| read_user(lua, &name, &value))).collect()
+/// `place` is what errors begin with.
+fn read_users(lua: &Lua, place: &str, table: &Table) -> Result<HashMap<Vec<u8>, Account>> {
+    let pairs = table.pairs::<Value, Value>();
+    pairs.map(|pair| pair.and_then(|(name, value)| read_user(lua, place, &name, &value))).collect()
 }
 
-fn read_user(lua: &Lua, name: &Value, value: &Value) -> Result<(Vec<u8>, Account)> {
+fn read_user(lua: &Lua, place: &str, name: &Value, value: &Value) -> Result<(Vec<u8>, Account)> {
     let shown = name.to_string().unwrap_or_default();
-    let refuse = |why: &str| Error::runtime(format!("jsonuser:set: user '{shown}': {why}"));
+    let refuse = |why: &str| Error::runtime(format!("{place}: user '{shown}': {why}"));
     let bytes = plain_text(lua, name).ok_or_else(|| refuse("the name must be a string"))?;
     let fields = value.as_table().ok_or_else(|| refuse("a table with the field 'pwd' expected"))?;
     let secret = secret(lua, &fields.raw_get("pwd")?)
