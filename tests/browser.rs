@@ -191,3 +191,54 @@ fn a_browser_calls_lua_functions() {
     assert_eq!(shown[5], json!(["error", "there is no function nothing"]));
     keep_screenshot(&page, "examples/rpc/screenshot.png");
 }
+
+/// Fills in the dashboard's login form, and waits until it is gone.
+fn log_in(browser: &Browser, url: &str) {
+    browser.goto(url);
+    browser.run(
+        "const [name, password] = document.querySelectorAll('form input');
+         [name.value, password.value] = ['demo', 'demo'];
+         setTimeout(() => document.forms[0].submit());",
+    );
+    browser.until("document.querySelector('nav')");
+}
+
+/// Follows a link of the menu.
+fn choose(browser: &Browser, title: &str) {
+    browser.run(&format!(
+        "[...document.querySelectorAll('nav a')].find((link) => link.textContent.includes({})).click();",
+        json!(title)
+    ));
+    browser.until(&format!("document.querySelector('h2')?.textContent === {}", json!(title)));
+}
+
+#[test]
+fn a_dashboard_moves_in_all_browsers_together() {
+    let server = Server::start("examples/dashboard");
+    let driver = Driver::start();
+    let (desk, phone) = (driver.open(Screen::Desktop), driver.open(Screen::Phone));
+    for browser in [&desk, &phone] {
+        log_in(browser, &server.url);
+        browser.run("window.isSameDocument = true;");
+        choose(browser, "Lamps");
+    }
+    desk.run(
+        "const slider = document.querySelector('[data-lamp=\"2\"]');
+         slider.value = 85;
+         slider.dispatchEvent(new Event('input', {bubbles: true}));",
+    );
+    phone.until("document.querySelector('[data-lamp=\"2\"]').value === '85'");
+    phone.until("document.querySelector('[data-level=\"2\"]').textContent === '85 %'");
+    keep_screenshot(&phone, "examples/dashboard/phone.png");
+
+    choose(&desk, "Settings");
+    desk.run("document.querySelector('[name=note]').value = 'Tea & cake <at 4>';");
+    desk.run("document.querySelector('main form').requestSubmit();");
+    desk.until("document.querySelector('.saved')");
+    choose(&desk, "Overview");
+    desk.until("document.querySelector('main').textContent.includes('Tea & cake <at 4>')");
+    desk.until("document.querySelector('[data-pulse=browsers]').textContent === '2'");
+    assert_eq!(desk.run("return window.isSameDocument;"), json!(true), "only the content was replaced");
+    desk.until("document.querySelector('[data-curve=memory] polyline').points.length > 5");
+    keep_screenshot(&desk, "examples/dashboard/screenshot.png");
+}

@@ -1,0 +1,1 @@
+<?lsp request:logout() response:sendredirect"/" ?>
