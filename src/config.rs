@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Parser, Subcommand};
 use mlua::{FromLua, Lua, Table, Value};
 
+use crate::bench::args::BenchArgs;
 use crate::lsp::AppSpec;
 
 const DEFAULT_HOST: &str = "127.0.0.1";
@@ -27,6 +28,8 @@ pub enum Command {
     /// Serve one or more app folders
     #[command(override_usage = "smq serve [OPTIONS] [[NAME]:[PRIO]:]PATH...")]
     Serve(ServeArgs),
+    /// Put a load on a broker and tell how it fares
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, Args)]
@@ -304,7 +307,8 @@ mod tests {
         let path = folder.path().join("smq.conf");
         std::fs::write(&path, "port = 1; host = 'h'; apps = {'a'}").unwrap();
         let path = path.to_str().unwrap();
-        let Cli { command: Command::Serve(args) } = Cli::parse_from(["smq", "serve", "b", "-c", path, "--port", "2"]);
+        let Cli { command } = Cli::parse_from(["smq", "serve", "b", "-c", path, "--port", "2"]);
+        let Command::Serve(args) = command else { panic!("not serve: {command:?}") };
         let config = Config::from_args(args).unwrap();
         assert_eq!((config.port, config.host.as_str(), config.apps), (2, "h", vec![spec("", 0, "b")]));
     }

@@ -5,15 +5,19 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use smq::config::{Cli, Command, Config};
-use smq::server;
+use smq::{bench, server};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let Cli { command: Command::Serve(args) } = Cli::parse();
+    let Cli { command } = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let is_terminal = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal).init();
-    match Config::from_args(args).and_then(server::run) {
+    let done = match command {
+        Command::Serve(args) => Config::from_args(args).and_then(server::run),
+        Command::Bench(args) => bench::run(args),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("smq: {error:#}");
