@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Parser, Subcommand};
 use mlua::{FromLua, Lua, Table, Value};
 
+use crate::bench::args::BenchArgs;
 use crate::lsp::AppSpec;
 use crate::lua::budget::Budget;
 use value::ConfigValue;
@@ -35,6 +36,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Run Lua test scripts (*_test.lua) against a server on a free port
     Test(TestArgs),
+    /// Put a load on a broker and tell how it fares
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use smq::config::{Cli, Command, Config};
-use smq::{server, testing};
+use smq::{bench, server, testing};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     let outcome = match command {
         Command::Serve(args) => Config::from_args(args).and_then(server::run).map(|()| true),
         Command::Test(args) => testing::run(args),
+        Command::Bench(args) => bench::run(args).map(|()| true),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

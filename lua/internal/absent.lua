@@ -33,10 +33,13 @@ table.insert(package.searchers, function(name)
    return what and refusal(name, what) or nil
 end)
 
-for path, what in pairs(FUNCTIONS) do
-   local holder, name = ba, path
-   if path:find"^create%." then holder, name = ba.create, path:match"^create%.(.*)" end
-   if holder[name] == nil then
-      holder[name] = function() error(refusal("ba." .. path, what), 2) end
-   end
+-- Behind a metatable, so that a script that lists what there is finds only that.
+local function offer(holder, prefix)
+   setmetatable(holder, { __index = function(_, name)
+      local what = type(name) == "string" and FUNCTIONS[prefix .. name]
+      return what and function() error(refusal("ba." .. prefix .. name, what), 2) end or nil
+   end })
 end
+
+offer(ba, "")
+offer(ba.create, "create.")
