@@ -481,6 +481,22 @@ fn an_authenticator_of_the_app_guards_its_files_and_not_the_servers_own() {
 }
 
 #[test]
+fn the_users_of_the_configuration_may_log_in_and_a_mistake_there_lets_nobody_in() {
+    let preload = "dir:setauth(ba.create.authenticator(mako.udb(), {type='basic'})) assert(mako.udb == mako.udb())";
+    let files = folder(&[
+        ("www/.preload", preload),
+        ("www/a.txt", "hello"),
+        ("good.conf", "users = {eve = {pwd = 'secret'}}"),
+        ("bad.conf", "users = {eve = {pwd = 'secret'}, adam = 'secret'}"),
+    ]);
+    for (conf, status) in [("good.conf", 200), ("bad.conf", 401)] {
+        let server = Server::start(smq().arg("-c").arg(files.path().join(conf)).arg(files.path().join("www")));
+        assert_eq!(server.ask("GET", "/a.txt", &[EVE]).status, status, "{conf}");
+        assert_eq!(server.get("/a.txt").status, 401, "{conf}");
+    }
+}
+
+#[test]
 fn a_directory_beside_all_apps_needs_no_root_app() {
     let preload = "local d = ba.create.dir'top' d:setfunc(function(_ENV, path) response:write(path) end) d:insert()";
     let www = folder(&[(".preload", preload), ("a.txt", "hello")]);
