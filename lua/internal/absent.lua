@@ -33,10 +33,14 @@ table.insert(package.searchers, function(name)
    return what and refusal(name, what) or nil
 end)
 
-for path, what in pairs(FUNCTIONS) do
-   local holder, name = ba, path
-   if path:find"^create%." then holder, name = ba.create, path:match"^create%.(.*)" end
-   if holder[name] == nil then
-      holder[name] = function() error(refusal("ba." .. path, what), 2) end
-   end
+-- Not fields: whoever lists what there is does not find them.
+local function stand_in(holder, prefix)
+   setmetatable(holder, { __index = function(_, name)
+      local path = prefix .. tostring(name)
+      local what = FUNCTIONS[path]
+      return what and function() error(refusal("ba." .. path, what), 2) end
+   end })
 end
+
+stand_in(ba, "")
+stand_in(ba.create, "create.")
