@@ -47,6 +47,9 @@ pub struct TestArgs {
     /// `[[NAME]:[PRIO]:]PATH`: an app to test; may be given several times
     #[arg(long = "app", value_name = "APP")]
     pub apps: Vec<AppSpec>,
+    /// Let scripts run programs (ba.exec, ba.forkpty)
+    #[arg(long)]
+    pub allow_exec: bool,
 }
 
 #[derive(Debug, Args)]
@@ -165,7 +168,7 @@ impl Config {
             shards: default_shards(),
             max_connections: DEFAULT_MAX_CONNECTIONS,
             max_connections_per_address: 0,
-            allow_exec: false,
+            allow_exec: args.allow_exec,
             budget: Budget::default(),
             is_dev: true,
             rtl: None,

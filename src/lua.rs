@@ -35,6 +35,8 @@ pub struct Settings {
     pub tls_port: Option<u16>,
     /// What the configuration file says, for scripts to read.
     pub conf: Vec<(ConfigValue, ConfigValue)>,
+    /// Whether scripts may run programs.
+    pub allow_exec: bool,
 }
 
 /// What everything on the Lua thread shares.

@@ -16,7 +16,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::bindings::ba::process;
 use crate::bindings::mako;
 use crate::config::Config;
 use crate::http::accept::Door;
@@ -103,10 +102,6 @@ impl Server {
 
     /// Loads the apps one after the other. One that fails is reported and left out.
     pub async fn load(&mut self) {
-        if self.config.allow_exec {
-            // A Lua thread that has ended runs no programs.
-            let _ = self.lua.send(|world| process::allow(&world.lua)).await;
-        }
         for place in &mut self.places {
             place.load(&self.lua).await;
         }
@@ -249,6 +244,7 @@ fn settings(config: &Config, listeners: &Listeners) -> Settings {
         port: Some(listeners.plain.address.port()),
         tls_port: listeners.tls.as_ref().map(|(listener, _)| listener.address.port()),
         conf: config.conf.clone(),
+        allow_exec: config.allow_exec,
     }
 }
 

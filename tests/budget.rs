@@ -112,3 +112,14 @@ fn clients_exchange_messages_while_a_script_loops() {
         assert!(exchanged < stopped, "the messages waited for the script");
     });
 }
+
+#[test]
+fn a_job_that_loops_is_stopped() {
+    let page =
+        "<?lsp ba.thread.run(function() while true do end end) ba.socket.event(function() while true do end end) ?>";
+    let server = Server::start_with(App::new().file("index.lsp", page), &QUICK, &[]);
+    assert_eq!(server.get("/").status, 200);
+    for job in ["ba.thread.run: index.lsp:1:", "ba.socket.event: index.lsp:1:"] {
+        server.expect_output(job);
+    }
+}

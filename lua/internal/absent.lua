@@ -33,13 +33,14 @@ table.insert(package.searchers, function(name)
    return what and refusal(name, what) or nil
 end)
 
--- Behind a metatable, so that a script that lists what there is finds only that.
-local function offer(holder, prefix)
+-- Not fields: whoever lists what there is does not find them.
+local function stand_in(holder, prefix)
    setmetatable(holder, { __index = function(_, name)
-      local what = type(name) == "string" and FUNCTIONS[prefix .. name]
-      return what and function() error(refusal("ba." .. prefix .. name, what), 2) end or nil
+      local path = prefix .. tostring(name)
+      local what = FUNCTIONS[path]
+      return what and function() error(refusal("ba." .. path, what), 2) end
    end })
 end
 
-offer(ba, "")
-offer(ba.create, "create.")
+stand_in(ba, "")
+stand_in(ba.create, "create.")

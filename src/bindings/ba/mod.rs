@@ -7,7 +7,7 @@ pub mod encoding;
 mod files;
 pub mod json;
 mod pages;
-pub mod process;
+mod process;
 pub mod random;
 mod sleep;
 mod socket;

@@ -14,13 +14,11 @@ use crate::lua::World;
 struct Allowed;
 
 pub fn register(world: &Rc<World>, ba: &Table) -> Result<()> {
+    if world.settings.allow_exec {
+        world.lua.set_app_data(Allowed);
+    }
     ba.set("exec", world.lua.create_async_function(exec::exec)?)?;
     ba.set("forkpty", world.lua.create_async_function(pty::forkpty)?)
-}
-
-/// From now on scripts may run programs.
-pub fn allow(lua: &Lua) {
-    lua.set_app_data(Allowed);
 }
 
 fn check(lua: &Lua, function: &str) -> Result<()> {
