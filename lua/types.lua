@@ -979,6 +979,94 @@ function Client:gettid() end
 
 function Client:close() end
 
+-- ---- require"httpc", require"http" ----
+
+---What holds for all requests of an HTTP client.
+---@class smq.HttpOptions
+---@field trusted? boolean whether the server's certificate is checked
+---@field ca? string certificates to trust, in PEM form
+---@field timeout? integer milliseconds
+---@field user? string
+---@field password? string
+---@field header? table<string, string>
+---@field maxsize? integer bytes that `read"*a"` gives at most
+
+---What one request may say.
+---@class smq.HttpRequest
+---@field url string
+---@field method? string `"GET"` unless given
+---@field header? table<string, string>
+---@field query? table<string, string>
+---@field data? string the body
+---@field size? integer the length of the body that `write` sends
+
+---@class smq.httpcmodule
+local httpcmodule = {}
+
+---An HTTP client: it makes one request at a time, and keeps the connection for the next one.
+---@param op? smq.HttpOptions
+---@return smq.Httpc
+function httpcmodule.create(op) end
+
+---What the other server does wrong gives nil, a word and a sentence.
+---@class smq.Httpc
+local Httpc = {}
+
+---Sends the head, and the body if it is in `data`. A POST, PUT or PATCH without `data` is followed by `write`.
+---@param op smq.HttpRequest
+---@return true? done, string? why, string? sentence
+function Httpc:request(op) end
+
+---Sends a piece of the body.
+---@param data string
+---@return true? done, string? why, string? sentence
+function Httpc:write(data) end
+
+---Waits for the response; its status code.
+---@return integer? status, string? why, string? sentence
+function Httpc:status() end
+
+---One header of the response in any letter case, or a table of all, names in lower case; of repeated names the last.
+---@param name? string
+---@return string|table<string, string>|nil value, string? why, string? sentence
+function Httpc:header(name) end
+
+---An iterator over all headers, repeated ones too.
+---@return fun(): string, string
+function Httpc:headerpairs() end
+
+---What has come next of the body; `what` bytes, fewer at the end; or with `"*a"` all that is left. Nil at the end.
+---@param what? integer|"a"|"*a"
+---@return string? data, string? why, string? sentence
+function Httpc:read(what) end
+
+function Httpc:close() end
+
+---@class smq.httpmodule
+local httpmodule = {}
+
+---A client like that of httpc, with helpers for JSON.
+---@param op? smq.HttpOptions
+---@return smq.Http
+function httpmodule.create(op) end
+
+---@class smq.Http: smq.Httpc
+local Http = {}
+
+---Asks for JSON with GET, or as `op` says: the decoded response; or nil, the status or a word, and the body or a sentence.
+---@param url string
+---@param query? table
+---@param op? smq.HttpRequest
+---@return any value, integer|string? status, string? text
+function Http:json(url, query, op) end
+
+---Sends a table as JSON with POST; returns as `json` does.
+---@param url string
+---@param value table
+---@param op? smq.HttpRequest
+---@return any value, integer|string? status, string? text
+function Http:post(url, value, op) end
+
 -- ---- require"rwfile", require"serpent" ----
 
 ---@class smq.rwfile

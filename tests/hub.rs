@@ -54,6 +54,28 @@ fn tests_ask_the_app_as_its_clients_do() {
 }
 
 #[test]
+fn tests_meet_the_hub_as_smq_clients() {
+    let app = App::new()
+        .file(".preload", "hub = require'smq.hub'.create() hub:subscribe('ask', {onmsg = function(data, ptid) hub:publish(data:upper(), ptid) end})")
+        .file("hub.lsp", "<?lsp app.hub:connect(request) ?>")
+        .file(
+            "hub_test.lua",
+            "test('the server answers', function()
+                local got
+                local client = require'smq.client'.create(server.url .. '/hub.lsp', {uid = 'tester'})
+                function client.onmsg(data) got = data end
+                function client.onconnect() client:subscribe'self' client:publish('hello', 'ask') end
+                eventually(function() return got end, 'an answer')
+                client:close()
+                same(got, 'HELLO')
+            end)",
+        );
+    let (code, said, log) = run(&app);
+    assert!(said.ends_with("\n1 passed, 0 failed\n"), "{said}{log}");
+    assert_eq!(code, Some(0));
+}
+
+#[test]
 fn failures_are_told_with_file_and_line() {
     let app = App::new().file(
         "some_test.lua",

@@ -1,7 +1,7 @@
 //! How long a script may run without waiting, since every other script waits for it meanwhile.
 //!
 //! Each stretch from where a script begins or goes on to where it waits or ends is a run with a budget of its own. A
-//! hook looks at the clock every [`INSTRUCTIONS`] instructions: it warns once in a run, and later raises an error. What
+//! hook looks at the clock every 10,000 instructions: it warns once in a run, and later raises an error. What
 //! the hook cannot interrupt: one long call of a C function (a pattern that backtracks for ever) and `__gc` functions.
 //!
 //! The hook costs what an instruction costs: scripts that use strings, tables and functions become slower by 0 to 25 %,
