@@ -56,12 +56,10 @@ pub fn start(lua: &Lua, function: &Function, arguments: impl IntoLuaMulti) -> St
 }
 
 fn try_start(lua: &Lua, function: &Function, arguments: impl IntoLuaMulti) -> Result<Started> {
-    let mut arguments = arguments.into_lua_multi(lua)?;
-    arguments.push_front(Value::Function(function.clone()));
     let runner = take_runner(lua)?;
     let (first, result): (Value, Value) = {
         let _run = budget::begin();
-        runner.resume(arguments)?
+        runner.resume((function, arguments))?
     };
     if is_returned(&first) {
         keep_runner(lua, runner);
