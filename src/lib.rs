@@ -14,12 +14,14 @@
 //! | [`http`] | accepting, TLS, static files; hands a request to a page, gives its socket away when asked | SMQ |
 //! | [`lua`] | the one thread that runs Lua | HTTP, SMQ |
 //! | [`lsp`], [`bindings`] | pages, apps and what scripts can call | wire bytes |
+//! | [`bench`] | `smq bench`: clients that put a load on a broker | everything but the protocol |
 //! | [`config`], [`server`] | flags, configuration, start and stop | everything below |
 //! | [`testing`] | `smq test`: Lua test scripts against a server of their own | how pages and hubs work |
 //!
 //! Everyone is a peer: a socket and the hub's own Lua side attach to the broker alike, with an ephemeral topic id and a
 //! bounded outbound queue of encoded packets, so each feature has one path through the code.
 
+pub mod bench;
 pub mod bindings;
 pub mod broker;
 pub mod config;

@@ -1,0 +1,69 @@
+//! `smq bench`: puts a load on a broker and tells how it fares, as `nats bench` does for NATS.
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | [`args`] | the command line |
+//! | `target` | the broker's URL, and how to connect to it |
+//! | `session` | the client's side of each protocol, without I/O |
+//! | `client`, `stream` | one connection: its session, socket and buffers |
+//! | `workload` | what the clients do, one file each |
+//! | `meter`, `progress`, `report` | what came of it |
+//!
+//! All clients are tasks of one thread: they share their workload without locks, and leave the other processors to the
+//! broker.
+
+pub mod args;
+mod client;
+mod meter;
+mod phases;
+mod progress;
+mod report;
+mod session;
+mod stream;
+mod target;
+mod workload;
+
+use anyhow::Result;
+use tokio::runtime::Builder;
+use tokio::task::LocalSet;
+
+use args::{BenchArgs, Load};
+use phases::Run;
+use report::Report;
+use target::Target;
+use workload::{churn, flow, idle, rtt};
+
+/// Runs a workload and prints what came of it.
+///
+/// # Errors
+/// When the broker cannot be reached, breaks its protocol, or closes a connection.
+pub fn run(args: BenchArgs) -> Result<()> {
+    // Descriptors are what thousands of clients need; too few are told by the connection that fails.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let report = LocalSet::new().block_on(&runtime, measure(&args))?;
+    if args.json {
+        println!("{}", report.to_json());
+    } else {
+        print!("{}", report.to_table());
+    }
+    Ok(())
+}
+
+async fn measure(args: &BenchArgs) -> Result<Report> {
+    let target = Target::resolve(args).await?;
+    let mut report = Report::default();
+    report.text("workload", "workload", args.load.name());
+    report.text("url", "URL", &args.url.to_string());
+    report.text("protocol", "protocol", target.protocol.name());
+    report.number("seconds", "measured for, s", args.seconds);
+    let run = Run::new(target, args)?;
+    match &args.load {
+        Load::Fanout(fanout) => flow::run(&run, &fanout.into(), &mut report).await,
+        Load::Pairs(pairs) => flow::run(&run, &pairs.into(), &mut report).await,
+        Load::Rtt(rtt) => rtt::run(&run, rtt, &mut report).await,
+        Load::Idle(idle) => idle::run(&run, idle, &mut report).await,
+        Load::Churn(churn) => churn::run(&run, churn, &mut report).await,
+    }?;
+    Ok(report)
+}

@@ -1,0 +1,167 @@
+//! What came of a run, for people and for programs.
+
+use std::fmt::Write;
+
+use super::meter::Usage;
+use super::phases::Latencies;
+
+/// Figures in the order in which they are told.
+#[derive(Default)]
+pub struct Report {
+    rows: Vec<Row>,
+}
+
+struct Row {
+    key: &'static str,
+    label: &'static str,
+    value: Value,
+}
+
+enum Value {
+    Text(String),
+    Count(u64),
+    Number(f64),
+    Unknown,
+}
+
+impl Report {
+    pub fn text(&mut self, key: &'static str, label: &'static str, text: &str) {
+        self.add(key, label, Value::Text(text.to_owned()));
+    }
+
+    pub fn count(&mut self, key: &'static str, label: &'static str, count: impl Into<u64>) {
+        self.add(key, label, Value::Count(count.into()));
+    }
+
+    pub fn number(&mut self, key: &'static str, label: &'static str, number: f64) {
+        self.add(key, label, if number.is_finite() { Value::Number(number) } else { Value::Unknown });
+    }
+
+    /// A figure that is told if it is known.
+    pub fn maybe(&mut self, key: &'static str, label: &'static str, number: Option<f64>) {
+        if let Some(number) = number {
+            self.number(key, label, number);
+        }
+    }
+
+    pub fn latencies(&mut self, latencies: &Latencies) {
+        let microseconds = |nanoseconds: u64| nanoseconds as f64 / 1e3;
+        for (key, label, quantile) in [
+            ("p50_us", "latency p50, us", 0.5),
+            ("p90_us", "p90, us", 0.9),
+            ("p99_us", "p99, us", 0.99),
+            ("p999_us", "p99.9, us", 0.999),
+        ] {
+            self.number(key, label, microseconds(latencies.value_at_quantile(quantile)));
+        }
+        self.number("max_us", "largest, us", microseconds(latencies.max()));
+    }
+
+    /// CPU time, per one of `count` as `key` and `label` name it, in nanoseconds.
+    pub fn usage(&mut self, usage: &Usage, key: &'static str, label: &'static str, count: u64) {
+        self.maybe(key, label, usage.broker_cpu.map(|seconds| seconds * 1e9 / count as f64));
+        self.maybe("broker_cpu_s", "broker CPU, s", usage.broker_cpu);
+        self.maybe("generator_cpu_s", "load generator CPU, s", usage.own_cpu);
+        self.number("elapsed_s", "elapsed, s", usage.elapsed);
+    }
+
+    fn add(&mut self, key: &'static str, label: &'static str, value: Value) {
+        self.rows.push(Row { key, label, value });
+    }
+
+    /// One line of JSON.
+    pub fn to_json(&self) -> String {
+        let fields: Vec<String> = self.rows.iter().map(Row::to_json).collect();
+        format!("{{{}}}", fields.join(","))
+    }
+
+    pub fn to_table(&self) -> String {
+        let width = self.rows.iter().map(|row| row.label.len()).max().unwrap_or(0);
+        let mut table = String::new();
+        for row in &self.rows {
+            let _ = writeln!(table, "{:width$}  {}", row.label, row.value.to_text());
+        }
+        table
+    }
+}
+
+impl Row {
+    fn to_json(&self) -> String {
+        let value = match &self.value {
+            Value::Text(text) => quoted(text),
+            Value::Count(count) => count.to_string(),
+            Value::Number(number) => format!("{number:.3}"),
+            Value::Unknown => "null".to_owned(),
+        };
+        format!("{}:{value}", quoted(self.key))
+    }
+}
+
+impl Value {
+    fn to_text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Count(count) => grouped(*count),
+            Self::Number(number) if number.abs() >= 1000.0 => grouped(number.round() as u64),
+            Self::Number(number) if number.abs() >= 10.0 => format!("{number:.1}"),
+            Self::Number(number) => format!("{number:.2}"),
+            Self::Unknown => "-".to_owned(),
+        }
+    }
+}
+
+/// Thousands apart.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            control if control < ' ' => {
+                let _ = write!(quoted, "\\u{:04x}", u32::from(control));
+            }
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let mut report = Report::default();
+        report.text("url", "URL", "a \"b\"\n");
+        report.count("delivered", "delivered", 1_234_567u64);
+        report.number("rate", "rate", 1.5);
+        report.number("share", "share", f64::NAN);
+        report
+    }
+
+    #[test]
+    fn programs_get_one_line_of_json() {
+        let json: serde_json::Value = serde_json::from_str(&report().to_json()).unwrap();
+        let expected = serde_json::json!({"url": "a \"b\"\n", "delivered": 1_234_567, "rate": 1.5, "share": null});
+        assert_eq!(json, expected);
+        assert!(!report().to_json().contains('\n'));
+    }
+
+    #[test]
+    fn people_get_a_table() {
+        let table = report().to_table();
+        assert!(table.contains("delivered  1 234 567\nrate       1.50\nshare      -\n"), "{table}");
+    }
+}

@@ -1,0 +1,106 @@
+//! The broker under load: what its URL says, and how to connect to it.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio_rustls::TlsConnector;
+
+use super::args::BenchArgs;
+use super::session::Protocol;
+use super::stream::Stream;
+
+/// Clients of a loopback broker come from this many addresses, lest the ports of one run out while closed connections are
+/// remembered.
+const LOOPBACK_ADDRESSES: u32 = 200;
+
+pub struct Target {
+    pub protocol: Protocol,
+    /// For the Host header.
+    pub authority: String,
+    pub path: String,
+    address: SocketAddr,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    connected: AtomicU32,
+}
+
+impl Target {
+    pub async fn resolve(args: &BenchArgs) -> Result<Self> {
+        let url = &args.url;
+        let (protocol, default_port) = match url.scheme_str() {
+            Some("http") => (Protocol::smq(args.websocket), 80),
+            Some("https") => (Protocol::smq(args.websocket), 443),
+            Some("mqtt") => (Protocol::Mqtt, 1883),
+            Some("nats") => (Protocol::Nats, 4222),
+            _ => bail!("{url}: a URL begins with http://, https://, mqtt:// or nats://"),
+        };
+        let host = url.host().with_context(|| format!("{url} names no host"))?;
+        let port = url.port_u16().unwrap_or(default_port);
+        let bare_host = host.trim_matches(['[', ']']);
+        let mut addresses = lookup_host((bare_host, port)).await.with_context(|| format!("cannot find {host}"))?;
+        Ok(Self {
+            protocol,
+            authority: format!("{host}:{port}"),
+            path: url.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+            address: addresses.next().with_context(|| format!("no address is known for {host}"))?,
+            tls: if url.scheme_str() == Some("https") { Some(tls(args, bare_host)?) } else { None },
+            connected: AtomicU32::new(0),
+        })
+    }
+
+    pub async fn connect(&self) -> Result<Stream> {
+        let stream = self.dial().await.with_context(|| format!("cannot connect to {}", self.authority))?;
+        stream.set_nodelay(true)?;
+        Ok(match &self.tls {
+            None => Stream::Plain(stream),
+            Some((connector, name)) => {
+                let stream = connector.connect(name.clone(), stream).await;
+                Stream::Tls(Box::new(stream.with_context(|| format!("no TLS with {}", self.authority))?))
+            }
+        })
+    }
+
+    async fn dial(&self) -> std::io::Result<TcpStream> {
+        let IpAddr::V4(ip) = self.address.ip() else { return TcpStream::connect(self.address).await };
+        if !ip.is_loopback() || !cfg!(target_os = "linux") {
+            return TcpStream::connect(self.address).await;
+        }
+        let number = self.connected.fetch_add(1, Ordering::Relaxed) % LOOPBACK_ADDRESSES;
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((Ipv4Addr::new(127, 0, 0, 1 + number as u8), 0).into())?;
+        socket.connect(self.address).await
+    }
+}
+
+fn tls(args: &BenchArgs, host: &str) -> Result<(TlsConnector, ServerName<'static>)> {
+    let ca = args.ca.as_deref();
+    let ca = ca.with_context(|| format!("{}: name the certificate to trust with --ca FILE", args.url))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context("TLS is not available")?
+        .with_root_certificates(trusted(ca)?)
+        .with_no_client_auth();
+    let name = ServerName::try_from(host.to_owned()).with_context(|| format!("{host} is no name for TLS"))?;
+    Ok((TlsConnector::from(Arc::new(config)), name))
+}
+
+fn trusted(path: &Path) -> Result<RootCertStore> {
+    let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| anyhow!("{}: {error:?}", path.display()))?;
+        roots.add(certificate).with_context(|| format!("{} holds an unusable certificate", path.display()))?;
+    }
+    if roots.is_empty() {
+        bail!("{} holds no certificate in PEM form", path.display());
+    }
+    Ok(roots)
+}
