@@ -50,7 +50,7 @@ pub enum Load {
     Pairs(PairsArgs),
     /// Requests and replies: each requester awaits its reply before it goes on
     Rtt(RttArgs),
-    /// Connections that are held and do nothing: what each costs
+    /// Clients that do nothing but stay: what each costs
     Idle(IdleArgs),
     /// Clients that connect, subscribe, disconnect and start over
     Churn(ChurnArgs),
@@ -95,6 +95,9 @@ pub struct RttArgs {
 pub struct IdleArgs {
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = count())]
     pub connections: u32,
+    /// Topics that the clients are spread over, each subscribed to one
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count())]
+    pub topics: u32,
     /// Connections being set up at a time
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = count())]
     pub concurrency: u32,

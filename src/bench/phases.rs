@@ -136,8 +136,9 @@ impl Run {
                 _ = ticks.tick() => {
                     let now = (Instant::now(), count());
                     let rate = now.1.saturating_sub(last.1) as f64 / (now.0 - last.0).as_secs_f64();
+                    let rate = if now.1 > 0 { format!(": {rate:.0}/s") } else { String::new() };
                     let left = end.saturating_duration_since(now.0).as_secs_f64();
-                    self.progress.show(&format!("{phase}, {left:.0} s left: {rate:.0}/s"));
+                    self.progress.show(&format!("{phase}, {left:.0} s left{rate}"));
                     last = now;
                 }
             }

@@ -44,12 +44,12 @@ impl Target {
         let host = url.host().with_context(|| format!("{url} names no host"))?;
         let port = url.port_u16().unwrap_or(default_port);
         let bare_host = host.trim_matches(['[', ']']);
-        let mut addresses = lookup_host((bare_host, port)).await.with_context(|| format!("cannot find {host}"))?;
+        let address = reachable(bare_host, port).await.with_context(|| format!("cannot connect to {host}:{port}"))?;
         Ok(Self {
             protocol,
             authority: format!("{host}:{port}"),
             path: url.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
-            address: addresses.next().with_context(|| format!("no address is known for {host}"))?,
+            address,
             tls: if url.scheme_str() == Some("https") { Some(tls(args, bare_host)?) } else { None },
             connected: AtomicU32::new(0),
         })
@@ -77,6 +77,18 @@ impl Target {
         socket.bind((Ipv4Addr::new(127, 0, 0, 1 + number as u8), 0).into())?;
         socket.connect(self.address).await
     }
+}
+
+/// The first address of the host that answers: a broker need not listen on all of them.
+async fn reachable(host: &str, port: u16) -> Result<SocketAddr> {
+    let mut failure = anyhow!("no address is known for {host}");
+    for address in lookup_host((host, port)).await? {
+        match TcpStream::connect(address).await {
+            Ok(_) => return Ok(address),
+            Err(error) => failure = error.into(),
+        }
+    }
+    Err(failure)
 }
 
 fn tls(args: &BenchArgs, host: &str) -> Result<(TlsConnector, ServerName<'static>)> {

@@ -46,10 +46,16 @@ impl Smq {
 
     fn response<'a>(&mut self, input: &'a [u8]) -> Step<'a> {
         let Some(end) = input.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
-        let line = input.split(|&byte| byte == b'\r').next().unwrap_or_default();
-        let wanted: &[u8] = if self.is_websocket { b"101" } else { b"200" };
-        if line.split(|&byte| byte == b' ').nth(1) != Some(wanted) {
-            bail!("no hub answers there: {}", String::from_utf8_lossy(line));
+        let head = String::from_utf8_lossy(&input[..end]);
+        let line = head.lines().next().unwrap_or_default();
+        let is_hub = match line.split(' ').nth(1) {
+            Some("101") => self.is_websocket,
+            // A page that is no hub's may well be found, too.
+            Some("200") => !self.is_websocket && head.to_ascii_lowercase().contains("\r\nsmqbroker:"),
+            _ => false,
+        };
+        if !is_hub {
+            bail!("no hub answers there: {line}");
         }
         self.awaits_response = false;
         Ok(Some((end + 4, Event::Housekeeping)))
@@ -168,8 +174,8 @@ mod tests {
         let mut out = Vec::new();
         session.start(&mut out);
         assert!(out.starts_with(b"GET /smq.lsp HTTP/1.1\r\nHost: localhost\r\nSimpleMQ: 1\r\n"));
-        assert!(session.decode(b"HTTP/1.1 200 OK\r\n", &mut out).unwrap().is_none());
-        assert!(session.decode(b"HTTP/1.1 200 OK\r\n\r\n", &mut out).unwrap().is_some());
+        assert!(session.decode(b"HTTP/1.1 200 OK\r\nSmqBroker: true\r\n", &mut out).unwrap().is_none());
+        assert!(session.decode(b"HTTP/1.1 200 OK\r\nSmqBroker: true\r\n\r\n", &mut out).unwrap().is_some());
         let connect = receive(&mut session, &Packet::Init { version: 1, seed: 1, address: b"::1" });
         assert_eq!(connect, b"\0\x16\x02\x01\x07uid-001\0smq bench");
         let accepted = Packet::Connack { code: ReturnCode::ACCEPTED, etid: Etid(7), reason: b"" };
@@ -181,6 +187,8 @@ mod tests {
     #[test]
     fn refusals_are_errors() {
         let mut session = Smq::raw(&Role::Publisher("t".into()), "uid-001", "localhost", "/");
-        assert!(session.decode(b"HTTP/1.1 404 Not Found\r\n\r\n", &mut Vec::new()).is_err());
+        for answer in [&b"HTTP/1.1 404 Not Found\r\n\r\n"[..], b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"] {
+            assert!(session.decode(answer, &mut Vec::new()).is_err());
+        }
     }
 }

@@ -1,0 +1,62 @@
+//! Compares this server with Mosquitto and NATS, and writes the table and the plot that the README shows. Started by
+//! `scripts/bench`, which builds and installs what it needs.
+//!
+//! Each broker gets the same work from the same load generator, `smq bench`, with the same settings. Brokers take turns
+//! (A B C, A B C, ...), each run has a fresh broker, and the figures are medians of the rounds: what else the machine does
+//! then hits all alike.
+
+mod brokers;
+mod plot;
+mod rounds;
+mod table;
+mod workloads;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Parser;
+
+use rounds::Rounds;
+
+#[derive(Parser)]
+#[command(name = "scripts/bench", about = "Compares this server with Mosquitto and NATS")]
+struct Args {
+    /// About two minutes: the main workloads, in short runs
+    #[arg(long)]
+    quick: bool,
+    /// Rounds; figures are their medians [default: 5, quick: 3]
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// Measured seconds of each run [default: 3, quick: 1]
+    #[arg(long, value_name = "S")]
+    seconds: Option<f64>,
+    /// The server to measure
+    #[arg(long, value_name = "FILE", default_value = "target/release/smq")]
+    smq: PathBuf,
+    /// Where bench.md and bench.svg go
+    #[arg(long, value_name = "FOLDER", default_value = "docs")]
+    out: PathBuf,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let plan = rounds::Plan {
+        workloads: workloads::all().into_iter().filter(|workload| !args.quick || workload.is_quick).collect(),
+        rounds: args.rounds.unwrap_or(if args.quick { 3 } else { 5 }).max(1),
+        seconds: args.seconds.unwrap_or(if args.quick { 1.0 } else { 3.0 }),
+        warmup: if args.quick { 0.3 } else { 0.5 },
+    };
+    let rounds = Rounds::run(&plan, &args.smq)?;
+    let tables = table::tables(&rounds);
+    println!("{tables}");
+    std::fs::create_dir_all(&args.out)?;
+    write(&args.out, "bench.md", &table::document(&rounds, &tables, args.quick)?)?;
+    write(&args.out, "bench.svg", &plot::svg(&rounds))
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> Result<()> {
+    let path = folder.join(name);
+    std::fs::write(&path, text)?;
+    println!("written: {}", path.display());
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! `smq bench`: every workload gets through on every transport.
+
+mod support;
+
+use std::process::{Command, Output};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use support::Hub;
+
+const WORKLOADS: [(&str, &str); 5] = [
+    ("fanout --publishers 2 --subscribers 3", "delivered"),
+    ("pairs --pairs 2", "delivered"),
+    ("rtt --pairs 2", "delivered"),
+    ("idle --connections 3", "connections"),
+    ("churn --concurrency 2", "cycles"),
+];
+
+fn bench(url: &str, flags: &[&str], workload: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smq"));
+    command.args(["bench", url, "--warmup", "0", "--seconds", "0.2"]).args(flags);
+    command.args(workload.split(' ')).output().unwrap()
+}
+
+fn expect_success(url: &str, flags: &[&str]) {
+    for (workload, key) in WORKLOADS {
+        let output = bench(url, &[flags, &["--json"]].concat(), workload);
+        assert!(output.status.success(), "{workload}: {}", String::from_utf8_lossy(&output.stderr));
+        let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(result[key].as_u64() > Some(0), "{workload}: {result}");
+        assert_eq!(result["lost"].as_u64().unwrap_or(0), 0, "{workload}: {result}");
+    }
+}
+
+#[test]
+fn every_workload_gets_through_over_http() {
+    let hub = Hub::new();
+    let url = format!("http://{}{}", hub.server.http(), hub.path());
+    expect_success(&url, &[]);
+    expect_success(&url, &["--websocket"]);
+}
+
+#[test]
+fn every_workload_gets_through_over_https() {
+    let hub = Hub::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    let body = STANDARD.encode(hub.server.certificate());
+    std::fs::write(&path, format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")).unwrap();
+    let url = format!("https://localhost:{}{}", hub.server.https().port(), hub.path());
+    let ca = path.to_str().unwrap();
+    expect_success(&url, &["--ca", ca]);
+    expect_success(&url, &["--ca", ca, "--websocket"]);
+}
+
+#[test]
+fn people_get_a_table() {
+    let hub = Hub::new();
+    let output = bench(&format!("http://{}{}", hub.server.http(), hub.path()), &[], "rtt");
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.contains("workload") && table.contains("latency p50, us"), "{table}");
+}
+
+#[test]
+fn what_fails_is_told() {
+    let hub = Hub::new();
+    let server = hub.server.http();
+    for (url, expected) in [
+        (format!("http://{server}/static.txt"), "no hub answers there: HTTP/1.1 200 OK"),
+        (format!("http://{server}/none"), "no hub answers there: HTTP/1.1 404 Not Found"),
+        (format!("https://{server}/"), "name the certificate to trust with --ca FILE"),
+        (format!("ftp://{server}/"), "a URL begins with http://, https://, mqtt:// or nats://"),
+    ] {
+        let output = bench(&url, &[], "rtt");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(expected), "{url}: {said}");
+    }
+}
