@@ -68,7 +68,7 @@ fn what_fails_is_told() {
     let server = hub.server.http();
     for (url, expected) in [
         (format!("http://{server}/static.txt"), "no hub answers there: HTTP/1.1 200 OK"),
-        (format!("http://{server}/none"), "no hub answers there: HTTP/1.1 404 Not Found"),
+        (format!("http://{server}/none.txt"), "no hub answers there: HTTP/1.1 404 Not Found"),
         (format!("https://{server}/"), "name the certificate to trust with --ca FILE"),
         (format!("ftp://{server}/"), "a URL begins with http://, https://, mqtt:// or nats://"),
     ] {
