@@ -13,10 +13,13 @@ mod workloads;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 
 use rounds::Rounds;
+
+const README_START: &str = "<!-- scripts/bench writes from here -->";
+const README_END: &str = "<!-- to here -->";
 
 #[derive(Parser)]
 #[command(name = "scripts/bench", about = "Compares this server with Mosquitto and NATS")]
@@ -50,8 +53,17 @@ fn main() -> Result<()> {
     let tables = table::tables(&rounds);
     println!("{tables}");
     std::fs::create_dir_all(&args.out)?;
-    write(&args.out, "bench.md", &table::document(&rounds, &tables, args.quick)?)?;
-    write(&args.out, "bench.svg", &plot::svg(&rounds))
+    write(&args.out, "bench.md", &table::document(&rounds, &tables, args.quick))?;
+    write(&args.out, "bench.svg", &plot::svg(&rounds))?;
+    update_readme(Path::new("README.md"), &table::summary(&rounds))
+}
+
+/// Replaces what stands between the marks.
+fn update_readme(path: &Path, summary: &str) -> Result<()> {
+    let text = std::fs::read_to_string(path)?;
+    let (head, rest) = text.split_once(README_START).context("README.md has lost the mark of scripts/bench")?;
+    let (_, tail) = rest.split_once(README_END).context("README.md has lost the end mark of scripts/bench")?;
+    Ok(std::fs::write(path, format!("{head}{README_START}\n\n{summary}\n{README_END}{tail}"))?)
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> Result<()> {

@@ -4,8 +4,6 @@ use std::fmt::Write;
 use std::fs;
 use std::process::Command;
 
-use anyhow::Result;
-
 use crate::brokers::Broker;
 use crate::rounds::Rounds;
 use crate::workloads::{Metric, Workload};
@@ -13,6 +11,35 @@ use crate::workloads::{Metric, Workload};
 /// One table per workload.
 pub fn tables(rounds: &Rounds<'_>) -> String {
     rounds.plan.workloads.iter().map(|workload| table(rounds, workload)).collect::<Vec<_>>().join("\n")
+}
+
+/// The figure that counts, of each workload, and ours relative to the better of the others.
+pub fn summary(rounds: &Rounds<'_>) -> String {
+    let titles: Vec<_> = Broker::ALL.iter().map(|broker| broker.title()).collect();
+    let mut text = format!("| | {} | smq to the better |\n| --- |", titles.join(" | "));
+    text.push_str(&" ---: |".repeat(titles.len() + 1));
+    text.push('\n');
+    for workload in &rounds.plan.workloads {
+        let metric = &workload.metrics[0];
+        let figure = |&broker| rounds.median(workload, broker, metric).map_or(f64::NAN, |(median, _)| median);
+        let cells: Vec<_> = Broker::ALL.iter().map(|broker| number(figure(broker))).collect();
+        let better = figure(&Broker::Mosquitto).min(figure(&Broker::Nats));
+        let ratio = figure(&Broker::Raw) / better;
+        let _ = writeln!(text, "| {}: {} | {} | {ratio:.2} |", workload.title, metric.title, cells.join(" | "));
+    }
+    let _ = writeln!(
+        text,
+        "\nMedians of {} rounds on {} cores, {}, {}; broker and load generator on the same machine.",
+        rounds.plan.rounds,
+        cores(),
+        processor(),
+        said("date", &["+%Y-%m-%d"])
+    );
+    text
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn table(rounds: &Rounds<'_>, workload: &Workload) -> String {
@@ -44,12 +71,12 @@ pub fn number(value: f64) -> String {
 }
 
 /// `docs/bench.md`.
-pub fn document(rounds: &Rounds<'_>, tables: &str, is_quick: bool) -> Result<String> {
+pub fn document(rounds: &Rounds<'_>, tables: &str, is_quick: bool) -> String {
     let plan = rounds.plan;
     let command = if is_quick { "scripts/bench --quick" } else { "scripts/bench" };
     let settings: Vec<_> =
         Broker::ALL.iter().map(|broker| format!("- {}: {}", broker.title(), broker.settings())).collect();
-    Ok(format!(
+    format!(
         "# Measured side by side\n\n\
          ![Broker CPU time per message](bench.svg)\n\n\
          Written by `{command}` on {date}.\n\n\
@@ -62,7 +89,7 @@ pub fn document(rounds: &Rounds<'_>, tables: &str, is_quick: bool) -> Result<Str
          - Not alike: clients of `smq` start with an HTTP request that a Lua page answers, which counts in churn and idle.\n\n\
          Settings:\n\n{settings}\n\n{tables}",
         date = said("date", &["+%Y-%m-%d"]),
-        cores = std::thread::available_parallelism()?,
+        cores = cores(),
         processor = processor(),
         smq = concat!("smq ", env!("CARGO_PKG_VERSION")),
         mosquitto = said("mosquitto", &["-h"]).replace("version ", "").to_lowercase(),
@@ -71,7 +98,7 @@ pub fn document(rounds: &Rounds<'_>, tables: &str, is_quick: bool) -> Result<Str
         warmup = plan.warmup,
         seconds = plan.seconds,
         settings = settings.join("\n"),
-    ))
+    )
 }
 
 fn processor() -> String {
