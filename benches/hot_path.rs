@@ -2,9 +2,10 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::time::Duration;
 
 use divan::counter::{BytesCount, ItemsCount};
-use divan::{Bencher, black_box};
+use divan::{Bencher, Divan, black_box};
 use mlua::{Lua, Table};
 use smq::bindings::ba::json;
 use smq::bindings::callback::{self, Started};
@@ -22,7 +23,8 @@ const PAYLOAD: [u8; 64] = [b'.'; 64];
 const JSON: &[u8] = br#"{"id":17,"name":"thermometer","readings":[19.5,20.25,21],"on":true,"note":"caf\u00e9"}"#;
 
 fn main() {
-    divan::main();
+    // Two seconds each: less is at the mercy of what else the machine does.
+    Divan::default().min_time(Duration::from_secs(2)).config_with_args().main();
 }
 
 /// Takes everything.
