@@ -14,7 +14,7 @@
 //! | [`http`] | accepting, TLS, static files; hands a request to a page, gives its socket away when asked | SMQ |
 //! | [`lua`] | the one thread that runs Lua | HTTP, SMQ |
 //! | [`lsp`], [`bindings`] | pages, apps and what scripts can call | wire bytes |
-//! | [`bench`] | `smq bench`: clients that put a load on a broker | everything but the protocol |
+//! | [`bench`](mod@bench) | `smq bench`: clients that put a load on a broker | everything but the protocol |
 //! | [`config`], [`server`] | flags, configuration, start and stop | everything below |
 //! | [`testing`] | `smq test`: Lua test scripts against a server of their own | how pages and hubs work |
 //!
