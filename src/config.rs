@@ -34,6 +34,8 @@ pub enum Command {
     /// Serve one or more apps: folders or zip files
     #[command(override_usage = "smq serve [OPTIONS] [[NAME]:[PRIO]:]PATH...")]
     Serve(ServeArgs),
+    /// Put a load on a broker and tell how it fares
+    Bench(BenchArgs),
     /// Run Lua test scripts (*_test.lua) against a server on a free port
     Test(TestArgs),
     /// Put a load on a broker and tell how it fares
