@@ -163,7 +163,7 @@ fn lua_callback(bencher: Bencher) {
     bencher.counter(ItemsCount::new(1usize)).bench_local(|| {
         let data = lua.create_string(PAYLOAD).unwrap();
         let started = callback::start(&lua, &function, (data, 8, 7, 0, &peer));
-        assert!(matches!(started, Started::Done(Ok(mlua::Value::Boolean(true)))));
+        assert!(matches!(started, Started::Done(Ok(true))));
     });
 }
 

@@ -38,8 +38,6 @@ pub enum Command {
     Bench(BenchArgs),
     /// Run Lua test scripts (*_test.lua) against a server on a free port
     Test(TestArgs),
-    /// Put a load on a broker and tell how it fares
-    Bench(BenchArgs),
 }
 
 #[derive(Debug, Args)]

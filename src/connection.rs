@@ -17,7 +17,7 @@ use crate::broker::outbound::Outbound;
 use crate::broker::outbox::with_outbox;
 use crate::broker::peer::{CloseReason, Identity, Peer};
 use crate::broker::session::{Outcome, Session};
-use crate::broker::{Hub, encoded};
+use crate::broker::{Hub, Keepalive, encoded};
 use crate::protocol::{Connect, Etid, MIN_UID, Packet, ReturnCode, VERSION};
 use crate::socket::{Socket, Takeover, keep_alive};
 use crate::transport::Framing;
@@ -125,7 +125,10 @@ impl Upgrade {
 
     async fn greet(&self, wire: &mut Wire, seed: u32) -> std::io::Result<()> {
         let keepalive = self.hub.keepalive();
-        keep_alive(wire.tcp(), keepalive.idle, keepalive.interval);
+        // The listener's sockets come with the default.
+        if keepalive != Keepalive::default() {
+            keep_alive(wire.tcp(), keepalive.idle, keepalive.interval);
+        }
         let mut greeting = self.greeting.response().into_bytes();
         if wire.is_tls() && !greeting.is_empty() {
             // A client may throw away what shares a record with the response's head.

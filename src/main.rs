@@ -15,7 +15,6 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal).init();
     let outcome = match command {
         Command::Serve(args) => Config::from_args(args).and_then(server::run).map(|()| true),
-        Command::Bench(args) => bench::run(args).map(|()| true),
         Command::Test(args) => testing::run(args),
         Command::Bench(args) => bench::run(args).map(|()| true),
     };

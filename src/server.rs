@@ -10,13 +10,14 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::bindings::mako;
+use crate::broker::Keepalive;
 use crate::config::Config;
 use crate::http::accept::Door;
 use crate::http::admission::Seats;
@@ -347,8 +348,10 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     // A restart need not wait until the connections of the last run are forgotten. Two servers at a time are still
     // refused: that would take SO_REUSEPORT.
     socket.set_reuse_address(true)?;
-    // Accepted sockets inherit it.
+    // Accepted sockets inherit both, so that a connection to a hub with the usual keepalive costs no call for it.
     socket.set_tcp_nodelay(true)?;
+    let keepalive = Keepalive::default();
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval))?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

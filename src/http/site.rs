@@ -227,6 +227,9 @@ fn file(path: PathBuf, below: String, metadata: Metadata) -> Option<Found> {
 
 /// The real place of a path, unless a symbolic link led out of the root.
 fn stat(root: &Path, below: &str) -> Option<(PathBuf, Metadata)> {
+    if let Some(found) = stat_without_links(root, below).ok()? {
+        return Some(found);
+    }
     let path = root.join(below).canonicalize().ok()?;
     if !path.starts_with(root) {
         tracing::warn!(path = below, "a symbolic link leads out of the app");
@@ -234,4 +237,21 @@ fn stat(root: &Path, below: &str) -> Option<(PathBuf, Metadata)> {
     }
     let metadata = path.metadata().ok()?;
     Some((path, metadata))
+}
+
+/// The same, unless there is a symbolic link on the way: one system call for each part of the path, where resolving links
+/// takes one for each part of the root, too.
+fn stat_without_links(root: &Path, below: &str) -> std::io::Result<Option<(PathBuf, Metadata)>> {
+    let mut path = root.to_path_buf();
+    let mut metadata = None;
+    for part in below.split('/').filter(|part| !part.is_empty()) {
+        path.push(part);
+        let found = path.symlink_metadata()?;
+        if found.is_symlink() || part == ".." {
+            return Ok(None);
+        }
+        metadata = Some(found);
+    }
+    let metadata = metadata.map_or_else(|| root.metadata(), Ok)?;
+    Ok(Some((path, metadata)))
 }

@@ -224,24 +224,31 @@ impl Wire {
 
     /// The first message, if it is whole.
     fn take_first(&mut self) -> Option<First> {
-        let Some(decoder) = &mut self.decoder else {
-            return match crate::protocol::frame_length(&self.input) {
-                Err(_) => Some(First::Malformed),
-                Ok(Some(length)) if length <= self.input.len() => {
-                    let message = self.input[2..length].to_vec();
-                    self.input.drain(..length);
-                    self.is_fresh = !self.input.is_empty();
-                    Some(First::Message(message))
-                }
-                Ok(_) => None,
-            };
-        };
-        // One frame at a time, so that those behind the first message stay masked in the input.
+        match self.decoder {
+            None => self.take_first_raw(),
+            Some(_) => self.take_first_websocket(),
+        }
+    }
+
+    fn take_first_raw(&mut self) -> Option<First> {
+        match crate::protocol::frame_length(&self.input) {
+            Err(_) => Some(First::Malformed),
+            Ok(Some(length)) if length <= self.input.len() => {
+                let message = self.input[2..length].to_vec();
+                self.consume(length);
+                Some(First::Message(message))
+            }
+            Ok(_) => None,
+        }
+    }
+
+    /// Decodes one frame at a time, so that those behind the first message stay masked in the input.
+    fn take_first_websocket(&mut self) -> Option<First> {
         while let Some(length) = websocket::client_frame_length(&self.input) {
+            let length = length.min(self.input.len());
             let (mut packets, mut answers) = (Vec::new(), Vec::new());
-            let end = decoder.decode(&self.input[..length.min(self.input.len())], &mut packets, &mut answers).end;
-            self.input.drain(..length.min(self.input.len()));
-            self.is_fresh = !self.input.is_empty();
+            let end = self.decoder.as_mut()?.decode(&self.input[..length], &mut packets, &mut answers).end;
+            self.consume(length);
             match end {
                 Some(End::EmptyMessage) => return Some(First::Malformed),
                 Some(End::Closed | End::Refused(_)) => return Some(First::Closed(answers)),
@@ -251,6 +258,14 @@ impl Wire {
             }
         }
         None
+    }
+
+    /// Forgets input of the handshake; what is behind it has yet to be looked at.
+    fn consume(&mut self, length: usize) {
+        let rest = self.input.split_off(length);
+        self.is_fresh = !rest.is_empty();
+        // Without a rest this is an empty vector: an idle client keeps no buffer.
+        self.input = rest;
     }
 
     /// Sends what only the peer's task can send. Ready when nothing is left for it; an error when the write side is broken.
@@ -350,6 +365,7 @@ impl Wire {
             let count = std::future::poll_fn(|cx| self.poll_write(cx)).await?;
             self.sending.at += count;
         }
+        self.sending = Sending::default();
         std::future::poll_fn(|cx| self.poll_flush(cx)).await
     }
 }

@@ -235,19 +235,19 @@ impl HubState {
     async fn ask_topic(&self, name: &[u8], is_subscription: bool, peer: &Arc<Peer>) -> Result<bool> {
         let Some(permittop) = &self.callbacks.permittop else { return Ok(true) };
         let arguments = (self.lua.create_string(name)?, is_subscription, self.peer_table(peer)?);
-        Ok(is_truthy(&callback::call(&self.lua, permittop, arguments).await?))
+        callback::call(&self.lua, permittop, arguments).await
     }
 
     async fn ask_subtopic(&self, name: &[u8], peer: &Arc<Peer>) -> Result<bool> {
         let Some(permitsubtop) = &self.callbacks.permitsubtop else { return Ok(true) };
         let arguments = (self.lua.create_string(name)?, self.peer_table(peer)?);
-        Ok(is_truthy(&callback::call(&self.lua, permitsubtop, arguments).await?))
+        callback::call(&self.lua, permitsubtop, arguments).await
     }
 
     async fn ask_publish(&self, publish: &Publish<'_>, peer: &Arc<Peer>) -> Result<bool> {
         let Some(onpublish) = &self.callbacks.onpublish else { return Ok(true) };
         let arguments = self.message_and_peer(publish, peer)?;
-        Ok(is_truthy(&callback::call(&self.lua, onpublish, arguments).await?))
+        callback::call(&self.lua, onpublish, arguments).await
     }
 
     /// `onpublish` for a message of the script's own: within its call of `publish`, so it may not wait.
@@ -267,7 +267,7 @@ impl HubState {
         let Some(ondrop) = &self.callbacks.ondrop else { return };
         let Ok(Packet::Publish(publish)) = Packet::decode(&frame[2..]) else { return };
         let told = match self.message_and_peer(&publish, peer) {
-            Ok(arguments) => callback::call(&self.lua, ondrop, arguments).await,
+            Ok(arguments) => callback::call(&self.lua, ondrop, arguments).await.map(drop),
             Err(error) => Err(error),
         };
         if let Err(error) = told {
