@@ -75,7 +75,7 @@ pub struct ServeArgs {
     /// Folder with further files for /rtl/, such as jquery.js (by default Debian's libjs-jquery, if installed)
     #[arg(long, value_name = "FOLDER")]
     pub rtl: Option<PathBuf>,
-    /// For whoever writes apps: errors with traceback in the browser, and apps loaded again when their Lua files change
+    /// For whoever writes apps: errors with traceback and traces (/rtl/trace/) in the browser, and apps loaded again when their Lua files change
     #[arg(long)]
     pub dev: bool,
     /// Milliseconds a script may run without waiting before the log tells where; 0 for never [default: 50]

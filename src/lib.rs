@@ -15,6 +15,7 @@
 //! | [`lua`] | the one thread that runs Lua | HTTP, SMQ |
 //! | [`lsp`], [`bindings`] | pages, apps and what scripts can call | wire bytes |
 //! | [`mod@bench`] | `smq bench`: clients that put a load on a broker | everything but the protocol |
+//! | [`traces`] | what scripts say, for the trace console of `--dev` | HTTP, Lua |
 //! | [`config`], [`server`] | flags, configuration, start and stop | everything below |
 //! | [`testing`] | `smq test`: Lua test scripts against a server of their own | how pages and hubs work |
 //!
@@ -35,4 +36,5 @@ pub mod server;
 pub mod socket;
 pub mod testing;
 pub mod tls;
+pub mod traces;
 pub mod transport;

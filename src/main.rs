@@ -5,16 +5,18 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use smq::config::{Cli, Command, Config};
+use smq::traces::Traces;
 use smq::{bench, server, testing};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt};
 
 fn main() -> ExitCode {
     let Cli { command } = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let is_terminal = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal).init();
+    let traces = matches!(&command, Command::Serve(args) if args.dev).then(Traces::default);
+    install_log(traces.clone());
     let outcome = match command {
-        Command::Serve(args) => Config::from_args(args).and_then(server::run).map(|()| true),
+        Command::Serve(args) => Config::from_args(args).and_then(|config| server::run(config, traces)).map(|()| true),
         Command::Test(args) => testing::run(args),
         Command::Bench(args) => bench::run(args).map(|()| true),
     };
@@ -26,4 +28,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The log goes to the error output, and what scripts say in it also to whoever reads the traces.
+fn install_log(traces: Option<Traces>) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let terminal = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    tracing_subscriber::registry().with(filter).with(terminal).with(traces).init();
 }

@@ -23,9 +23,11 @@ use crate::http::accept::Door;
 use crate::http::admission::Seats;
 use crate::http::rtl::Rtl;
 use crate::http::site::Site;
+use crate::http::trace_console;
 use crate::lsp::{App, AppSpec, archive};
 use crate::lua::{LuaThread, Settings};
 use crate::tls;
+use crate::traces::Traces;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -36,14 +38,14 @@ const UNLOAD_TIME: Duration = Duration::from_millis(1000);
 /// Time for what was said last to leave for the clients.
 const FAREWELL_TIME: Duration = Duration::from_millis(300);
 
-/// Serves until SIGINT or SIGTERM.
-pub fn run(config: Config) -> Result<()> {
-    Builder::new_current_thread().enable_all().build()?.block_on(serve(config))
+/// Serves until SIGINT or SIGTERM. Browsers on this machine are shown the traces, if there are any to show.
+pub fn run(config: Config, traces: Option<Traces>) -> Result<()> {
+    Builder::new_current_thread().enable_all().build()?.block_on(serve(config, traces))
 }
 
-async fn serve(config: Config) -> Result<()> {
+async fn serve(config: Config, traces: Option<Traces>) -> Result<()> {
     let mut signals = Signals::new()?;
-    let mut server = Server::bind(config)?;
+    let mut server = Server::bind(config, traces)?;
     let is_loaded = tokio::select! {
         () = server.load() => true,
         () = signals.wait() => false,
@@ -54,6 +56,9 @@ async fn serve(config: Config) -> Result<()> {
     }
     server.open()?;
     server.listeners.announce(&server.apps());
+    if server.traces.is_some() {
+        server.listeners.announce_console();
+    }
     if server.config.is_dev {
         tokio::select! {
             () = reload::watch(&mut server) => {}
@@ -73,6 +78,7 @@ pub struct Server {
     max_connections: usize,
     listeners: Listeners,
     lua: LuaThread,
+    traces: Option<Traces>,
     places: Vec<Place>,
     open: Option<Open>,
 }
@@ -92,13 +98,13 @@ struct Open {
 
 impl Server {
     /// Takes the ports and starts the Lua thread; a port in use should be told before any script runs.
-    pub fn bind(config: Config) -> Result<Self> {
+    pub fn bind(config: Config, traces: Option<Traces>) -> Result<Self> {
         check_folders(&config.apps)?;
         let max_connections = limit_by_files(config.max_connections);
         let listeners = Listeners::bind(&config)?;
         let (lua, _) = LuaThread::start_with(settings(&config, &listeners))?;
         let places = config.apps.iter().map(|spec| Place { spec: spec.clone(), app: None }).collect();
-        Ok(Self { config, max_connections, listeners, lua, places, open: None })
+        Ok(Self { config, max_connections, listeners, lua, traces, places, open: None })
     }
 
     /// Loads the apps one after the other. One that fails is reported and left out.
@@ -122,7 +128,7 @@ impl Server {
     pub fn open(&mut self) -> Result<()> {
         let (stop, stopping) = watch::channel(false);
         let seats = Seats::new(self.max_connections, self.config.max_connections_per_address);
-        let rtl = Rtl::new(self.config.rtl.as_deref()).context("the folder of --rtl")?;
+        let rtl = Rtl::new(self.config.rtl.as_deref(), self.traces.clone()).context("the folder of --rtl")?;
         let site = Arc::new(Site::new(self.apps(), rtl));
         let shards = self.listeners.open(self.config.shards.get(), &site, &seats, &stopping)?;
         self.open = Some(Open { stop, site, shards });
@@ -211,7 +217,7 @@ impl Place {
             }
             Err(error) => {
                 say(format_args!("{path} as \"{name}\" : failed"));
-                eprintln!("smq: {path}: {error:#}");
+                tracing::error!(target: "lua", "{path}: {error:#}");
             }
         }
     }
@@ -312,6 +318,14 @@ impl Listeners {
             if apps.is_empty() {
                 say(format_args!("no app is mounted; a welcome page is served at {base}"));
             }
+        }
+    }
+
+    /// Tells the URL of the trace console, if it can be reached: it is shown to this machine only.
+    fn announce_console(&self) {
+        let address = self.plain.reachable_address();
+        if address.ip().is_loopback() {
+            say(format_args!("what scripts print and trace is shown at http://{address}/{}", trace_console::PATH));
         }
     }
 }

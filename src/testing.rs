@@ -46,7 +46,7 @@ pub fn run(args: TestArgs) -> Result<bool> {
 }
 
 async fn run_all(args: TestArgs, scripts: Vec<PathBuf>) -> Result<bool> {
-    let mut server = Server::bind(Config::for_tests(args))?;
+    let mut server = Server::bind(Config::for_tests(args), None)?;
     server.load().await;
     if !server.is_whole() {
         server.close().await;

@@ -20,10 +20,15 @@ struct Server {
 
 impl Server {
     fn start(app: &str) -> Server {
+        Server::start_with(in_project(app), &[])
+    }
+
+    fn start_with(app: PathBuf, arguments: &[&str]) -> Server {
         let mut process = Command::new(env!("CARGO_BIN_EXE_smq"))
             .arg("serve")
-            .arg(in_project(app))
+            .arg(app)
             .args(["--port", "0"])
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the smq binary starts");
@@ -241,4 +246,41 @@ fn a_dashboard_moves_in_all_browsers_together() {
     assert_eq!(desk.run("return window.isSameDocument;"), json!(true), "only the content was replaced");
     desk.until("document.querySelector('[data-curve=memory] polyline').points.length > 5");
     keep_screenshot(&desk, "examples/dashboard/screenshot.png");
+}
+
+/// The texts of the trace console's lines that can be seen.
+const SEEN: &str =
+    "[...document.querySelectorAll('#lines > div:not([hidden])')].map((line) => line.textContent).join()";
+
+#[test]
+fn the_trace_console_shows_what_scripts_say() {
+    let app = tempfile::tempdir().expect("the system has room for a temporary folder");
+    std::fs::write(app.path().join(".preload"), "trace'loaded' print'<b>ready</b>'").expect("the folder is ours");
+    std::fs::write(app.path().join("say.lsp"), "<?lsp trace(request:data'what') ?>").expect("the folder is ours");
+    std::fs::write(app.path().join("fail.lsp"), "<?lsp\nerror'broken' ?>").expect("the folder is ours");
+    let server = Server::start_with(app.path().to_owned(), &["--dev"]);
+    let driver = Driver::start();
+    let page = driver.open(Screen::Desktop);
+    let seen = |text: &str| format!("{SEEN}.includes({})", json!(text));
+    page.goto(&format!("{}rtl/trace/", server.url));
+    page.until(&seen("1: loaded"));
+    page.until(&seen("<b>ready</b>"));
+    page.until("document.getElementById('state').textContent === 'live'");
+    page.run("await fetch('/fail.lsp'); await fetch('/say.lsp?what=one');");
+    page.until(&seen("fail.lsp:2: broken"));
+    page.until(&seen("1: one"));
+
+    page.run("document.getElementById('pause').click(); await fetch('/say.lsp?what=two');");
+    page.until("document.getElementById('pause').textContent === 'Resume (1)'");
+    assert_eq!(page.run(&format!("return {};", seen("1: two"))), json!(false));
+    page.run("document.getElementById('pause').click();");
+    page.until(&seen("1: two"));
+
+    page.run("const filter = document.getElementById('filter'); filter.value = 'TWO'; filter.oninput();");
+    page.until(&format!("{} && !{}", seen("1: two"), seen("1: one")));
+    page.run(
+        "document.getElementById('filter').value = '';
+         const level = document.getElementById('level'); level.value = '0'; level.onchange();",
+    );
+    page.until(&format!("{} && !{}", seen("broken"), seen("1: two")));
 }

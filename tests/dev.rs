@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::thread;
 use std::time::Instant;
 
@@ -33,6 +34,107 @@ fn without_dev_the_browser_learns_nothing() {
     let answer = server.get("/");
     assert_eq!(answer.status, 500);
     assert!(!answer.body.contains("broken") && !answer.body.contains("index.lsp"), "{}", answer.body);
+}
+
+/// The traces as a browser gets them.
+struct Traces(BufReader<Stream>);
+
+impl Traces {
+    fn open(server: &Server, headers: &str) -> Self {
+        let mut stream = server.dial();
+        write!(stream, "GET /rtl/trace/events HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n").expect("the server reads");
+        let mut traces = Self(BufReader::new(stream));
+        let head = traces.block();
+        assert!(head.starts_with("HTTP/1.0 200 ") && head.contains("text/event-stream"), "{head}");
+        assert!(traces.block().starts_with("retry: "));
+        traces
+    }
+
+    /// All up to the next empty line.
+    fn block(&mut self) -> String {
+        let mut block = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(self.0.read_line(&mut line).expect("the server goes on") > 0, "it ends behind {block:?}");
+            if line.trim_end().is_empty() {
+                return block;
+            }
+            block += &line;
+        }
+    }
+
+    /// The next line's id, level and text.
+    fn line(&mut self) -> (String, String, String) {
+        let block = self.block();
+        let mut lines = block.lines();
+        let mut field =
+            |name| lines.next().and_then(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{block}"));
+        let (id, about) = (field("id: ").to_owned(), field("data: "));
+        let (time, level) = about.split_once(' ').expect("time and level");
+        assert!(time.parse::<u64>().is_ok(), "{block}");
+        let text: Vec<_> = lines.map(|line| line.strip_prefix("data: ").expect("text")).collect();
+        (id, level.to_owned(), text.join("\n"))
+    }
+
+    #[track_caller]
+    fn expect(&mut self, level: &str, beginning: &str) -> String {
+        let (id, found, text) = self.line();
+        assert!(found == level && text.starts_with(beginning), "{level} {beginning} expected, got {found} {text}");
+        id
+    }
+}
+
+#[test]
+fn a_page_shows_the_traces() {
+    let server = Server::start_with(App::new(), &["--dev"], &[]);
+    server.expect_output(&format!("http://{}/rtl/trace/", server.http()));
+    let page = server.get("/rtl/trace/");
+    assert!(page.status == 200 && page.head.contains("text/html"), "{}", page.head);
+    assert!(page.body.contains("EventSource"), "{}", page.body);
+    assert!(server.get("/rtl/trace").head.contains("/rtl/trace/"), "a redirect");
+}
+
+#[test]
+fn traces_and_errors_are_shown_as_they_come_and_to_whoever_comes_later() {
+    let app = App::new()
+        .file(".preload", "trace'loaded'")
+        .file("say.lsp", "<?lsp trace('said', request:data'what') ?>")
+        .file("fail.lsp", FAILING);
+    let server = Server::start_with(app, &["--dev"], &[]);
+    let mut early = Traces::open(&server, "");
+    early.expect("INFO", "1: loaded");
+    server.get("/say.lsp?what=one%0atwo");
+    let id = early.expect("INFO", "1: said\tone\ntwo");
+    assert_eq!(server.get("/fail.lsp").status, 500);
+    let (_, level, text) = early.line();
+    assert_eq!(level, "ERROR");
+    assert!(text.contains("fail.lsp:1: <b>broken</b>\nstack traceback:\n"), "{text}");
+    let mut late = Traces::open(&server, "");
+    late.expect("INFO", "1: loaded");
+    late.expect("INFO", "1: said");
+    let mut returned = Traces::open(&server, &format!("Last-Event-ID: {id}\r\n"));
+    returned.expect("ERROR", "");
+}
+
+#[test]
+fn an_app_that_fails_to_load_is_shown_in_the_traces() {
+    let server = Server::start_with(App::new().file(".preload", "error'no way'"), &["--dev"], &[]);
+    let (_, level, text) = Traces::open(&server, "").line();
+    assert!(level == "ERROR" && text.contains(".preload:1: no way"), "{level} {text}");
+}
+
+#[test]
+fn only_dev_shows_traces_and_only_to_this_machine() {
+    let usual = Server::start(App::new());
+    let dev = Server::start_with(App::new(), &["--dev"], &[]);
+    for answer in [usual.get("/rtl/trace/"), dev.get_as("example.org", "/rtl/trace/")] {
+        assert_eq!(answer.status, 404);
+    }
+    // A missing file without a dot may have been meant as a directory, as everywhere.
+    for answer in [usual.get("/rtl/trace/events"), dev.get_as("example.org", "/rtl/trace/events")] {
+        assert!(answer.status == 302 && answer.head.contains("/rtl/trace/events/\r\n"), "{}", answer.head);
+    }
+    assert_eq!(usual.get("/rtl/trace/events/").status, 404);
 }
 
 /// Asks until the answer is as expected.

@@ -13,6 +13,7 @@ pub mod media_type;
 pub mod rtl;
 pub mod site;
 mod static_files;
+pub mod trace_console;
 mod upload;
 pub mod url_path;
 

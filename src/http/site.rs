@@ -73,7 +73,7 @@ impl Site {
 
     async fn find(&self, arrival: Arrival, path: &UrlPath) -> PageReply {
         if let Some(file) = path.below(rtl::NAME)
-            && let Some(response) = self.rtl.serve(&arrival.head, &file).await
+            && let Some(response) = self.rtl.serve(&arrival.head, arrival.ends.peer, &file).await
         {
             return PageReply::Response(response);
         }

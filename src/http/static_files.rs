@@ -90,7 +90,8 @@ fn plan(head: &Parts, version: &Version, size: u64) -> Plan {
     }
 }
 
-fn answer_by_method(method: &Method) -> Option<Response> {
+/// The answer, unless the method is one that reads.
+pub fn answer_by_method(method: &Method) -> Option<Response> {
     match *method {
         Method::GET | Method::HEAD => None,
         Method::OPTIONS => Some(answers::options(METHODS)),

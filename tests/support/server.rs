@@ -124,7 +124,12 @@ impl Server {
     }
 
     pub fn get(&self, path: &str) -> Answer {
-        self.ask(&format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"))
+        self.get_as("localhost", path)
+    }
+
+    /// Asks for a path of the server by another name.
+    pub fn get_as(&self, host: &str, path: &str) -> Answer {
+        self.ask(&format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n"))
     }
 
     pub fn post_form(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
