@@ -428,7 +428,8 @@ function Timer:reset(milliseconds) end
 ---@return true?
 function Timer:cancel() end
 
----`"home"`: the files of the working directory, `"disk"`: of the whole machine; nil for anything else.
+---`"home"`: the files of the working directory, `"disk"`: of the whole machine, `"vm"`: those of `/rtl/` that are part of the
+---program, to be read only; nil for anything else.
 ---@param name string
 ---@return smq.Io?
 function ba.openio(name) end

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
+use smq::bindings::built_in;
 use smq::config::{Cli, Command, Config};
 use smq::traces::Traces;
 use smq::{bench, server, testing};
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         Command::Test(args) => testing::run(args),
         Command::Bench(args) => bench::run(args).map(|()| true),
     };
+    built_in::remove_folder();
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

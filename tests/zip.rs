@@ -1,4 +1,4 @@
-//! Zip files as apps: like folders, and nobody can write to them.
+//! Zip files as apps, and the built-in files: like folders, and nobody can write to them.
 
 mod support;
 
@@ -93,4 +93,27 @@ fn a_broken_zip_file_is_reported_and_the_other_apps_run() {
     assert_eq!(server.get("/").body, "fine");
     server.expect_output("app.zip as \"zip\" : failed");
     server.expect_output("cannot unpack");
+}
+
+#[test]
+fn the_built_in_files_can_be_opened_and_not_changed() {
+    let page = "<?lsp
+        local vm = ba.openio'vm'
+        local names = {}
+        for name in vm:files'/' do names[#names + 1] = name end
+        print(table.concat(names, ' '))
+        print(vm:open('smq.js', 'w'))
+        print(vm:remove'smq.js')
+        print(vm:open'../x')
+        print(ba.openio'net')
+        print(ba.openio'vm':open'/smq.js':read'a')
+    ?>";
+    let temporary = tempfile::tempdir().expect("the system has room for a temporary folder");
+    let folder = temporary.path().display().to_string();
+    let server = Server::start_with(App::new().file("index.lsp", page), &[], &[("TMPDIR", &folder)]);
+    let expected = ". .. smq.d.ts smq.js smq.mjs\nnil\tnoaccess\nnil\tnoaccess\nnil\tnoaccess\nnil\n";
+    let answer = server.get("/").body;
+    assert_eq!(answer, format!("{expected}{}\n", server.get("/rtl/smq.js").body));
+    assert!(server.stop("TERM").success());
+    assert_eq!(temporary.path().read_dir().expect("it is ours").count(), 0, "nothing is left behind");
 }

@@ -3,6 +3,7 @@
 pub mod args;
 pub mod auth;
 pub mod ba;
+pub mod built_in;
 pub mod callback;
 pub mod console;
 pub mod coroutine;

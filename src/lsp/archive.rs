@@ -1,4 +1,5 @@
-//! Zip files as apps: unpacked into a folder of their own, which goes when the app does.
+//! Zip files as apps: unpacked into a folder of their own, which goes when the app does. The built-in files are
+//! handed to scripts in the same way.
 //!
 //! All rules of app folders hold there without a second way through the code. The folder's mode says that nobody may
 //! write to it, and `io` keeps to that whoever the process runs as.
@@ -20,7 +21,7 @@ const SIGNATURE: &[u8] = b"PK\x03\x04";
 const MAX_SIZE: u64 = 1 << 30;
 const MAX_FILES: usize = 100_000;
 
-/// An unpacked app; the folder is removed when this is dropped.
+/// An unpacked app, or other files that nobody may change; the folder is removed when this is dropped.
 pub struct Unpacked {
     root: PathBuf,
     _folder: TempDir,
@@ -44,18 +45,39 @@ impl Unpacked {
         let modified = file.metadata()?.modified()?;
         let mut archive = ZipArchive::new(file)?;
         ensure!(archive.len() <= MAX_FILES, "it holds more than {MAX_FILES} files");
-        let folder = tempfile::Builder::new().prefix("smq-app-").tempdir()?;
-        let root = folder.path().canonicalize()?.join("app");
-        fs::create_dir(&root)?;
+        let unpacked = Self::empty()?;
         let mut room = MAX_SIZE;
         for index in 0..archive.len() {
             let mut entry = archive.by_index(index)?;
             let name = entry.name()?.into_owned();
-            let size = unpack_entry(&mut entry, &root, room, modified).with_context(|| format!("its entry {name}"))?;
+            let size = unpack_entry(&mut entry, &unpacked.root, room, modified)
+                .with_context(|| format!("its entry {name}"))?;
             room -= size;
         }
-        fs::set_permissions(&root, Permissions::from_mode(0o555))?;
+        unpacked.close()?;
+        Ok(unpacked)
+    }
+
+    /// A folder with these files: name and content.
+    pub fn of(files: &[(&str, &[u8])]) -> io::Result<Self> {
+        let unpacked = Self::empty()?;
+        for (name, content) in files {
+            fs::write(unpacked.root.join(name), content)?;
+        }
+        unpacked.close()?;
+        Ok(unpacked)
+    }
+
+    fn empty() -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("smq-app-").tempdir()?;
+        let root = folder.path().canonicalize()?.join("app");
+        fs::create_dir(&root)?;
         Ok(Self { root, _folder: folder })
+    }
+
+    /// From now on nobody may write.
+    fn close(&self) -> io::Result<()> {
+        fs::set_permissions(&self.root, Permissions::from_mode(0o555))
     }
 
     /// The folder, with all symbolic links resolved.
