@@ -264,6 +264,7 @@ fn poll_turn(cx: &mut Context<'_>, wire: &mut Wire, session: &mut Session, peer:
     if let Some(reason) = peer.closing() {
         return Poll::Ready(Turn::End(reason));
     }
+    report_drops(peer);
     let write_failed = matches!(wire.poll_send(cx, &peer.outbound), Poll::Ready(Err(_)));
     for _ in 0..READS_PER_TURN {
         match poll_read(cx, wire, session) {
@@ -320,6 +321,15 @@ async fn while_sending<T>(wire: &mut Wire, peer: &Peer, work: impl Future<Output
     .await
 }
 
+/// Logs that a client loses messages since it does not read: at the first, and whenever they have doubled.
+fn report_drops(peer: &Peer) {
+    if let Some(dropped) = peer.drops_to_report() {
+        let uid = String::from_utf8_lossy(peer.uid());
+        let address = peer.address().map(|address| address.to_string()).unwrap_or_default();
+        tracing::warn!("client {uid} ({address}) does not read fast enough and has lost {dropped} messages");
+    }
+}
+
 /// Ends a client: its last words are taken from the queue, its end is told, the socket closed.
 async fn end(mut wire: Wire, hub: &Hub, peer: &Arc<Peer>, reason: CloseReason) {
     with_outbox(|outbox| outbox.flush());
@@ -337,9 +347,7 @@ async fn end(mut wire: Wire, hub: &Hub, peer: &Arc<Peer>, reason: CloseReason) {
         websocket::encode_close(Status::NORMAL, &mut close);
         wire.add_last_words(&close);
     }
-    if let Some(dropped) = peer.drops_to_report() {
-        tracing::warn!("{:?} did not read fast enough and lost {dropped} messages", peer.address());
-    }
+    report_drops(peer);
     if peer.begin_end() {
         if hub.interest().onclose {
             hub.hooks().closed(peer.clone(), reason).await;

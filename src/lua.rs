@@ -88,6 +88,7 @@ impl LuaThread {
                 hubs: Default::default(),
                 sessions: Default::default(),
             });
+            // Neither depends on anything but this program, and every test would fail without them.
             budget::install(&world.lua, world.settings.budget).expect("a new Lua state takes a hook");
             crate::bindings::install(&world).expect("the built-in Lua modules load");
             LocalSet::new().block_on(&runtime, async move {

@@ -204,11 +204,6 @@ impl Hub {
         self.0.clients.load(Ordering::Relaxed) as usize
     }
 
-    /// True if two handles lead to the same hub.
-    pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-
     /// For the server's own side: `count` bytes that it took from its queue are done with.
     pub fn server_took(&self, count: usize) {
         self.0.server.outbound.sent(count);

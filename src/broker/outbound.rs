@@ -280,6 +280,10 @@ impl Outbound {
                 queue.append(frame);
             } else {
                 queue.dropped += 1;
+                if queue.dropped.is_power_of_two() {
+                    // It logs the loss, now and then.
+                    self.task.wake();
+                }
             }
             frames = rest;
         }

@@ -28,6 +28,8 @@ fn a_subscriber_that_never_reads_slows_nobody_and_costs_bounded_memory() {
         publish_in_step(&hub, tid, 130);
         let grown = hub.server.memory().saturating_sub(before);
         assert!(grown < 64 * MEGABYTE, "the server grew by {} MB", grown / MEGABYTE);
+        // Whoever runs the server can see who loses messages while it goes on.
+        hub.server.expect_output("client never-reads");
         // It may read at last, or have been closed; both must leave the server as it was.
         drop(never_reads);
         hub.raw("afterwards").expect_silence();
