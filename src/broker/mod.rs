@@ -8,6 +8,7 @@ pub mod directory;
 pub mod hooks;
 pub mod id_map;
 pub mod names;
+mod options;
 pub mod outbound;
 pub mod outbox;
 pub mod peer;
@@ -20,12 +21,13 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::protocol::{Etid, MAX_NAME, Packet, Subtid, Target, Tid};
+use crate::protocol::{Etid, Packet, Subtid, Target, Tid};
 use crate::transport::Framing;
 use directory::{Directory, Member, Subscription};
-use hooks::{Hooks, Interest, NoHooks};
+use hooks::{Hooks, Interest};
 use id_map::IdMap;
 use names::random_number;
+pub use options::{Keepalive, Limits, Options};
 use outbound::Outbound;
 use outbox::{Outbox, Span};
 use peer::{CloseReason, Peer};
@@ -33,80 +35,6 @@ use topic::Topic;
 
 /// The server's own etid, unless a hub asks for a random one.
 pub const SERVER_ETID: Etid = Etid(1);
-
-/// The most that clients can make a hub keep. Passing one is answered with a denial, or closes the client.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    pub topics: usize,
-    pub subtopics: usize,
-    /// Topics that one client may be subscribed to.
-    pub subscriptions: usize,
-    /// Numbers that one client may observe.
-    pub observations: usize,
-    /// Bytes of one topic or sub-topic name; at most [`MAX_NAME`].
-    pub name: usize,
-    /// Bytes queued for one client that does not read; messages beyond it are dropped.
-    pub queued: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            topics: 1_000_000,
-            subtopics: 1_000_000,
-            subscriptions: 100_000,
-            observations: 100_000,
-            name: MAX_NAME,
-            queued: 16 << 20,
-        }
-    }
-}
-
-/// How a hub is made.
-pub struct Options {
-    pub hooks: Box<dyn Hooks>,
-    /// Give the server a random etid instead of [`SERVER_ETID`].
-    pub random_server_etid: bool,
-    /// The time a client has to send its Connect.
-    pub handshake_timeout: Duration,
-    pub keepalive: Keepalive,
-    pub limits: Limits,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            hooks: Box::new(NoHooks),
-            random_server_etid: false,
-            handshake_timeout: Duration::from_millis(4000),
-            keepalive: Keepalive::default(),
-            limits: Limits::default(),
-        }
-    }
-}
-
-/// TCP keepalive of client connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keepalive {
-    /// Silence before the first probe.
-    pub idle: Duration,
-    /// Between probes.
-    pub interval: Duration,
-}
-
-impl Keepalive {
-    /// An interval of at least 3 s; a tenth of `idle` unless given.
-    pub fn new(idle: Duration, interval: Option<Duration>) -> Self {
-        let interval = interval.unwrap_or(idle / 10).max(Duration::from_secs(3));
-        Self { idle, interval }
-    }
-}
-
-impl Default for Keepalive {
-    fn default() -> Self {
-        Self::new(Duration::from_secs(230), None)
-    }
-}
 
 #[derive(Clone)]
 enum Route {
