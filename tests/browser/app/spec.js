@@ -296,11 +296,13 @@ it("is thrown off by another client with its uid", async () => {
 
 it("says goodbye with disconnect, after what was called before", async () => {
   const [a, b] = [await connected(), client()];
+  // Listened for at once: b may be connected before a has subscribed.
+  const connect = called(b, "onconnect");
   const heard = log();
   await a.subscribe("gone", { datatype: "json", onmsg: ({ etid, err }) => heard.add(etid, err) });
   await a.subscribe("last words", { datatype: "text", onmsg: (text) => heard.add(text) });
   b.onclose = () => heard.add("onclose");
-  await called(b, "onconnect");
+  await connect;
   b.publish("bye", "last words");
   b.disconnect();
   equal(await heard.reaches(2), ["bye", [b.gettid(), 0]]);
