@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
 
 use crate::broker::hooks::{Batch, Newcomer, Verdict};
 use crate::broker::outbound::Outbound;
@@ -69,21 +68,19 @@ impl Greeting {
 }
 
 impl Upgrade {
-    /// What is done with the socket. The receiver hears, or finds its sender gone, when the handshake is over.
-    pub fn into_takeover(self) -> (Takeover, oneshot::Receiver<()>) {
-        let (over, is_over) = oneshot::channel();
-        let takeover = move |socket: Socket, early: Bytes| {
+    /// What is done with the socket. `over` is called when the handshake is over, and dropped if the socket is gone before
+    /// it begins.
+    pub fn into_takeover(self, over: impl FnOnce() + Send + 'static) -> Takeover {
+        Box::new(move |socket: Socket, early: Bytes| {
             tokio::spawn(async move {
                 let connected = self.handshake(socket, early).await;
-                // The page may have ended meanwhile.
-                let _ = over.send(());
+                over();
                 if let Some((wire, session)) = connected {
                     // A task of its own, since a task is as large as its largest state for all its life.
                     tokio::spawn(run(wire, session));
                 }
             });
-        };
-        (Box::new(takeover), is_over)
+        })
     }
 
     /// Init, Connect, authentication, Connack. `None` if no client came of it.

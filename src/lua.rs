@@ -4,6 +4,7 @@
 //! no two pieces of Lua ever run at the same time.
 
 pub mod budget;
+pub mod hop;
 
 use std::future::Future;
 use std::rc::Rc;
@@ -12,14 +13,14 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use mlua::Lua;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
 use crate::config::value::ConfigValue;
 use budget::Budget;
 
-/// Jobs that may wait for the Lua thread; a sender waits while so many are queued.
-const MAX_QUEUED_JOBS: usize = 4096;
+/// Turns of other threads whose jobs may wait for the Lua thread; the jobs of later turns wait where they were made.
+const MAX_QUEUED_TURNS: usize = 64;
 
 type Job = Box<dyn FnOnce(&Rc<World>) + Send>;
 
@@ -56,7 +57,7 @@ pub struct World {
 /// A handle to the Lua thread, for all other threads.
 #[derive(Clone)]
 pub struct LuaThread {
-    jobs: mpsc::Sender<Job>,
+    jobs: hop::Jobs,
     stopping: Arc<Notify>,
 }
 
@@ -73,7 +74,7 @@ impl LuaThread {
 
     /// The same with other settings than usual.
     pub fn start_with(settings: Settings) -> Result<(Self, thread::JoinHandle<()>)> {
-        let (jobs, mut queue) = mpsc::channel::<Job>(MAX_QUEUED_JOBS);
+        let (jobs, mut queue) = mpsc::channel::<Vec<Job>>(MAX_QUEUED_TURNS);
         let stopping = Arc::new(Notify::new());
         let handle = Self { jobs, stopping: stopping.clone() };
         let for_world = handle.clone();
@@ -93,8 +94,8 @@ impl LuaThread {
             crate::bindings::install(&world).expect("the built-in Lua modules load");
             LocalSet::new().block_on(&runtime, async move {
                 let work = async {
-                    while let Some(job) = queue.recv().await {
-                        job(&world);
+                    while let Some(jobs) = queue.recv().await {
+                        jobs.into_iter().for_each(|job| job(&world));
                     }
                 };
                 tokio::select! {
@@ -112,9 +113,13 @@ impl LuaThread {
         self.stopping.notify_one();
     }
 
-    /// Queues a job; waits for room in the queue. Jobs start in the order in which they were queued.
-    pub async fn send(&self, job: impl FnOnce(&Rc<World>) + Send + 'static) -> Result<(), Ended> {
-        self.jobs.send(Box::new(job)).await.map_err(|_| Ended)
+    /// Queues a job at the end of the caller's turn. A thread's jobs start in the order in which it queued them.
+    pub fn send(&self, job: impl FnOnce(&Rc<World>) + Send + 'static) -> Result<(), Ended> {
+        if self.jobs.is_closed() {
+            return Err(Ended);
+        }
+        hop::send(&self.jobs, Box::new(job));
+        Ok(())
     }
 
     /// Runs `job` to its end as a task of the Lua thread and returns its answer.
@@ -123,15 +128,11 @@ impl LuaThread {
         T: Send + 'static,
         F: Future<Output = T> + 'static,
     {
-        let (answer, answered) = oneshot::channel();
+        let (reply, answered) = hop::reply();
         self.send(move |world| {
             let work = job(world.clone());
-            tokio::task::spawn_local(async move {
-                // The caller may have gone; its answer is then for nobody.
-                let _ = answer.send(work.await);
-            });
-        })
-        .await?;
+            tokio::task::spawn_local(async move { reply.send(work.await) });
+        })?;
         answered.await.map_err(|_| Ended)
     }
 }

@@ -1,7 +1,7 @@
 //! `require"smq.hub"`: the documented SMQ hub API as userdata methods on a broker [`Hub`].
 //!
 //! One file per concern: `options` reads what `create` is given, `callbacks` runs the script's functions, `peers` makes
-//! peer tables and sockets, `owner` and `postbag` carry the broker's questions from the shards to the Lua thread, `connect` turns a
+//! peer tables and sockets, `owner` carries the broker's questions from the shards to the Lua thread, `connect` turns a
 //! request into a connection, `methods` is what scripts call.
 
 mod callbacks;
@@ -10,7 +10,6 @@ mod methods;
 mod options;
 mod owner;
 mod peers;
-mod postbag;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -23,7 +22,7 @@ use mlua::{Lua, MultiValue, Result, Table, Value};
 use super::args::Args;
 use super::{modules, request};
 use crate::broker::{Hub, Options};
-use crate::lua::World;
+use crate::lua::{LuaThread, World};
 use callbacks::{Callbacks, Observer, TopicCallbacks};
 use options::HubOptions;
 use peers::PeerTables;
@@ -41,6 +40,7 @@ pub struct Hubs {
 pub struct HubState {
     hub: Hub,
     lua: Lua,
+    thread: LuaThread,
     callbacks: Callbacks,
     /// The callback for messages that no other wants.
     onmsg: RefCell<Option<mlua::Function>>,
@@ -138,6 +138,7 @@ impl HubState {
         let state = Rc::new(Self {
             hub,
             lua: world.lua.clone(),
+            thread: world.thread.clone(),
             callbacks: options.callbacks,
             onmsg: RefCell::new(options.onmsg),
             topics: RefCell::default(),

@@ -20,13 +20,13 @@ use std::rc::{Rc, Weak};
 use bytes::Bytes;
 use hyper::{HeaderMap, Method};
 use mlua::{Function, Lua, LuaString, Table, Value};
-use tokio::sync::oneshot;
 
 use super::auth::User;
 use super::session::Session;
 use crate::http::{PageReply, PageRequest};
 use crate::lsp::AppState;
 use crate::lua::World;
+use crate::lua::hop::Reply;
 use crate::socket::Takeover;
 
 pub use admission::Admission;
@@ -87,12 +87,7 @@ pub fn install(lua: &Lua) -> mlua::Result<()> {
 
 impl Request {
     /// The answer goes to `reply`: once, and at the latest by [`Request::finish`].
-    pub fn new(
-        world: &Rc<World>,
-        mut request: PageRequest,
-        reply: oneshot::Sender<PageReply>,
-        defaults: Defaults,
-    ) -> Self {
+    pub fn new(world: &Rc<World>, mut request: PageRequest, reply: Reply<PageReply>, defaults: Defaults) -> Self {
         let is_head = request.head.method == Method::HEAD;
         let admission = request.head.extensions.remove::<Admission>();
         let session = cookies::value(&request, super::session::COOKIE).and_then(|id| world.sessions.find(&id));

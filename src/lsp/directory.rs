@@ -9,13 +9,13 @@ use http_body_util::{BodyExt, Empty};
 use hyper::header::{CONTENT_LENGTH, HeaderValue, LOCATION};
 use hyper::{HeaderMap, StatusCode};
 use mlua::{Function, Result, Value};
-use tokio::sync::oneshot;
 
 use super::shared::Shared;
 use super::{AppId, page};
 use crate::bindings::auth::Guard;
 use crate::bindings::request::{Defaults, Request};
 use crate::http::{PageReply, PageRequest, Response};
+use crate::lua::hop::Reply;
 use crate::lua::{World, budget};
 
 /// A place in the URL space where a script may answer.
@@ -245,13 +245,7 @@ impl Found {
 }
 
 /// Asks the guard and the prologue of an app's own directory.
-pub async fn enter(
-    world: &Rc<World>,
-    id: AppId,
-    path: String,
-    request: PageRequest,
-    reply: oneshot::Sender<PageReply>,
-) {
+pub async fn enter(world: &Rc<World>, id: AppId, path: String, request: PageRequest, reply: Reply<PageReply>) {
     let Some(app) = world.apps.get(id) else { return };
     let mut found = Found::default();
     app.directory.search_gate(&path, &mut found);
@@ -259,20 +253,14 @@ pub async fn enter(
 }
 
 /// Asks the directory functions of an app.
-pub async fn serve(
-    world: &Rc<World>,
-    id: AppId,
-    path: String,
-    request: PageRequest,
-    reply: oneshot::Sender<PageReply>,
-) {
+pub async fn serve(world: &Rc<World>, id: AppId, path: String, request: PageRequest, reply: Reply<PageReply>) {
     let Some(app) = world.apps.get(id) else { return };
     let found = Found::behind_files(&app.directory, &path);
     answer(world, Some(&app), found, request, reply).await;
 }
 
 /// Asks the directory functions that are mounted beside all apps.
-pub async fn serve_beside(world: &Rc<World>, path: String, request: PageRequest, reply: oneshot::Sender<PageReply>) {
+pub async fn serve_beside(world: &Rc<World>, path: String, request: PageRequest, reply: Reply<PageReply>) {
     let found = Found::behind_files(&world.apps.server, &path);
     answer(world, None, found, request, reply).await;
 }
@@ -282,11 +270,11 @@ async fn answer(
     app: Option<&Rc<super::AppState>>,
     found: Found,
     request: PageRequest,
-    reply: oneshot::Sender<PageReply>,
+    reply: Reply<PageReply>,
 ) {
     if found.needs_slash {
         // A client that is gone needs no answer.
-        let _ = reply.send(PageReply::Response(with_slash(&request)));
+        reply.send(PageReply::Response(with_slash(&request)));
         return;
     }
     let request = Request::new(world, request, reply, Defaults::None);

@@ -23,9 +23,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use tokio::sync::oneshot;
 
 use crate::http::{PageReply, PageRequest, Response};
+use crate::lua::hop::{self, Reply};
 use crate::lua::{LuaThread, World};
 
 pub(crate) use app::State as AppState;
@@ -201,13 +201,13 @@ impl App {
     }
 
     /// Starts `work` on the Lua thread and waits for its reply, not for its end: a page may run on after its headers.
-    async fn ask<F>(&self, work: impl FnOnce(Rc<World>, oneshot::Sender<PageReply>) -> F + Send + 'static) -> PageReply
+    async fn ask<F>(&self, work: impl FnOnce(Rc<World>, Reply<PageReply>) -> F + Send + 'static) -> PageReply
     where
         F: Future<Output = ()> + 'static,
     {
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = hop::reply();
         let start = move |world: &Rc<World>| drop(tokio::task::spawn_local(work(world.clone(), reply)));
-        if self.lua.send(start).await.is_err() {
+        if self.lua.send(start).is_err() {
             return refusal(StatusCode::SERVICE_UNAVAILABLE, "The server is stopping\n");
         }
         answer.await.unwrap_or_else(|_| refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error\n"))

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use mlua::{Error, Function, Lua, Result, Table};
-use tokio::sync::oneshot;
 
 use super::AppId;
 use super::app::State;
@@ -15,6 +14,7 @@ use crate::bindings::console;
 use crate::bindings::coroutine::{is_nil, is_page_ended};
 use crate::bindings::request::{Defaults, Request};
 use crate::http::{PageReply, PageRequest};
+use crate::lua::hop::Reply;
 use crate::lua::{World, budget};
 
 /// By what a change of the file is seen.
@@ -73,7 +73,7 @@ pub async fn serve(
     path: String,
     stamp: Stamp,
     request: PageRequest,
-    reply: oneshot::Sender<PageReply>,
+    reply: Reply<PageReply>,
 ) {
     // An app that has just been unloaded answers no more; the dropped reply says so.
     let Some(app) = world.apps.get(id) else { return };

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use mlua::{AnyUserData, Result, Table, Value};
+use tokio::sync::oneshot;
 
 use super::super::request::Request;
 use super::HubState;
@@ -52,7 +53,15 @@ impl HubState {
             self.connecting.borrow_mut().insert(token, connecting);
         }
         let upgrade = Upgrade { hub: self.hub.clone(), greeting, token, address };
-        let (takeover, is_over) = upgrade.into_takeover();
+        let (tell, is_over) = oneshot::channel();
+        let thread = self.thread.clone();
+        let over = move || {
+            // The page may have ended meanwhile, and the Lua thread, too.
+            let _ = thread.send(move |_| {
+                let _ = tell.send(());
+            });
+        };
+        let takeover = upgrade.into_takeover(over);
         let taken = request.take_socket(takeover);
         if taken.is_ok() {
             // An error means that the connection is gone: its handshake is over, too.

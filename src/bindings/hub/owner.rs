@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{HubState, postbag};
+use super::HubState;
 use crate::broker::hooks::{Answer, Batch, Hooks, Interest, Newcomer, OwnerGone, Verdict};
 use crate::broker::peer::{CloseReason, Peer};
 use crate::broker::session::Session;
@@ -65,7 +65,6 @@ impl Hooks for Owner {
     }
 
     fn packets(&self, batch: Batch) -> Answer<'_, Result<(Session, Option<CloseReason>), OwnerGone>> {
-        let answer = postbag::put(&self.thread, self.hub, batch);
-        Box::pin(async move { answer.await.map_err(|_| OwnerGone) })
+        Box::pin(async move { self.ask(move |state| state.packets(batch)).await.ok_or(OwnerGone) })
     }
 }

@@ -10,9 +10,10 @@ use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Frame, SizeHint};
 use hyper::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, SET_COOKIE};
 use hyper::{HeaderMap, Response, StatusCode};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::http::{Body, PageReply, PageRequest, add_app_headers};
+use crate::lua::hop::Reply;
 use crate::socket::Takeover;
 
 use super::AlreadyTaken;
@@ -43,7 +44,7 @@ type Piece = io::Result<Bytes>;
 /// Where the response stands.
 enum State {
     /// Nothing was sent.
-    Open(oneshot::Sender<PageReply>),
+    Open(Reply<PageReply>),
     /// The headers are sent, the body is being sent.
     Streaming(mpsc::Sender<Piece>),
     /// The response is complete: by redirect, abort or the page's end.
@@ -87,7 +88,7 @@ impl Rest {
 }
 
 impl Output {
-    pub fn new(reply: oneshot::Sender<PageReply>, is_head: bool, defaults: Defaults) -> Self {
+    pub fn new(reply: Reply<PageReply>, is_head: bool, defaults: Defaults) -> Self {
         let (status, headers) = (StatusCode::OK, default_headers(defaults));
         Self {
             status,
@@ -368,11 +369,11 @@ impl Output {
     }
 
     fn reply(&mut self, reply: PageReply, next: State) {
-        if let State::Open(sender) = std::mem::replace(&mut self.state, next)
-            && sender.send(reply).is_err()
-        {
+        let State::Open(way_back) = std::mem::replace(&mut self.state, next) else { return };
+        if way_back.is_for_nobody() {
             self.client_is_gone();
         }
+        way_back.send(reply);
     }
 }
 
