@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, Divan, black_box};
-use mlua::{Lua, Table};
+use mlua::{Function, Lua, LuaString, Table};
 use smq::bindings::ba::json;
-use smq::bindings::callback::{self, Started};
+use smq::bindings::callback::{Calls, Ran, Runners};
 use smq::broker::outbound::{Outbound, Writer};
 use smq::broker::outbox::{Outbox, Span};
 use smq::broker::peer::{Identity, Peer};
@@ -153,17 +153,35 @@ fn websocket_encode(bencher: Bencher) {
     });
 }
 
-/// A callback with the arguments of `onpublish`.
-#[divan::bench]
-fn lua_callback(bencher: Bencher) {
+/// `onpublish` for the messages of a read.
+struct Questions {
+    onpublish: Function,
+    peer: Table,
+    left: usize,
+}
+
+impl Calls for Questions {
+    type Call = (Option<Function>, Option<LuaString>, u32, u32, u32, Option<Table>);
+
+    fn next(&mut self, lua: &Lua, _: Option<bool>) -> mlua::Result<Self::Call> {
+        if self.left == 0 {
+            return Ok(Default::default());
+        }
+        self.left -= 1;
+        Ok((Some(self.onpublish.clone()), Some(lua.create_string(PAYLOAD)?), 8, 7, 0, Some(self.peer.clone())))
+    }
+}
+
+/// A Lua hook, asked about one message and about many.
+#[divan::bench(args = [1, BATCH])]
+fn lua_hook(bencher: Bencher, messages: usize) {
     let lua = Lua::new();
-    callback::install(&lua).unwrap();
-    let function = lua.load("function(data, ptid, tid, subtid, peer) return true end").eval().unwrap();
+    let onpublish: Function = lua.load("function(data, ptid, tid, subtid, peer) return true end").eval().unwrap();
     let peer = lua.create_table().unwrap();
-    bencher.counter(ItemsCount::new(1usize)).bench_local(|| {
-        let data = lua.create_string(PAYLOAD).unwrap();
-        let started = callback::start(&lua, &function, (data, 8, 7, 0, &peer));
-        assert!(matches!(started, Started::Done(Ok(true))));
+    let runners = Runners::new(&lua);
+    bencher.counter(ItemsCount::new(messages)).bench_local(|| {
+        let questions = Questions { onpublish: onpublish.clone(), peer: peer.clone(), left: messages };
+        assert!(matches!(runners.run(questions), Ran::All(_)));
     });
 }
 

@@ -1,79 +1,137 @@
-//! Runs a script's callbacks as coroutines, and keeps the coroutines: making one for each message would cost more than
-//! most callbacks do.
+//! Runs a script's callbacks, one after the other in one coroutine: starting a coroutine for each message would cost more
+//! than most callbacks do.
+//!
+//! A runner is a coroutine with a loop in it. The loop asks Rust for the next call, makes it, and hands its result in
+//! when it asks again. A callback that waits leaves the loop: it has its runner for itself, and another goes on with the
+//! calls behind it, now or when it has returned.
 
 use std::cell::RefCell;
 use std::ffi::c_void;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use mlua::thread::AsyncThread;
-use mlua::{Error, Function, IntoLuaMulti, LightUserData, Lua, Result, Thread, Value};
+use mlua::{Error, Function, IntoLuaMulti, LightUserData, Lua, Result, Table, Thread, Value};
 
 use crate::lua::budget;
 
-/// Coroutines kept for later; as many as callbacks nest, and then some.
+/// Runners kept for later; as many as callbacks nest, and then some.
 const MAX_IDLE: usize = 32;
 
-/// The addresses of these tell that a callback has returned, something false or something true, from what it yields while
-/// it waits. One light userdata comes back without an allocation, unlike the result itself behind a mark.
-static RETURNED: [u8; 2] = [0, 1];
+/// The addresses of these stand for a callback's result, false or true, where it leaves the loop. One light userdata is
+/// handed out without an allocation.
+static RESULTS: [u8; 2] = [0, 1];
 
-/// The coroutines of a Lua state that run callbacks.
-struct Runners {
-    body: Function,
-    idle: RefCell<Vec<Thread>>,
+/// `next` returns a function and its arguments, or nothing when there is no more to call.
+const LOOP: &str = "local next, yield, no, yes = ...
+    local function step(result, f, ...)
+        if f then
+            result = f(...) and yes or no
+            return step(result, next(result))
+        end
+        yield(result or no)
+        return step(nil, next())
+    end
+    return function() return step(nil, next()) end";
+
+/// Calls that are to be made one after the other.
+pub trait Calls: 'static {
+    /// The function and its arguments; by default nothing, when there is no more to call.
+    type Call: IntoLuaMulti + Default;
+
+    /// Takes in whether the result of the call before was true, and tells what to call next. An error is met as if the
+    /// callback had raised it.
+    fn next(&mut self, lua: &Lua, result: Option<bool>) -> Result<Self::Call>;
 }
 
-/// A callback that was started.
-pub enum Started {
-    /// It has returned; whether its first result is neither nil nor false.
-    Done(Result<bool>),
-    /// It waits for something.
-    Waiting(Waiting),
+/// Runs calls of one kind, and keeps the coroutines for that.
+pub struct Runners<C> {
+    lua: Lua,
+    idle: RefCell<Vec<Runner<C>>>,
 }
 
-/// The rest of a callback: whether its first result is true, when it has one.
+struct Runner<C> {
+    thread: Thread,
+    calls: Rc<RefCell<Option<C>>>,
+}
+
+/// How far calls have come.
+pub enum Ran<C> {
+    /// They were all made.
+    All(C),
+    /// One of them waits; the calls behind it are still to be made.
+    Waiting(C, Waiting),
+    /// One of them has failed; the calls behind it are still to be made.
+    Failed(C, Error),
+}
+
+/// The rest of a callback that waits: whether its result is true, when it has one.
 pub struct Waiting(AsyncThread<Value>);
 
-/// Called once for each Lua state.
-pub fn install(lua: &Lua) -> Result<()> {
-    let source = "local yield, no, yes = ...
-        local function run(f, ...) return run(yield(f(...) and yes or no)) end
-        return run";
-    let yield_: Function = lua.globals().get::<mlua::Table>("coroutine")?.get("yield")?;
-    let body = lua.load(source).set_name("=[smq]").call((yield_, returned(false), returned(true)))?;
-    lua.set_app_data(Runners { body, idle: RefCell::default() });
-    Ok(())
-}
+impl<C: Calls> Runners<C> {
+    pub fn new(lua: &Lua) -> Self {
+        Self { lua: lua.clone(), idle: RefCell::default() }
+    }
 
-/// Calls `function` and returns when it has returned or begins to wait.
-pub fn start(lua: &Lua, function: &Function, arguments: impl IntoLuaMulti) -> Started {
-    match try_start(lua, function, arguments) {
-        Ok(started) => started,
-        Err(error) => Started::Done(Err(error)),
+    /// Makes calls until there are no more, or one of them waits or fails.
+    pub fn run(&self, calls: C) -> Ran<C> {
+        let runner = match self.take_runner() {
+            Ok(runner) => runner,
+            Err(error) => return Ran::Failed(calls, error),
+        };
+        *runner.calls.borrow_mut() = Some(calls);
+        let yielded = {
+            let _run = budget::begin();
+            runner.thread.resume::<Value>(())
+        };
+        let calls = runner.calls.take().expect("only this takes what it has put there");
+        match yielded {
+            Err(error) => Ran::Failed(calls, error),
+            Ok(yielded) if result(&yielded).is_some() => {
+                self.keep_runner(runner);
+                Ran::All(calls)
+            }
+            Ok(_) => match runner.thread.into_async(()) {
+                Ok(rest) => Ran::Waiting(calls, Waiting(rest)),
+                Err(error) => Ran::Failed(calls, error),
+            },
+        }
+    }
+
+    fn take_runner(&self) -> Result<Runner<C>> {
+        let idle = self.idle.borrow_mut().pop();
+        idle.map_or_else(|| Runner::new(&self.lua), Ok)
+    }
+
+    fn keep_runner(&self, runner: Runner<C>) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < MAX_IDLE {
+            idle.push(runner);
+        }
     }
 }
 
-fn try_start(lua: &Lua, function: &Function, arguments: impl IntoLuaMulti) -> Result<Started> {
-    let runner = take_runner(lua)?;
-    let yielded: Value = {
-        let _run = budget::begin();
-        runner.resume((function, arguments))?
-    };
-    if let Some(result) = result(&yielded) {
-        keep_runner(lua, runner);
-        return Ok(Started::Done(Ok(result)));
-    }
-    Ok(Started::Waiting(Waiting(runner.into_async(())?)))
-}
-
-/// Calls `function`, waits until it has returned, and tells whether its first result is true.
-pub async fn call(lua: &Lua, function: &Function, arguments: impl IntoLuaMulti) -> Result<bool> {
-    match start(lua, function, arguments) {
-        Started::Done(result) => result,
-        Started::Waiting(waiting) => waiting.await,
+impl<C: Calls> Runner<C> {
+    fn new(lua: &Lua) -> Result<Self> {
+        let calls = Rc::new(RefCell::new(None::<C>));
+        let for_next = calls.clone();
+        let next = lua.create_function(move |lua, result: Option<LightUserData>| {
+            let result = result.and_then(result_of);
+            // Not borrowed while scripts run, which `next` may cause.
+            let taken = for_next.borrow_mut().take();
+            let Some(mut calls) = taken else { return Ok(C::Call::default()) };
+            budget::restart();
+            let call = calls.next(lua, result);
+            *for_next.borrow_mut() = Some(calls);
+            call
+        })?;
+        let yield_: Function = lua.globals().get::<Table>("coroutine")?.get("yield")?;
+        let source = lua.load(LOOP).set_name("=[smq]");
+        let body: Function = source.call((next, yield_, mark(false), mark(true)))?;
+        Ok(Self { thread: lua.create_thread(body)?, calls })
     }
 }
 
@@ -91,49 +149,52 @@ impl Future for Waiting {
                     }
                 }
                 Some(Err(error)) => return Poll::Ready(Err(error)),
-                // The runner's loop never ends by itself.
+                // The loop never ends by itself.
                 None => return Poll::Ready(Err(Error::CoroutineUnresumable)),
             }
         }
     }
 }
 
-fn take_runner(lua: &Lua) -> Result<Thread> {
-    let runners = lua.app_data_ref::<Runners>();
-    let runners = runners.ok_or_else(|| Error::runtime("callbacks are not installed"))?;
-    let idle = runners.idle.borrow_mut().pop();
-    match idle {
-        Some(runner) => Ok(runner),
-        None => lua.create_thread(runners.body.clone()),
-    }
+fn mark(result: bool) -> LightUserData {
+    LightUserData((&raw const RESULTS[usize::from(result)]).cast_mut().cast::<c_void>())
 }
 
-fn keep_runner(lua: &Lua, runner: Thread) {
-    if let Some(runners) = lua.app_data_ref::<Runners>() {
-        let mut idle = runners.idle.borrow_mut();
-        if idle.len() < MAX_IDLE {
-            idle.push(runner);
-        }
-    }
+fn result_of(mark_: LightUserData) -> Option<bool> {
+    [false, true].into_iter().find(|&result| mark(result).0 == mark_.0)
 }
 
-fn returned(result: bool) -> LightUserData {
-    LightUserData((&raw const RETURNED[usize::from(result)]).cast_mut().cast::<c_void>())
-}
-
-/// The result, if this is what a callback's runner yields when the callback has returned.
+/// The result, if this is what a runner yields when it has left a call behind.
 fn result(yielded: &Value) -> Option<bool> {
     let Value::LightUserData(mark) = yielded else { return None };
-    [false, true].into_iter().find(|&result| returned(result).0 == mark.0)
+    result_of(*mark)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Calls a function with each of the numbers, and keeps the results.
+    struct Each {
+        function: Function,
+        numbers: Vec<i64>,
+        results: Vec<bool>,
+    }
+
+    impl Calls for Each {
+        type Call = (Option<Function>, i64);
+
+        fn next(&mut self, _: &Lua, result: Option<bool>) -> Result<Self::Call> {
+            self.results.extend(result);
+            if self.numbers.is_empty() {
+                return Ok(Default::default());
+            }
+            Ok((Some(self.function.clone()), self.numbers.remove(0)))
+        }
+    }
+
     fn lua() -> Lua {
         let lua = Lua::new();
-        install(&lua).unwrap();
         let rest = lua
             .create_async_function(async |_, ()| {
                 tokio::task::yield_now().await;
@@ -144,60 +205,80 @@ mod tests {
         lua
     }
 
-    fn function(lua: &Lua, source: &str) -> Function {
-        lua.load(source).eval().unwrap()
+    fn each(lua: &Lua, function: &str, numbers: &[i64]) -> Each {
+        let function = lua.load(function).eval().unwrap();
+        Each { function, numbers: numbers.to_vec(), results: Vec::new() }
     }
 
     #[test]
-    fn a_callback_that_returns_is_done_at_once() {
+    fn callbacks_run_one_after_the_other_and_give_their_results() {
         let lua = lua();
-        let is_less = function(&lua, "function(a, b) return a < b, 'ignored' end");
+        let runners = Runners::new(&lua);
         for _ in 0..3 {
-            assert!(matches!(start(&lua, &is_less, (1, 2)), Started::Done(Ok(true))));
-            assert!(matches!(start(&lua, &is_less, (2, 1)), Started::Done(Ok(false))));
+            let Ran::All(each) = runners.run(each(&lua, "function(n) return n > 1, 'ignored' end", &[1, 2, 3])) else {
+                panic!("they all return")
+            };
+            assert_eq!(each.results, [false, true, true]);
         }
+        assert_eq!(runners.idle.borrow().len(), 1, "one coroutine is enough");
     }
 
     #[test]
     fn an_error_ends_only_its_own_callback() {
         let lua = lua();
-        let fail = function(&lua, "function() error'no' end");
-        let Started::Done(Err(error)) = start(&lua, &fail, ()) else { panic!("it did not fail") };
+        let runners = Runners::new(&lua);
+        let calls = each(&lua, "function(n) if n == 2 then error'no' end return true end", &[1, 2, 3]);
+        let Ran::Failed(calls, error) = runners.run(calls) else { panic!("it did not fail") };
         assert!(error.to_string().contains("no"));
-        let fine = function(&lua, "function() return 1 end");
-        assert!(matches!(start(&lua, &fine, ()), Started::Done(Ok(true))));
+        let Ran::All(calls) = runners.run(calls) else { panic!("the last one returns") };
+        assert_eq!(calls.results, [true, true]);
     }
 
     #[tokio::test]
     async fn a_callback_may_wait_and_others_run_meanwhile() {
         let lua = lua();
-        let slow = function(&lua, "function() rest() rest() return 'late' end");
-        let quick = function(&lua, "function() return 'soon' end");
-        let Started::Waiting(late) = start(&lua, &slow, ()) else { panic!("it did not wait") };
-        assert!(call(&lua, &quick, ()).await.unwrap());
+        let runners = Runners::new(&lua);
+        let calls = each(&lua, "function(n) if n == 1 then rest() rest() end return n == 1 end", &[1, 2]);
+        let Ran::Waiting(calls, late) = runners.run(calls) else { panic!("it did not wait") };
+        let Ran::All(calls) = runners.run(calls) else { panic!("the second does not wait") };
+        assert_eq!(calls.results, [false]);
         assert!(late.await.unwrap());
     }
 
     #[tokio::test]
     async fn a_callback_that_yields_by_itself_goes_on() {
         let lua = lua();
-        let yields = function(&lua, "function() coroutine.yield(1, 2) rest() return coroutine.yield() == nil end");
-        assert!(call(&lua, &yields, ()).await.unwrap());
-        assert!(call(&lua, &yields, ()).await.unwrap());
+        let runners = Runners::new(&lua);
+        let function = "function(n) coroutine.yield(n, 2) rest() return coroutine.yield() == nil end";
+        let Ran::Waiting(_, rest) = runners.run(each(&lua, function, &[1])) else { panic!("it did not yield") };
+        assert!(rest.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_error_behind_a_wait_is_the_callbacks_own() {
+        let lua = lua();
+        let runners = Runners::new(&lua);
+        let Ran::Waiting(_, rest) = runners.run(each(&lua, "function(n) rest() error'late' end", &[1])) else {
+            panic!("it did not wait")
+        };
+        assert!(rest.await.unwrap_err().to_string().contains("late"));
     }
 
     #[test]
     fn callbacks_nest() {
         let lua = lua();
-        let inner = function(&lua, "function() return 2 end");
+        let runners = Rc::new(Runners::new(&lua));
+        let inner = runners.clone();
         let nested = lua
-            .create_function(move |lua, ()| match start(lua, &inner, ()) {
-                Started::Done(result) => result,
-                Started::Waiting(_) => panic!("it waits"),
+            .create_function(move |lua, ()| match inner.run(each(lua, "function(n) return n end", &[7])) {
+                Ran::All(each) => Ok(each.results == [true]),
+                _ => panic!("it returns"),
             })
             .unwrap();
         lua.globals().set("nested", nested).unwrap();
-        let outer = function(&lua, "function() return nested() and nested() end");
-        assert!(matches!(start(&lua, &outer, ()), Started::Done(Ok(true))));
+        let Ran::All(each) = runners.run(each(&lua, "function(n) return nested() and nested() end", &[1])) else {
+            panic!("it returns")
+        };
+        assert_eq!(each.results, [true]);
     }
 }

@@ -1,14 +1,17 @@
 //! `require"smq.hub"`: the documented SMQ hub API as userdata methods on a broker [`Hub`].
 //!
-//! One file per concern: `options` reads what `create` is given, `callbacks` runs the script's functions, `peers` makes
+//! One file per concern: `options` reads what `create` is given, `callbacks` holds the script's functions and runs those for
+//! a client's life, `packets` asks about packets, `messages` tells what comes for the server itself, `peers` makes
 //! peer tables and sockets, `owner` carries the broker's questions from the shards to the Lua thread, `connect` turns a
 //! request into a connection, `methods` is what scripts call.
 
 mod callbacks;
 mod connect;
+mod messages;
 mod methods;
 mod options;
 mod owner;
+mod packets;
 mod peers;
 
 use std::cell::{Cell, RefCell};
@@ -20,7 +23,7 @@ use std::task::Poll;
 use mlua::{Lua, MultiValue, Result, Table, Value};
 
 use super::args::Args;
-use super::{modules, request};
+use super::{callback, modules, request};
 use crate::broker::{Hub, Options};
 use crate::lua::{LuaThread, World};
 use callbacks::{Callbacks, Observer, TopicCallbacks};
@@ -51,10 +54,18 @@ pub struct HubState {
     connecting: RefCell<HashMap<u64, connect::Connecting>>,
     next_token: Cell<u64>,
     queue_size: u32,
+    runners: Runners,
+    granted: RefCell<packets::Granted>,
     /// How many of the server's own callbacks are running within each other.
     depth: Cell<u32>,
     /// Whether the script's handle was collected.
     is_forgotten: Cell<bool>,
+}
+
+/// The coroutines that run the callbacks for messages.
+struct Runners {
+    packets: callback::Runners<packets::Packets>,
+    messages: callback::Runners<messages::Messages>,
 }
 
 impl Drop for HubState {
@@ -147,6 +158,11 @@ impl HubState {
             connecting: RefCell::default(),
             next_token: Cell::new(0),
             queue_size: options.queue_size,
+            runners: Runners {
+                packets: callback::Runners::new(&world.lua),
+                messages: callback::Runners::new(&world.lua),
+            },
+            granted: RefCell::default(),
             depth: Cell::new(0),
             is_forgotten: Cell::new(false),
         });

@@ -24,7 +24,6 @@ use crate::lua::World;
 pub fn install(world: &Rc<World>) -> mlua::Result<()> {
     // First, since the rest is built on coroutines that go together with asynchronous functions.
     coroutine::install(&world.lua)?;
-    callback::install(&world.lua)?;
     trace::install(&world.lua)?;
     modules::install(&world.lua)?;
     mako::install(world)?;

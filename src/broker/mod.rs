@@ -319,6 +319,16 @@ impl Hub {
         tid.zip(directory.peers.get(&peer.etid())).is_some_and(|(tid, member)| member.subscriptions.contains_key(&tid))
     }
 
+    /// Whether a message to `target` would reach the server's own peer.
+    pub fn reaches_server(&self, target: Target) -> bool {
+        let server = self.0.server.etid();
+        let is_subscribed = || {
+            let directory = self.0.directory.lock();
+            directory.peers.get(&server).is_some_and(|member| member.subscriptions.contains_key(&Tid(target.0)))
+        };
+        target == server.into() || is_subscribed()
+    }
+
     /// Subscribes a client by name and acknowledges it: Change for itself if it observes the topic, then Suback, then
     /// whatever is published. To subscribe twice is no change.
     pub fn subscribe(&self, outbox: &mut Outbox, peer: &Arc<Peer>, name: &[u8]) {

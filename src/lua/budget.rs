@@ -56,6 +56,15 @@ struct Run {
     /// When the hook first saw it; before, it has used less than the hook can tell.
     since: Option<Instant>,
     is_warned: bool,
+    /// What was used before it began anew.
+    earlier: Duration,
+}
+
+impl Run {
+    /// The time since it began first.
+    fn all(&self) -> Duration {
+        self.earlier + self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
 }
 
 thread_local! {
@@ -123,6 +132,11 @@ pub fn begin() -> Begun {
     Begun { outer: RUN.replace(Some(Run::default())) }
 }
 
+/// The run that goes on begins anew, for the next of several callbacks.
+pub fn restart() {
+    RUN.set(RUN.get().map(|run| Run { earlier: run.all(), ..Run::default() }));
+}
+
 /// A run from its begin to its end.
 pub struct Begun {
     outer: Option<Run>,
@@ -130,10 +144,10 @@ pub struct Begun {
 
 impl Drop for Begun {
     fn drop(&mut self) {
-        let inner = RUN.take().and_then(|run| run.since);
+        let inner = RUN.take();
         let mut outer = self.outer;
         if let (Some(Run { since: Some(since), .. }), Some(inner)) = (&mut outer, inner) {
-            *since += inner.elapsed();
+            *since += inner.all();
         }
         RUN.set(outer);
     }

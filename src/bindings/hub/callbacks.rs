@@ -8,23 +8,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use mlua::{Function, IntoLuaMulti, MultiValue, Result, Table, Value};
+use mlua::{Function, IntoLuaMulti, MultiValue, Result, Value};
 
-use super::super::ba::json;
-use super::super::callback::{self, Started};
 use super::super::console;
 use super::HubState;
 use super::peers::HubSocket;
-use crate::broker::hooks::{Batch, Interest, Newcomer, Verdict};
-use crate::broker::outbox::{Outbox, with_outbox};
+use crate::broker::hooks::{Interest, Newcomer, Verdict};
 use crate::broker::peer::{CloseReason, Peer};
-use crate::broker::session::{Handled, Question, Session};
 use crate::lua::budget;
-use crate::protocol::{Packet, Publish, ReturnCode, Subtid, Target};
-use crate::transport::raw;
-
-/// How deep callbacks of the server may nest by publishing to the server.
-const MAX_DEPTH: u32 = 21;
+use crate::protocol::ReturnCode;
 
 /// The functions given to `create`.
 #[derive(Default)]
@@ -176,213 +168,9 @@ fn verdict(answer: &MultiValue) -> Result<Verdict> {
     Ok(Verdict { code: ReturnCode(code), reason })
 }
 
-// ---- Packets that need permission ----
+// ---- All the others ----
 
 impl HubState {
-    /// Handles a client's packets one by one, asking the script where it wants to be asked.
-    pub(super) async fn packets(self: Rc<Self>, batch: Batch) -> (Session, Option<CloseReason>) {
-        let Batch { mut session, frames, first_was_dropped } = batch;
-        let mut was_dropped = first_was_dropped;
-        // What the client sent before these comes first.
-        self.take_turn();
-        for frame in raw::frames(&frames) {
-            if let Some(reason) = session.peer().closing() {
-                return (session, Some(reason));
-            }
-            let frame = match session.assemble(frame) {
-                Ok(Some(frame)) => frame,
-                Ok(None) => continue,
-                Err(reason) => return (session, Some(reason)),
-            };
-            let handled = if std::mem::take(&mut was_dropped) {
-                Handled::Dropped
-            } else {
-                self.handle(&mut session, &frame).await
-            };
-            match handled {
-                Handled::Done => {}
-                Handled::Close(reason) => return (session, Some(reason)),
-                Handled::Dropped => self.dropped(&frame, session.peer()).await,
-            }
-        }
-        (session, None)
-    }
-
-    /// Asks, handles the packet, and runs the server's callbacks for what it caused.
-    async fn handle(&self, session: &mut Session, frame: &[u8]) -> Handled {
-        let granted = match session.question(frame) {
-            Some(question) => self.permits(question, session.peer()).await,
-            None => true,
-        };
-        self.act(|outbox| session.handle_one(outbox, frame, granted))
-    }
-
-    /// Whether the script allows it; an error denies.
-    async fn permits(&self, question: Question<'_>, peer: &Arc<Peer>) -> bool {
-        let (name, answer) = match question {
-            Question::Topic { name, is_subscription } => {
-                ("permittop", self.ask_topic(name, is_subscription, peer).await)
-            }
-            Question::Subtopic { name } => ("permitsubtop", self.ask_subtopic(name, peer).await),
-            Question::Publish(publish) => ("onpublish", self.ask_publish(&publish, peer).await),
-        };
-        answer.unwrap_or_else(|error| {
-            console::report(name, &error);
-            false
-        })
-    }
-
-    async fn ask_topic(&self, name: &[u8], is_subscription: bool, peer: &Arc<Peer>) -> Result<bool> {
-        let Some(permittop) = &self.callbacks.permittop else { return Ok(true) };
-        let arguments = (self.lua.create_string(name)?, is_subscription, self.peer_table(peer)?);
-        callback::call(&self.lua, permittop, arguments).await
-    }
-
-    async fn ask_subtopic(&self, name: &[u8], peer: &Arc<Peer>) -> Result<bool> {
-        let Some(permitsubtop) = &self.callbacks.permitsubtop else { return Ok(true) };
-        let arguments = (self.lua.create_string(name)?, self.peer_table(peer)?);
-        callback::call(&self.lua, permitsubtop, arguments).await
-    }
-
-    async fn ask_publish(&self, publish: &Publish<'_>, peer: &Arc<Peer>) -> Result<bool> {
-        let Some(onpublish) = &self.callbacks.onpublish else { return Ok(true) };
-        let arguments = self.message_and_peer(publish, peer)?;
-        callback::call(&self.lua, onpublish, arguments).await
-    }
-
-    /// `onpublish` for a message of the script's own: within its call of `publish`, so it may not wait.
-    pub(super) fn permits_own(&self, publish: &Publish<'_>, peer: &Arc<Peer>) -> bool {
-        let Some(onpublish) = &self.callbacks.onpublish else { return true };
-        let answer = self.message_and_peer(publish, peer).and_then(|arguments| onpublish.call::<Value>(arguments));
-        match answer {
-            Ok(answer) => is_truthy(&answer),
-            Err(error) => {
-                console::report("onpublish", &error);
-                false
-            }
-        }
-    }
-
-    async fn dropped(&self, frame: &[u8], peer: &Arc<Peer>) {
-        let Some(ondrop) = &self.callbacks.ondrop else { return };
-        let Ok(Packet::Publish(publish)) = Packet::decode(&frame[2..]) else { return };
-        let told = match self.message_and_peer(&publish, peer) {
-            Ok(arguments) => callback::call(&self.lua, ondrop, arguments).await.map(drop),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = told {
-            console::report("ondrop", &error);
-        }
-    }
-
-    /// `ondrop` for a message of the script's own.
-    pub(super) fn dropped_own(&self, publish: &Publish<'_>, peer: &Arc<Peer>) {
-        let Some(ondrop) = &self.callbacks.ondrop else { return };
-        match self.message_and_peer(publish, peer) {
-            Ok(arguments) => self.run("ondrop", ondrop, arguments),
-            Err(error) => console::report("ondrop", &error),
-        }
-    }
-
-    fn message_and_peer(&self, publish: &Publish<'_>, peer: &Arc<Peer>) -> Result<(Value, u32, u32, u32, Table)> {
-        let data = Value::String(self.lua.create_string(publish.payload)?);
-        Ok((data, publish.publisher.0, publish.target.0, publish.subtid.0, self.peer_table(peer)?))
-    }
-}
-
-// ---- What comes for the server ----
-
-impl HubState {
-    /// Runs the callbacks for what is queued for the server. True if there may be more.
-    pub(super) fn take_turn(&self) -> bool {
-        let queued = self.hub.server().outbound.take();
-        let depth = self.depth.replace(self.depth.get().max(1));
-        self.dispatch_all(&queued);
-        self.depth.set(depth);
-        self.hub.server_took(queued.len());
-        !queued.is_empty()
-    }
-
-    /// Does something on the server's side, and runs the callbacks for what that sends to the server itself before it
-    /// returns.
-    pub(super) fn act<T>(&self, work: impl FnOnce(&mut Outbox) -> T) -> T {
-        let (result, for_server) = with_outbox(|outbox| {
-            outbox.make_room();
-            outbox.capture(work)
-        });
-        if !for_server.is_empty() {
-            self.nest(&for_server);
-        }
-        result
-    }
-
-    fn nest(&self, frames: &[u8]) {
-        let depth = self.depth.get();
-        if depth >= MAX_DEPTH {
-            return self
-                .log(&format!("a message was dropped: callbacks that publish to the server nest {MAX_DEPTH} deep"));
-        }
-        self.depth.set(depth + 1);
-        self.dispatch_all(frames);
-        self.depth.set(depth);
-    }
-
-    fn dispatch_all(&self, frames: &[u8]) {
-        for message in raw::messages(frames) {
-            self.dispatch(message);
-        }
-    }
-
-    fn dispatch(&self, message: &[u8]) {
-        match Packet::decode(message) {
-            Ok(Packet::Publish(publish)) => self.deliver(&publish),
-            Ok(Packet::Change { target, subscribers }) => self.tell_change(target, subscribers),
-            // The server's peer is sent nothing else.
-            _ => {}
-        }
-    }
-
-    /// The callback for topic and sub-topic, else the topic's catch-all, else the global one.
-    fn deliver(&self, publish: &Publish<'_>) {
-        let handler = self.handler(publish.target, publish.subtid);
-        let ids = (publish.publisher.0, publish.target.0, publish.subtid.0);
-        if let Some(handler) = handler {
-            let data = if handler.json {
-                json::decode(&self.lua, publish.payload).ok()
-            } else {
-                self.lua.create_string(publish.payload).ok().map(Value::String)
-            };
-            if let Some(data) = data {
-                return self.run("onmsg", &handler.function, (data, ids.0, ids.1, ids.2));
-            }
-        }
-        let Ok(data) = self.lua.create_string(publish.payload) else { return };
-        let onmsg = self.onmsg.borrow().clone();
-        match onmsg {
-            Some(onmsg) => self.run("onmsg", &onmsg, (data, ids.0, ids.1, ids.2)),
-            None => self.log(&format!(
-                "a message of {} bytes from {} to {} has no callback",
-                publish.payload.len(),
-                publish.publisher,
-                publish.target
-            )),
-        }
-    }
-
-    fn handler(&self, target: Target, subtid: Subtid) -> Option<Handler> {
-        let topics = self.topics.borrow();
-        let topic = topics.get(&target.0)?;
-        topic.by_subtopic.get(&subtid.0).or(topic.catch_all.as_ref()).cloned()
-    }
-
-    fn tell_change(&self, target: Target, subscribers: u32) {
-        let Some(observer) = self.observers.borrow().get(&target.0).cloned() else { return };
-        if !observer.is_topic {
-            self.observers.borrow_mut().remove(&target.0);
-        }
-        self.run("observe", &observer.function, (subscribers, observer.name));
-    }
-
     /// A line of the hub's own log.
     pub(super) fn log(&self, text: &str) {
         match &self.callbacks.log {
@@ -392,21 +180,14 @@ impl HubState {
     }
 
     /// Runs a callback as a coroutine. If it waits, it goes on as a task of its own, and the caller does not wait.
-    fn run(&self, what: &'static str, function: &Function, arguments: impl IntoLuaMulti) {
-        match callback::start(&self.lua, function, arguments) {
-            Started::Done(Ok(_)) => {}
-            Started::Done(Err(error)) => console::report(what, &error),
-            Started::Waiting(rest) => drop(tokio::task::spawn_local(async move {
-                if let Err(error) = rest.await {
-                    console::report(what, &error);
-                }
-            })),
-        }
+    pub(super) fn run(&self, what: &'static str, function: &Function, arguments: impl IntoLuaMulti) {
+        let call = budget::call::<()>(function, arguments);
+        run_now(async move {
+            if let Err(error) = call.await {
+                console::report(what, &error);
+            }
+        });
     }
-}
-
-fn is_truthy(value: &Value) -> bool {
-    !matches!(value, Value::Nil | Value::Boolean(false))
 }
 
 /// Runs a future up to where it waits; from there on it is a task.

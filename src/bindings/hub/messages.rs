@@ -1,0 +1,153 @@
+//! What comes for the server's own peer: messages of its subscriptions, and changes that it observes.
+
+use std::rc::Rc;
+
+use mlua::{Function, Lua, Result, Value};
+
+use super::super::ba::json;
+use super::super::callback::{Calls, Ran};
+use super::super::console;
+use super::HubState;
+use super::callbacks::Handler;
+use crate::broker::outbox::{Outbox, with_outbox};
+use crate::protocol::{Packet, Publish, Subtid, Target};
+use crate::transport::raw;
+
+/// How deep callbacks of the server may nest by publishing to the server.
+const MAX_DEPTH: u32 = 21;
+
+/// Packets for the server, on their way to its callbacks.
+pub struct Messages {
+    state: Rc<HubState>,
+    frames: Vec<u8>,
+    /// Where the packets begin that are still to be told.
+    at: usize,
+}
+
+/// `onmsg(data, ptid, tid, subtid)`
+type Onmsg = (Option<Function>, Value, u32, u32, u32);
+
+impl HubState {
+    /// Runs the callbacks for what is queued for the server. True if there may be more.
+    pub(super) fn take_turn(self: &Rc<Self>) -> bool {
+        let queued = self.hub.server().outbound.take();
+        let count = queued.len();
+        let depth = self.depth.replace(self.depth.get().max(1));
+        self.tell(queued);
+        self.depth.set(depth);
+        self.hub.server_took(count);
+        count > 0
+    }
+
+    /// Does something on the server's side, and runs the callbacks for what that sends to the server itself before it
+    /// returns.
+    pub(super) fn act<T>(self: &Rc<Self>, work: impl FnOnce(&mut Outbox) -> T) -> T {
+        self.settle();
+        let (result, for_server) = with_outbox(|outbox| {
+            outbox.make_room();
+            outbox.capture(work)
+        });
+        if !for_server.is_empty() {
+            self.nest(for_server);
+        }
+        result
+    }
+
+    fn nest(self: &Rc<Self>, frames: Vec<u8>) {
+        let depth = self.depth.get();
+        if depth >= MAX_DEPTH {
+            return self
+                .log(&format!("a message was dropped: callbacks that publish to the server nest {MAX_DEPTH} deep"));
+        }
+        self.depth.set(depth + 1);
+        self.tell(frames);
+        self.depth.set(depth);
+    }
+
+    /// Runs the callbacks for these frames. A callback that waits goes on as a task of its own, and nobody waits for it.
+    fn tell(self: &Rc<Self>, frames: Vec<u8>) {
+        let mut messages = Messages { state: self.clone(), frames, at: 0 };
+        while messages.at < messages.frames.len() {
+            let from = messages.at;
+            messages = match self.runners.messages.run(messages) {
+                Ran::All(_) => return,
+                Ran::Waiting(rest, waiting) => {
+                    tokio::task::spawn_local(async move {
+                        if let Err(error) = waiting.await {
+                            console::report("onmsg", &error);
+                        }
+                    });
+                    rest
+                }
+                Ran::Failed(rest, error) => {
+                    console::report("onmsg", &error);
+                    rest
+                }
+            };
+            if messages.at == from {
+                // No callback can be called at all.
+                return;
+            }
+        }
+    }
+
+    /// What to call for a message: the callback for topic and sub-topic, else the topic's catch-all, else the global one.
+    fn onmsg(&self, publish: &Publish<'_>) -> Result<Onmsg> {
+        let Publish { target, subtid, publisher, payload } = *publish;
+        let text = |state: &Self| state.lua.create_string(payload).map(Value::String);
+        let (function, data) = match self.handler(target, subtid) {
+            Some(Handler { function, json: false }) => (Some(function), text(self)?),
+            Some(Handler { function, json: true }) if let Ok(data) = json::decode(&self.lua, payload) => {
+                (Some(function), data)
+            }
+            _ => (self.onmsg.borrow().clone(), text(self)?),
+        };
+        Ok((function, data, publisher.0, target.0, subtid.0))
+    }
+
+    fn log_unheard(&self, publish: &Publish<'_>) {
+        self.log(&format!(
+            "a message of {} bytes from {} to {} has no callback",
+            publish.payload.len(),
+            publish.publisher,
+            publish.target
+        ));
+    }
+
+    fn handler(&self, target: Target, subtid: Subtid) -> Option<Handler> {
+        let topics = self.topics.borrow();
+        let topic = topics.get(&target.0)?;
+        topic.by_subtopic.get(&subtid.0).or(topic.catch_all.as_ref()).cloned()
+    }
+
+    fn tell_change(&self, target: Target, subscribers: u32) {
+        let Some(observer) = self.observers.borrow().get(&target.0).cloned() else { return };
+        if !observer.is_topic {
+            self.observers.borrow_mut().remove(&target.0);
+        }
+        self.run("observe", &observer.function, (subscribers, observer.name));
+    }
+}
+
+impl Calls for Messages {
+    type Call = Onmsg;
+
+    fn next(&mut self, _: &Lua, _: Option<bool>) -> Result<Onmsg> {
+        while let Some(frame) = raw::frames(&self.frames[self.at..]).next() {
+            self.at += frame.len();
+            match Packet::decode(&frame[2..]) {
+                Ok(Packet::Publish(publish)) => {
+                    let call = self.state.onmsg(&publish)?;
+                    if call.0.is_some() {
+                        return Ok(call);
+                    }
+                    self.state.log_unheard(&publish);
+                }
+                Ok(Packet::Change { target, subscribers }) => self.state.tell_change(target, subscribers),
+                // The server's peer is sent nothing else.
+                _ => {}
+            }
+        }
+        Ok(Default::default())
+    }
+}

@@ -1,0 +1,346 @@
+//! Packets that need the script's permission: asked about one by one, handled in order.
+//!
+//! `onpublish` is asked about all messages of a read in one coroutine. Those that it grants are gathered as long as they
+//! go to one target, and routed together before anything else happens that somebody could tell apart from routing them
+//! one by one.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mlua::{Function, Lua, LuaString, Result, Table, Value};
+
+use super::super::callback::{Calls, Ran};
+use super::super::console;
+use super::HubState;
+use crate::broker::hooks::Batch;
+use crate::broker::outbox::with_outbox;
+use crate::broker::peer::{CloseReason, Peer};
+use crate::broker::session::{Handled, Question, Session};
+use crate::lua::budget;
+use crate::protocol::{Packet, Publish, Target};
+use crate::transport::raw;
+
+/// Granted messages of one target that are still to be routed.
+#[derive(Default)]
+pub struct Granted {
+    target: Target,
+    frames: Vec<u8>,
+}
+
+/// A client's packets on their way.
+pub struct Packets {
+    state: Rc<HubState>,
+    session: Session,
+    frames: Vec<u8>,
+    /// Where the packets begin that are still to be handled.
+    at: usize,
+    first_was_dropped: bool,
+    /// The message that `onpublish` is being asked about.
+    asked: Option<Frame>,
+    /// Why the loop has been left.
+    pause: Pause,
+}
+
+/// One packet as a raw frame.
+enum Frame {
+    /// Within the frames that were read.
+    Read(Range<usize>),
+    /// Made of fragments.
+    Assembled(Vec<u8>),
+}
+
+/// What has to be done outside the loop.
+enum Pause {
+    /// Nothing; at the start.
+    None,
+    /// One of the other callbacks has to be asked about this packet.
+    Ask(Vec<u8>),
+    /// This message reached nobody.
+    Dropped(Vec<u8>),
+    /// All is handled, or the client must be closed.
+    End(Option<CloseReason>),
+}
+
+/// `onpublish(data, ptid, tid, subtid, peer)`
+type Onpublish = (Option<Function>, Option<LuaString>, u32, u32, u32, Option<Table>);
+
+impl HubState {
+    /// Handles a client's packets one by one, asking the script where it wants to be asked.
+    pub(super) async fn packets(self: Rc<Self>, batch: Batch) -> (Session, Option<CloseReason>) {
+        let Batch { session, frames, first_was_dropped } = batch;
+        // What the client sent before these comes first.
+        self.take_turn();
+        let state = self.clone();
+        let mut packets = Packets { state, session, frames, at: 0, first_was_dropped, asked: None, pause: Pause::None };
+        loop {
+            packets = self.advance(packets).await;
+            self.settle();
+            match std::mem::replace(&mut packets.pause, Pause::None) {
+                Pause::None => {}
+                Pause::Ask(frame) => packets.ask(&frame).await,
+                Pause::Dropped(frame) => self.dropped(&frame, packets.session.peer()).await,
+                Pause::End(reason) => return (packets.session, reason),
+            }
+        }
+    }
+
+    /// Handles packets until something has to be done outside the loop.
+    async fn advance(&self, mut packets: Packets) -> Packets {
+        if self.callbacks.onpublish.is_none() {
+            packets.handle_some();
+            return packets;
+        }
+        match self.runners.packets.run(packets) {
+            Ran::All(packets) => packets,
+            Ran::Waiting(mut packets, answer) => {
+                self.settle();
+                let answer = answer.await;
+                packets.answered(answer);
+                packets
+            }
+            Ran::Failed(mut packets, error) => {
+                if packets.asked.is_none() {
+                    // The script cannot even be asked.
+                    packets.pause = Pause::End(Some(CloseReason::Shutdown));
+                }
+                packets.answered(Err(error));
+                packets
+            }
+        }
+    }
+
+    /// Routes the granted messages that are still to be routed.
+    pub(super) fn settle(&self) {
+        let mut granted = self.granted.borrow_mut();
+        if granted.frames.is_empty() {
+            return;
+        }
+        with_outbox(|outbox| {
+            outbox.make_room();
+            let span = outbox.place(&granted.frames);
+            self.hub.route(outbox, granted.target, span);
+        });
+        granted.frames.clear();
+    }
+
+    /// Gathers a granted message. False if it has to be routed by itself.
+    fn gather(&self, target: Target, frame: &[u8]) -> bool {
+        if self.callbacks.ondrop.is_some() {
+            return false;
+        }
+        let is_further = {
+            let granted = self.granted.borrow();
+            granted.target == target && !granted.frames.is_empty()
+        };
+        if !is_further {
+            self.settle();
+            // The server's callbacks for a message run before anything that is behind it.
+            if self.hub.reaches_server(target) {
+                return false;
+            }
+        }
+        let mut granted = self.granted.borrow_mut();
+        granted.target = target;
+        granted.frames.extend_from_slice(frame);
+        true
+    }
+
+    /// Whether the script allows it; an error denies.
+    async fn permits(&self, question: Question<'_>, peer: &Arc<Peer>) -> bool {
+        let (name, answer) = match question {
+            Question::Topic { name, is_subscription } => {
+                ("permittop", self.ask_topic(name, is_subscription, peer).await)
+            }
+            Question::Subtopic { name } => ("permitsubtop", self.ask_subtopic(name, peer).await),
+            // It was asked in the loop.
+            Question::Publish(_) => return true,
+        };
+        match answer {
+            Ok(answer) => is_truthy(&answer),
+            Err(error) => {
+                console::report(name, &error);
+                false
+            }
+        }
+    }
+
+    async fn ask_topic(&self, name: &[u8], is_subscription: bool, peer: &Arc<Peer>) -> Result<Value> {
+        let Some(permittop) = &self.callbacks.permittop else { return Ok(Value::Boolean(true)) };
+        budget::call(permittop, (self.lua.create_string(name)?, is_subscription, self.peer_table(peer)?)).await
+    }
+
+    async fn ask_subtopic(&self, name: &[u8], peer: &Arc<Peer>) -> Result<Value> {
+        let Some(permitsubtop) = &self.callbacks.permitsubtop else { return Ok(Value::Boolean(true)) };
+        budget::call(permitsubtop, (self.lua.create_string(name)?, self.peer_table(peer)?)).await
+    }
+
+    /// `onpublish` for a message of the script's own: within its call of `publish`, so it may not wait.
+    pub(super) fn permits_own(&self, publish: &Publish<'_>, peer: &Arc<Peer>) -> bool {
+        let Some(onpublish) = &self.callbacks.onpublish else { return true };
+        let answer = self.message_and_peer(publish, peer).and_then(|arguments| onpublish.call::<Value>(arguments));
+        match answer {
+            Ok(answer) => is_truthy(&answer),
+            Err(error) => {
+                console::report("onpublish", &error);
+                false
+            }
+        }
+    }
+
+    async fn dropped(&self, frame: &[u8], peer: &Arc<Peer>) {
+        let Some(ondrop) = &self.callbacks.ondrop else { return };
+        let Ok(Packet::Publish(publish)) = Packet::decode(&frame[2..]) else { return };
+        let told: Result<()> = match self.message_and_peer(&publish, peer) {
+            Ok(arguments) => budget::call(ondrop, arguments).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = told {
+            console::report("ondrop", &error);
+        }
+    }
+
+    /// `ondrop` for a message of the script's own.
+    pub(super) fn dropped_own(&self, publish: &Publish<'_>, peer: &Arc<Peer>) {
+        let Some(ondrop) = &self.callbacks.ondrop else { return };
+        match self.message_and_peer(publish, peer) {
+            Ok(arguments) => self.run("ondrop", ondrop, arguments),
+            Err(error) => console::report("ondrop", &error),
+        }
+    }
+
+    fn message_and_peer(&self, publish: &Publish<'_>, peer: &Arc<Peer>) -> Result<(LuaString, u32, u32, u32, Table)> {
+        let data = self.lua.create_string(publish.payload)?;
+        Ok((data, publish.publisher.0, publish.target.0, publish.subtid.0, self.peer_table(peer)?))
+    }
+}
+
+impl Calls for Packets {
+    type Call = Onpublish;
+
+    fn next(&mut self, _: &Lua, result: Option<bool>) -> Result<Onpublish> {
+        if let Some(granted) = result {
+            self.decided(granted);
+        }
+        if matches!(self.pause, Pause::None) {
+            self.handle_some();
+        }
+        let (Some(onpublish), Some(asked)) = (&self.state.callbacks.onpublish, &self.asked) else {
+            return Ok(Default::default());
+        };
+        let Ok(Packet::Publish(publish)) = Packet::decode(&asked.bytes(&self.frames)[2..]) else {
+            return Ok(Default::default());
+        };
+        let (data, ptid, tid, subtid, peer) = self.state.message_and_peer(&publish, self.session.peer())?;
+        Ok((Some(onpublish.clone()), Some(data), ptid, tid, subtid, Some(peer)))
+    }
+}
+
+impl Packets {
+    /// Handles packets up to one that a callback has to be asked about, or to the end.
+    fn handle_some(&mut self) {
+        while matches!(self.pause, Pause::None) && self.asked.is_none() {
+            if let Some(reason) = self.session.peer().closing() {
+                self.pause = Pause::End(Some(reason));
+                return;
+            }
+            let Some(read) = self.next_frame() else {
+                self.pause = Pause::End(None);
+                return;
+            };
+            let frame = match self.session.assemble(&self.frames[read.clone()]) {
+                Ok(Some(Cow::Borrowed(_))) => Frame::Read(read),
+                Ok(Some(Cow::Owned(frame))) => Frame::Assembled(frame),
+                Ok(None) => continue,
+                Err(reason) => {
+                    self.pause = Pause::End(Some(reason));
+                    return;
+                }
+            };
+            if std::mem::take(&mut self.first_was_dropped) {
+                self.pause = Pause::Dropped(frame.bytes(&self.frames).to_vec());
+                return;
+            }
+            self.begin(frame);
+        }
+    }
+
+    fn next_frame(&mut self) -> Option<Range<usize>> {
+        let frame = raw::frames(&self.frames[self.at..]).next()?;
+        let range = self.at..self.at + frame.len();
+        self.at = range.end;
+        Some(range)
+    }
+
+    /// Asks about a packet, or handles it where there is nothing to ask.
+    fn begin(&mut self, frame: Frame) {
+        match self.session.question(frame.bytes(&self.frames)) {
+            None => self.handle(&frame, true),
+            Some(Question::Publish(_)) => self.asked = Some(frame),
+            Some(_) => self.pause = Pause::Ask(frame.bytes(&self.frames).to_vec()),
+        }
+    }
+
+    /// What came of `onpublish`, when it did not just return in the loop.
+    fn answered(&mut self, answer: Result<bool>) {
+        let granted = answer.unwrap_or_else(|error| {
+            console::report("onpublish", &error);
+            false
+        });
+        self.decided(granted);
+    }
+
+    /// The message that was asked about is granted or not.
+    fn decided(&mut self, granted: bool) {
+        let Some(frame) = self.asked.take() else { return };
+        if !granted {
+            return;
+        }
+        let bytes = frame.bytes(&self.frames);
+        if let Ok(Packet::Publish(Publish { target, .. })) = Packet::decode(&bytes[2..])
+            && !self.state.gather(target, bytes)
+        {
+            self.handle(&frame, true);
+        }
+    }
+
+    /// Asks one of the other callbacks and handles the packet.
+    async fn ask(&mut self, frame: &[u8]) {
+        let granted = match self.session.question(frame) {
+            Some(question) => self.state.permits(question, self.session.peer()).await,
+            None => true,
+        };
+        self.handle_bytes(frame, granted);
+    }
+
+    fn handle(&mut self, frame: &Frame, granted: bool) {
+        let frames = std::mem::take(&mut self.frames);
+        self.handle_bytes(frame.bytes(&frames), granted);
+        self.frames = frames;
+    }
+
+    /// Handles the packet, and runs the server's callbacks for what it caused.
+    fn handle_bytes(&mut self, frame: &[u8], granted: bool) {
+        let handled = self.state.act(|outbox| self.session.handle_one(outbox, frame, granted));
+        match handled {
+            Handled::Done => {}
+            Handled::Dropped if self.state.callbacks.ondrop.is_some() => self.pause = Pause::Dropped(frame.to_vec()),
+            Handled::Dropped => {}
+            Handled::Close(reason) => self.pause = Pause::End(Some(reason)),
+        }
+    }
+}
+
+impl Frame {
+    fn bytes<'a>(&'a self, frames: &'a [u8]) -> &'a [u8] {
+        match self {
+            Self::Read(range) => &frames[range.clone()],
+            Self::Assembled(frame) => frame,
+        }
+    }
+}
+
+fn is_truthy(value: &Value) -> bool {
+    !matches!(value, Value::Nil | Value::Boolean(false))
+}
