@@ -401,6 +401,43 @@ fn a_publish_from_onpublish_goes_out_before_the_message() {
 }
 
 #[test]
+fn a_publish_from_onpublish_comes_between_the_messages_around_it() {
+    let hub = Hub::with(
+        "onpublish = function(data, ptid, tid) if data == 'b' then hub:publish('between', tid) end return true end",
+    );
+    let mut client = hub.raw("uid-123456");
+    let tid = client.subscribe("topic");
+    client.send_together(&["a", "b", "c"].map(|data| publish(tid, client.etid, 0, data)));
+    client.expect(&publish(tid, client.etid, 0, "a"));
+    client.expect(&publish(tid, SERVER, 0, "between"));
+    client.expect(&publish(tid, client.etid, 0, "b"));
+    client.expect(&publish(tid, client.etid, 0, "c"));
+}
+
+#[test]
+fn messages_before_one_whose_onpublish_waits_do_not_wait() {
+    let hub =
+        Hub::with("onpublish = function(data) while data == 'b' and not released do ba.sleep(5) end return true end");
+    let mut client = hub.raw("uid-123456");
+    let tid = client.subscribe("topic");
+    client.send_together(&["a", "b", "c"].map(|data| publish(tid, client.etid, 0, data)));
+    client.expect(&publish(tid, client.etid, 0, "a"));
+    hub.lua("released = true");
+    client.expect(&publish(tid, client.etid, 0, "b"));
+    client.expect(&publish(tid, client.etid, 0, "c"));
+}
+
+#[test]
+fn the_servers_onmsg_runs_before_onpublish_is_asked_about_what_is_behind() {
+    let hub = Hub::with("onpublish = function(data) event('onpublish', data) return true end");
+    hub.lua("hub:subscribe('topic', {onmsg = function(data) event('onmsg', data) end})");
+    let mut client = hub.raw("uid-123456");
+    let tid = client.create("topic");
+    client.send_together(&["a", "b"].map(|data| publish(tid, client.etid, 0, data)));
+    hub.expect_events(json!([["onpublish", "a"], ["onmsg", "a"], ["onpublish", "b"], ["onmsg", "b"]]));
+}
+
+#[test]
 fn hubs_are_fully_apart() {
     let (one, two) = (Hub::that_records_lives(), Hub::that_records_lives());
     let (mut in_one, mut in_two) = (one.raw("uid-123456"), two.raw("uid-123456"));
