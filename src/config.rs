@@ -57,6 +57,9 @@ pub struct ServeArgs {
     /// `[[NAME]:[PRIO]:]PATH`: the app folder or zip file PATH, served at / or at /NAME/ (PRIO -127 to 127, default 0; the highest is asked first)
     #[arg(value_name = "APP")]
     pub apps: Vec<AppSpec>,
+    /// One more APP, as start scripts of other Barracuda servers name them: `-l[NAME]:[PRIO]:PATH`
+    #[arg(short, value_name = "APP")]
+    pub linked: Vec<AppSpec>,
     /// Address or host name to listen on [default: 127.0.0.1]
     #[arg(long)]
     pub host: Option<String>,
@@ -137,13 +140,14 @@ impl Config {
     /// Reads the configuration file, if one is named, and lets the flags win over it.
     pub fn from_args(args: ServeArgs) -> Result<Self> {
         let file = args.config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
+        let apps = [args.apps, args.linked].concat();
         let pair = args.cert.zip(args.key).or(file.certificate);
         let budget = budget(args.script_warning.or(file.script_warning), args.script_limit.or(file.script_limit));
         Ok(Self {
             host: args.host.or(file.host).unwrap_or_else(|| DEFAULT_HOST.to_owned()),
             port: args.port.or(file.port).unwrap_or(DEFAULT_PORT),
             tls: tls(args.tls_port.or(file.tls_port), pair)?,
-            apps: if args.apps.is_empty() { file.apps } else { args.apps },
+            apps: if apps.is_empty() { file.apps } else { apps },
             shards: args.shards.unwrap_or_else(default_shards),
             max_connections: args.max_connections,
             max_connections_per_address: args.max_connections_per_address,
@@ -391,6 +395,14 @@ mod tests {
         ] {
             assert_eq!(read(source).err().map(|error| error.to_string()).as_deref(), Some(expected), "{source}");
         }
+    }
+
+    #[test]
+    fn an_app_may_be_named_behind_a_flag() {
+        let cli = Cli::parse_from(["smq", "serve", "-l::www", "-lshop:5:s", "-l", "x", "first"]);
+        let Command::Serve(args) = cli.command else { panic!("not {:?}", cli.command) };
+        let apps = Config::from_args(args).unwrap().apps;
+        assert_eq!(apps, [spec("", 0, "first"), spec("", 0, "www"), spec("shop", 5, "s"), spec("", 0, "x")]);
     }
 
     #[test]
