@@ -78,8 +78,9 @@ impl Site {
             return PageReply::Response(response);
         }
         let apps = self.apps.read().clone();
-        if apps.is_empty() && path.is_root() {
-            return PageReply::Response(answers::welcome());
+        if apps.is_empty() {
+            let status = if path.is_root() { StatusCode::OK } else { StatusCode::NOT_FOUND };
+            return PageReply::Response(answers::welcome(status));
         }
         let mut request = Request::Unread(Box::new(arrival));
         for app in apps.iter() {
