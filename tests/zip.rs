@@ -105,7 +105,7 @@ fn the_built_in_files_can_be_opened_and_not_changed() {
         print(vm:open('smq.js', 'w'))
         print(vm:remove'smq.js')
         print(vm:open'../x')
-        print(ba.openio'net')
+        print(ba.openio'nothing')
         print(ba.openio'vm':open'/smq.js':read'a')
     ?>";
     let temporary = tempfile::tempdir().expect("the system has room for a temporary folder");

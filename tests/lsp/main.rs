@@ -378,6 +378,15 @@ async fn wrong_arguments_are_named_with_their_place() {
 }
 
 #[tokio::test]
+async fn what_a_form_sends_is_taken_as_a_number_where_one_is_expected() {
+    let site =
+        site(&[("index.lsp", "<?lsp response:setstatus(request:data'code') ba.sleep(request:data'wait') ?>")]).await;
+    assert_eq!(site.send("index.lsp", get("/?code=404&wait=1.5")).await.status(), 404);
+    assert_eq!(site.send("index.lsp", get("/?code=4.5&wait=1")).await.status(), 500);
+    assert_eq!(site.send("index.lsp", get("/?code=many&wait=1")).await.status(), 500);
+}
+
+#[tokio::test]
 async fn a_header_cannot_smuggle_in_another() {
     assert!(run("print(pcall(response.setheader, response, 'X', 'a\\r\\nY: b'))").await.starts_with("false\t"));
     assert!(run("print(pcall(response.sendredirect, response, '/a\\r\\nY: b'))").await.starts_with("false\t"));
@@ -517,6 +526,23 @@ async fn io_reads_and_writes_files() {
 }
 
 #[cfg(unix)]
+#[tokio::test]
+async fn a_folder_of_an_io_becomes_an_io_of_its_own() {
+    let code = "local data = ba.mkio(io, '/data')
+        print(data:open('a.txt'):read'a', data:open'../secret.txt')
+        print(ba.mkio(io, 'none'), ba.mkio(io, 'index.lsp'), ba.mkio(io, '..'))
+        print(select(2, ba.mkio(io, 'none')), select(2, ba.mkio(io, 'index.lsp')), select(2, ba.mkio(io, '..')))
+        print(pcall(ba.mkio, 'data'))
+        print(ba.mkio(ba.openio'vm', '/'):open('x', 'w'))";
+    let page = format!("<?lsp {code} ?>");
+    let site = site(&[("index.lsp", &page), ("data/a.txt", "A"), ("secret.txt", "S")]).await;
+    assert_eq!(
+        site.page("index.lsp").await,
+        "A\tnil\tnoaccess\nnil\tnil\tnil\tnoaccess\nenoent\tinvalidname\tnoaccess\n\
+         false\tindex.lsp:5: bad argument #1 'io' to 'ba.mkio' (io object expected, got string)\nnil\tnoaccess\n"
+    );
+}
+
 #[tokio::test]
 async fn io_does_not_leave_the_app() {
     let site = site(&[("index.lsp", "<?lsp print(io:stat'../') print(io:open('link/new', 'w')) print(io:open'link/hostname') print(io:open('dangling', 'w')) ?>")]).await;
