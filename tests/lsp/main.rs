@@ -499,6 +499,32 @@ async fn a_loader_finds_the_modules_of_the_app() {
 }
 
 #[tokio::test]
+async fn a_module_may_wait_while_it_is_loaded() {
+    let site = site(&[
+        (".preload", "mako.createloader(io) outer = require'outer'"),
+        (".lua/outer.lua", "ba.sleep(1) return require'inner' .. ' outer'"),
+        (".lua/inner.lua", "ba.sleep(1) return ... .. select('#', ...)"),
+        (".lua/broken.lua", "ba.sleep(1) error'broken'"),
+        (".lua/silent.lua", "ba.sleep(1)"),
+        ("index.lsp", "<?lsp print(app.outer, require'outer', require'silent', pcall(require, 'broken')) ?>"),
+    ])
+    .await;
+    let expected = "inner1 outer\tinner1 outer\ttrue\tfalse\t.lua/broken.lua:1: broken\n";
+    assert_eq!(site.page("index.lsp").await, expected);
+}
+
+#[tokio::test]
+async fn a_module_that_is_not_found_is_told_with_the_place_of_the_call() {
+    let text = run("print(pcall(function() require'none' end)) print(pcall(require)) print(pcall(require, {}))").await;
+    assert!(
+        text.starts_with("false\tindex.lsp:1: module 'none' not found:\n\tno field package.preload['none']"),
+        "{text}"
+    );
+    assert!(text.contains("bad argument #1 to 'require' (string expected, got no value)"), "{text}");
+    assert!(text.contains("(string expected, got table)"), "{text}");
+}
+
+#[tokio::test]
 async fn io_runs_files_of_the_app() {
     let site = site(&[
         ("x.lua", "y = 5 ba.sleep(1) return 1, 2"),
