@@ -47,7 +47,7 @@ pub struct TestArgs {
     /// `[[NAME]:[PRIO]:]PATH`: an app to test; may be given several times
     #[arg(long = "app", value_name = "APP")]
     pub apps: Vec<AppSpec>,
-    /// Let scripts run programs (ba.exec, ba.forkpty)
+    /// Let scripts run programs (ba.exec, ba.forkpty, os.execute, io.popen)
     #[arg(long)]
     pub allow_exec: bool,
 }
@@ -99,7 +99,7 @@ pub struct ServeArgs {
     /// Connections there may be at a time from one address; 0 for no limit
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_connections_per_address: usize,
-    /// Let scripts run programs (ba.exec, ba.forkpty)
+    /// Let scripts run programs (ba.exec, ba.forkpty, os.execute, io.popen)
     #[arg(long)]
     pub allow_exec: bool,
 }
