@@ -146,7 +146,7 @@ impl Config {
         Ok(Self {
             host: args.host.or(file.host).unwrap_or_else(|| DEFAULT_HOST.to_owned()),
             port: args.port.or(file.port).unwrap_or(DEFAULT_PORT),
-            tls: tls(args.tls_port.or(file.tls_port), pair)?,
+            tls: tls(args.tls_port, file.tls_port, pair)?,
             apps: if apps.is_empty() { file.apps } else { apps },
             shards: args.shards.unwrap_or_else(default_shards),
             max_connections: args.max_connections,
@@ -188,12 +188,17 @@ fn budget(warning: Option<u64>, limit: Option<u64>) -> Budget {
     Budget { warning: or(warning, usual.warning), limit: or(limit, usual.limit) }
 }
 
-fn tls(port: Option<u16>, pair: Option<(PathBuf, PathBuf)>) -> Result<Option<TlsConfig>> {
-    match (port, pair) {
+/// The flag wins over the configuration's port. The latter may stand there for a server that brings a certificate along.
+fn tls(flag: Option<u16>, configured: Option<u16>, pair: Option<(PathBuf, PathBuf)>) -> Result<Option<TlsConfig>> {
+    const WANTING: &str =
+        "HTTPS needs a certificate: name one with --cert and --key, or `certificate` in the configuration";
+    match (flag.or(configured), pair) {
         (None, None) => Ok(None),
         (Some(port), Some((certificate, key))) => Ok(Some(TlsConfig { port, certificate, key })),
-        (Some(_), None) => {
-            bail!("HTTPS needs a certificate: name one with --cert and --key, or `certificate` in the configuration")
+        (Some(_), None) if flag.is_some() => bail!(WANTING),
+        (Some(port), None) => {
+            tracing::warn!("nothing is served at `sslport` {port}: {WANTING}");
+            Ok(None)
         }
         (None, Some(_)) => {
             bail!("a certificate is named, but no port for HTTPS: add --tls-port, or `sslport` in the configuration")
@@ -403,6 +408,16 @@ mod tests {
         let Command::Serve(args) = cli.command else { panic!("not {:?}", cli.command) };
         let apps = Config::from_args(args).unwrap().apps;
         assert_eq!(apps, [spec("", 0, "first"), spec("", 0, "www"), spec("shop", 5, "s"), spec("", 0, "x")]);
+    }
+
+    #[test]
+    fn a_port_for_https_needs_a_certificate_only_where_a_flag_names_it() {
+        let pair = || Some(("c.pem".into(), "k.pem".into()));
+        assert!(tls(Some(1), None, None).unwrap_err().to_string().contains("--cert"));
+        assert!(tls(None, None, pair()).unwrap_err().to_string().contains("--tls-port"));
+        assert_eq!(tls(None, Some(2), None).unwrap(), None);
+        assert_eq!(tls(Some(1), Some(2), pair()).unwrap().map(|tls| tls.port), Some(1));
+        assert_eq!(tls(None, Some(2), pair()).unwrap().map(|tls| tls.port), Some(2));
     }
 
     #[test]
