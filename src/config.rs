@@ -87,7 +87,7 @@ pub struct ServeArgs {
     /// Milliseconds a script may run without waiting before it is stopped; 0 for no limit [default: 1000]
     #[arg(long, value_name = "MS")]
     pub script_limit: Option<u64>,
-    /// Lua configuration file: host, port, sslport, certificate, apps, scriptwarning, scriptlimit, allowexec; flags win
+    /// Lua configuration file: host, port, sslhost, sslport, certificate, apps, scriptwarning, scriptlimit, allowexec; flags win
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Threads that serve connections [default: processors less one, for Lua]
@@ -130,6 +130,8 @@ pub struct Config {
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct TlsConfig {
+    /// Address or host name.
+    pub host: String,
     /// 0 for a free one.
     pub port: u16,
     pub certificate: PathBuf,
@@ -142,11 +144,13 @@ impl Config {
         let file = args.config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
         let apps = [args.apps, args.linked].concat();
         let pair = args.cert.zip(args.key).or(file.certificate);
+        // An address that a flag names is for both ports.
+        let tls_host = args.host.clone().or(file.tls_host).or_else(|| file.host.clone());
         let budget = budget(args.script_warning.or(file.script_warning), args.script_limit.or(file.script_limit));
         Ok(Self {
             host: args.host.or(file.host).unwrap_or_else(|| DEFAULT_HOST.to_owned()),
             port: args.port.or(file.port).unwrap_or(DEFAULT_PORT),
-            tls: tls(args.tls_port, file.tls_port, pair)?,
+            tls: tls(tls_host, args.tls_port, file.tls_port, pair)?,
             apps: if apps.is_empty() { file.apps } else { apps },
             shards: args.shards.unwrap_or_else(default_shards),
             max_connections: args.max_connections,
@@ -189,12 +193,20 @@ fn budget(warning: Option<u64>, limit: Option<u64>) -> Budget {
 }
 
 /// The flag wins over the configuration's port. The latter may stand there for a server that brings a certificate along.
-fn tls(flag: Option<u16>, configured: Option<u16>, pair: Option<(PathBuf, PathBuf)>) -> Result<Option<TlsConfig>> {
+fn tls(
+    host: Option<String>,
+    flag: Option<u16>,
+    configured: Option<u16>,
+    pair: Option<(PathBuf, PathBuf)>,
+) -> Result<Option<TlsConfig>> {
     const WANTING: &str =
         "HTTPS needs a certificate: name one with --cert and --key, or `certificate` in the configuration";
     match (flag.or(configured), pair) {
         (None, None) => Ok(None),
-        (Some(port), Some((certificate, key))) => Ok(Some(TlsConfig { port, certificate, key })),
+        (Some(port), Some((certificate, key))) => {
+            let host = host.unwrap_or_else(|| DEFAULT_HOST.to_owned());
+            Ok(Some(TlsConfig { host, port, certificate, key }))
+        }
         (Some(_), None) if flag.is_some() => bail!(WANTING),
         (Some(port), None) => {
             tracing::warn!("nothing is served at `sslport` {port}: {WANTING}");
@@ -242,6 +254,7 @@ fn app_spec(name: &str, priority: i64, path: &str) -> Result<AppSpec, String> {
 struct ConfigFile {
     host: Option<String>,
     port: Option<u16>,
+    tls_host: Option<String>,
     tls_port: Option<u16>,
     /// Certificate and key.
     certificate: Option<(PathBuf, PathBuf)>,
@@ -267,6 +280,7 @@ impl ConfigFile {
         Ok(Self {
             host: get(lua, table, "host", "a string")?,
             port: get(lua, table, "port", "a number from 0 to 65535")?,
+            tls_host: get(lua, table, "sslhost", "a string")?,
             tls_port: get(lua, table, "sslport", "a number from 0 to 65535")?,
             certificate: get(lua, table, "certificate", "a table")?.as_ref().map(certificate).transpose()?,
             // To Lua nearly everything is true, which is not good enough here.
@@ -413,11 +427,31 @@ mod tests {
     #[test]
     fn a_port_for_https_needs_a_certificate_only_where_a_flag_names_it() {
         let pair = || Some(("c.pem".into(), "k.pem".into()));
-        assert!(tls(Some(1), None, None).unwrap_err().to_string().contains("--cert"));
-        assert!(tls(None, None, pair()).unwrap_err().to_string().contains("--tls-port"));
-        assert_eq!(tls(None, Some(2), None).unwrap(), None);
-        assert_eq!(tls(Some(1), Some(2), pair()).unwrap().map(|tls| tls.port), Some(1));
-        assert_eq!(tls(None, Some(2), pair()).unwrap().map(|tls| tls.port), Some(2));
+        let port = |flag, configured, pair| tls(None, flag, configured, pair).map(|tls| tls.map(|tls| tls.port));
+        assert!(port(Some(1), None, None).unwrap_err().to_string().contains("--cert"));
+        assert!(port(None, None, pair()).unwrap_err().to_string().contains("--tls-port"));
+        assert_eq!(port(None, Some(2), None).unwrap(), None);
+        assert_eq!(port(Some(1), Some(2), pair()).unwrap(), Some(1));
+        assert_eq!(port(None, Some(2), pair()).unwrap(), Some(2));
+    }
+
+    #[test]
+    fn https_may_have_an_address_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("smq.conf");
+        let hosts = |conf: &str, flags: &[&str]| {
+            std::fs::write(&path, format!("sslport = 1; certificate = {{'c', 'k'}}; {conf}")).unwrap();
+            let arguments = ["smq", "serve", "-c", path.to_str().unwrap()];
+            let cli = Cli::parse_from(arguments.iter().chain(flags));
+            let Command::Serve(args) = cli.command else { panic!("not {:?}", cli.command) };
+            let config = Config::from_args(args).unwrap();
+            (config.host, config.tls.unwrap().host)
+        };
+        let pair = |one: &str, other: &str| (one.to_owned(), other.to_owned());
+        assert_eq!(hosts("", &[]), pair(DEFAULT_HOST, DEFAULT_HOST));
+        assert_eq!(hosts("host = 'a'", &[]), pair("a", "a"));
+        assert_eq!(hosts("host = 'a'; sslhost = 'b'", &[]), pair("a", "b"));
+        assert_eq!(hosts("sslhost = 'b'", &["--host", "c"]), pair("c", "c"));
     }
 
     #[test]
