@@ -150,7 +150,7 @@ async fn ask(app: &Arc<App>, path: &UrlPath, below: &str, request: Request) -> S
     };
     match look_up(app.root(), below) {
         Found::File(file) => {
-            let mut response = static_files::serve(request.head(), &file).await;
+            let mut response = static_files::serve(request.head(), &file, app.gzip_of(&file).as_deref()).await;
             if let Some(admission) = request.head().extensions.get::<Admission>() {
                 admission.add_cookies(response.headers_mut());
             }
