@@ -429,10 +429,16 @@ function Timer:reset(milliseconds) end
 function Timer:cancel() end
 
 ---`"home"`: the files of the working directory, `"disk"`: of the whole machine, `"vm"`: those of `/rtl/` that are part of the
----program, to be read only; nil for anything else.
+---program, to be read only, `"net"`: those of web servers, to be read only, with URLs as paths; nil for anything else.
 ---@param name string
 ---@return smq.Io?
 function ba.openio(name) end
+
+---The files below a folder of `io`.
+---@param io smq.Io
+---@param folder string
+---@return smq.Io? io, string? why
+function ba.mkio(io, folder) end
 
 ---A page as Lua source, to be called with `_ENV, pathname, io, page, app`; nil and a reason when it is none.
 ---@param text string

@@ -47,7 +47,7 @@ pub struct TestArgs {
     /// `[[NAME]:[PRIO]:]PATH`: an app to test; may be given several times
     #[arg(long = "app", value_name = "APP")]
     pub apps: Vec<AppSpec>,
-    /// Let scripts run programs (ba.exec, ba.forkpty)
+    /// Let scripts run programs (ba.exec, ba.forkpty, os.execute, io.popen)
     #[arg(long)]
     pub allow_exec: bool,
 }
@@ -57,6 +57,9 @@ pub struct ServeArgs {
     /// `[[NAME]:[PRIO]:]PATH`: the app folder or zip file PATH, served at / or at /NAME/ (PRIO -127 to 127, default 0; the highest is asked first)
     #[arg(value_name = "APP")]
     pub apps: Vec<AppSpec>,
+    /// One more APP, as start scripts of other Barracuda servers name them: `-l[NAME]:[PRIO]:PATH`
+    #[arg(short, value_name = "APP")]
+    pub linked: Vec<AppSpec>,
     /// Address or host name to listen on [default: 127.0.0.1]
     #[arg(long)]
     pub host: Option<String>,
@@ -84,7 +87,7 @@ pub struct ServeArgs {
     /// Milliseconds a script may run without waiting before it is stopped; 0 for no limit [default: 1000]
     #[arg(long, value_name = "MS")]
     pub script_limit: Option<u64>,
-    /// Lua configuration file: host, port, sslport, certificate, apps, scriptwarning, scriptlimit, allowexec; flags win
+    /// Lua configuration file: host, port, sslhost, sslport, certificate, apps, scriptwarning, scriptlimit, allowexec; flags win
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Threads that serve connections [default: processors less one, for Lua]
@@ -96,7 +99,7 @@ pub struct ServeArgs {
     /// Connections there may be at a time from one address; 0 for no limit
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_connections_per_address: usize,
-    /// Let scripts run programs (ba.exec, ba.forkpty)
+    /// Let scripts run programs (ba.exec, ba.forkpty, os.execute, io.popen)
     #[arg(long)]
     pub allow_exec: bool,
 }
@@ -127,6 +130,8 @@ pub struct Config {
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct TlsConfig {
+    /// Address or host name.
+    pub host: String,
     /// 0 for a free one.
     pub port: u16,
     pub certificate: PathBuf,
@@ -137,13 +142,16 @@ impl Config {
     /// Reads the configuration file, if one is named, and lets the flags win over it.
     pub fn from_args(args: ServeArgs) -> Result<Self> {
         let file = args.config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
+        let apps = [args.apps, args.linked].concat();
         let pair = args.cert.zip(args.key).or(file.certificate);
+        // An address that a flag names is for both ports.
+        let tls_host = args.host.clone().or(file.tls_host).or_else(|| file.host.clone());
         let budget = budget(args.script_warning.or(file.script_warning), args.script_limit.or(file.script_limit));
         Ok(Self {
             host: args.host.or(file.host).unwrap_or_else(|| DEFAULT_HOST.to_owned()),
             port: args.port.or(file.port).unwrap_or(DEFAULT_PORT),
-            tls: tls(args.tls_port.or(file.tls_port), pair)?,
-            apps: if args.apps.is_empty() { file.apps } else { args.apps },
+            tls: tls(tls_host, args.tls_port, file.tls_port, pair)?,
+            apps: if apps.is_empty() { file.apps } else { apps },
             shards: args.shards.unwrap_or_else(default_shards),
             max_connections: args.max_connections,
             max_connections_per_address: args.max_connections_per_address,
@@ -184,12 +192,25 @@ fn budget(warning: Option<u64>, limit: Option<u64>) -> Budget {
     Budget { warning: or(warning, usual.warning), limit: or(limit, usual.limit) }
 }
 
-fn tls(port: Option<u16>, pair: Option<(PathBuf, PathBuf)>) -> Result<Option<TlsConfig>> {
-    match (port, pair) {
+/// The flag wins over the configuration's port. The latter may stand there for a server that brings a certificate along.
+fn tls(
+    host: Option<String>,
+    flag: Option<u16>,
+    configured: Option<u16>,
+    pair: Option<(PathBuf, PathBuf)>,
+) -> Result<Option<TlsConfig>> {
+    const WANTING: &str =
+        "HTTPS needs a certificate: name one with --cert and --key, or `certificate` in the configuration";
+    match (flag.or(configured), pair) {
         (None, None) => Ok(None),
-        (Some(port), Some((certificate, key))) => Ok(Some(TlsConfig { port, certificate, key })),
-        (Some(_), None) => {
-            bail!("HTTPS needs a certificate: name one with --cert and --key, or `certificate` in the configuration")
+        (Some(port), Some((certificate, key))) => {
+            let host = host.unwrap_or_else(|| DEFAULT_HOST.to_owned());
+            Ok(Some(TlsConfig { host, port, certificate, key }))
+        }
+        (Some(_), None) if flag.is_some() => bail!(WANTING),
+        (Some(port), None) => {
+            tracing::warn!("nothing is served at `sslport` {port}: {WANTING}");
+            Ok(None)
         }
         (None, Some(_)) => {
             bail!("a certificate is named, but no port for HTTPS: add --tls-port, or `sslport` in the configuration")
@@ -233,6 +254,7 @@ fn app_spec(name: &str, priority: i64, path: &str) -> Result<AppSpec, String> {
 struct ConfigFile {
     host: Option<String>,
     port: Option<u16>,
+    tls_host: Option<String>,
     tls_port: Option<u16>,
     /// Certificate and key.
     certificate: Option<(PathBuf, PathBuf)>,
@@ -258,6 +280,7 @@ impl ConfigFile {
         Ok(Self {
             host: get(lua, table, "host", "a string")?,
             port: get(lua, table, "port", "a number from 0 to 65535")?,
+            tls_host: get(lua, table, "sslhost", "a string")?,
             tls_port: get(lua, table, "sslport", "a number from 0 to 65535")?,
             certificate: get(lua, table, "certificate", "a table")?.as_ref().map(certificate).transpose()?,
             // To Lua nearly everything is true, which is not good enough here.
@@ -391,6 +414,44 @@ mod tests {
         ] {
             assert_eq!(read(source).err().map(|error| error.to_string()).as_deref(), Some(expected), "{source}");
         }
+    }
+
+    #[test]
+    fn an_app_may_be_named_behind_a_flag() {
+        let cli = Cli::parse_from(["smq", "serve", "-l::www", "-lshop:5:s", "-l", "x", "first"]);
+        let Command::Serve(args) = cli.command else { panic!("not {:?}", cli.command) };
+        let apps = Config::from_args(args).unwrap().apps;
+        assert_eq!(apps, [spec("", 0, "first"), spec("", 0, "www"), spec("shop", 5, "s"), spec("", 0, "x")]);
+    }
+
+    #[test]
+    fn a_port_for_https_needs_a_certificate_only_where_a_flag_names_it() {
+        let pair = || Some(("c.pem".into(), "k.pem".into()));
+        let port = |flag, configured, pair| tls(None, flag, configured, pair).map(|tls| tls.map(|tls| tls.port));
+        assert!(port(Some(1), None, None).unwrap_err().to_string().contains("--cert"));
+        assert!(port(None, None, pair()).unwrap_err().to_string().contains("--tls-port"));
+        assert_eq!(port(None, Some(2), None).unwrap(), None);
+        assert_eq!(port(Some(1), Some(2), pair()).unwrap(), Some(1));
+        assert_eq!(port(None, Some(2), pair()).unwrap(), Some(2));
+    }
+
+    #[test]
+    fn https_may_have_an_address_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("smq.conf");
+        let hosts = |conf: &str, flags: &[&str]| {
+            std::fs::write(&path, format!("sslport = 1; certificate = {{'c', 'k'}}; {conf}")).unwrap();
+            let arguments = ["smq", "serve", "-c", path.to_str().unwrap()];
+            let cli = Cli::parse_from(arguments.iter().chain(flags));
+            let Command::Serve(args) = cli.command else { panic!("not {:?}", cli.command) };
+            let config = Config::from_args(args).unwrap();
+            (config.host, config.tls.unwrap().host)
+        };
+        let pair = |one: &str, other: &str| (one.to_owned(), other.to_owned());
+        assert_eq!(hosts("", &[]), pair(DEFAULT_HOST, DEFAULT_HOST));
+        assert_eq!(hosts("host = 'a'", &[]), pair("a", "a"));
+        assert_eq!(hosts("host = 'a'; sslhost = 'b'", &[]), pair("a", "b"));
+        assert_eq!(hosts("sslhost = 'b'", &["--host", "c"]), pair("c", "c"));
     }
 
     #[test]

@@ -277,7 +277,7 @@ impl Listeners {
             None => None,
             Some(tls) => {
                 let acceptor = tls::acceptor(&tls.certificate, &tls.key)?;
-                Some((Listener::bind(&config.host, tls.port)?, acceptor))
+                Some((Listener::bind(&tls.host, tls.port)?, acceptor))
             }
         };
         Ok(Self { plain: Listener::bind(&config.host, config.port)?, tls })

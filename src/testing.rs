@@ -46,6 +46,7 @@ pub fn run(args: TestArgs) -> Result<bool> {
 }
 
 async fn run_all(args: TestArgs, scripts: Vec<PathBuf>) -> Result<bool> {
+    let settings = Settings { allow_exec: args.allow_exec, ..Settings::default() };
     let mut server = Server::bind(Config::for_tests(args), None)?;
     server.load().await;
     if !server.is_whole() {
@@ -53,7 +54,7 @@ async fn run_all(args: TestArgs, scripts: Vec<PathBuf>) -> Result<bool> {
         bail!("the app under test cannot be loaded");
     }
     server.open()?;
-    let (lua, _) = LuaThread::start_with(Settings::default())?;
+    let (lua, _) = LuaThread::start_with(settings)?;
     let (mut passed, mut failed) = (0, 0);
     for script in scripts {
         let outcome = run_script(&lua, script, server.url()).await?;

@@ -1,5 +1,5 @@
 //! require"smq.client" against servers that TLS, silence or nonsense make difficult. What it does with an ordinary hub
-//! is in tests/lua/client.lua.
+//! is in tests/lua/client_test.lua.
 
 mod support;
 

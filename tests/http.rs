@@ -353,7 +353,9 @@ fn without_an_app_there_is_a_welcome_page() {
     let reply = server.get("/");
     assert_eq!(reply.status, 200);
     assert!(reply.body.contains("Welcome"));
-    assert_eq!(server.get("/x.html").status, 404);
+    for path in ["/x.html", "/x", "/x/"] {
+        assert_eq!(server.get(path).status, 404, "{path}");
+    }
 }
 
 // Requests

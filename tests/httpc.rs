@@ -210,6 +210,41 @@ fn a_body_that_is_complete_takes_no_more() {
 }
 
 #[test]
+fn the_files_of_other_servers_are_read_by_their_urls() {
+    let app = App::new()
+        .file("index.lsp", "<?lsp files = io print(load(request:data'code', '=code', 't', _ENV)()) ?>")
+        .file("hello.txt", "hello\n")
+        .file("chunk.lua", "x = 5 return y, ...")
+        .file("broken.lua", "return +");
+    let server = Server::start(app);
+    let run = |code: &str| {
+        let code = format!("local net = ba.openio'net' local url = ('http://127.0.0.1:%d/'):format(mako.port) {code}");
+        run_with(&server, "", &code)
+    };
+    assert_eq!(run("return net:open(url .. 'hello.txt'):read'a'"), "hello");
+    assert_eq!(run("return require'rwfile'.file(net, url .. 'hello.txt')"), "hello");
+    assert_eq!(run("local f <close> = net:open(url .. 'hello.txt') return f:read(2), f:read(2)"), "he\tll");
+    assert_eq!(
+        run(
+            "local s = net:stat(url .. 'hello.txt?x=/1') return s.name, s.size, s.mtime == files:stat'hello.txt'.mtime"
+        ),
+        "hello.txt\t6\ttrue"
+    );
+    assert_eq!(run("local env = {y = 7} local y = net:dofile(url .. 'chunk.lua', env) return y, env.x"), "7\t5");
+    assert!(run("return net:loadfile(url .. 'broken.lua')").starts_with("nil\thttp://127.0.0.1"));
+    for code in ["net:open(url .. 'none.txt')", "net:stat(url .. 'none.txt')"] {
+        assert_eq!(run(&format!("return {code}")), "nil\tenoent");
+    }
+    assert_eq!(run("return net:open'/etc/passwd'"), "nil\tinvalidname");
+    assert_eq!(run("return net:open'http://127.0.0.1:1/'"), "nil\tioerror cannotconnect");
+    assert!(run("return pcall(net.dofile, net, url .. 'none.lua')").contains("none.lua: enoent"));
+    assert!(run("return pcall(net.open, net)").contains("URL expected, got nil"));
+    for code in ["net:open(url .. 'hello.txt', 'w')", "net:remove(url .. 'hello.txt')", "net:files(url)"] {
+        assert_eq!(run(&format!("return {code}")), "nil\tnoaccess");
+    }
+}
+
+#[test]
 fn a_page_that_waits_for_a_server_holds_up_nobody() {
     let server = server();
     let (tell, told) = mpsc::channel::<()>();

@@ -7,24 +7,39 @@ use std::process::{Command, Output};
 
 use support::App;
 
-fn smq_test(folder: &Path) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_smq")).arg("test").arg(folder).output();
+fn smq_test(folder: &Path, flags: &[&str]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_smq")).arg("test").args(flags).arg(folder).output();
     output.expect("cargo has built the binary")
 }
 
 /// The exit code and both outputs.
 fn run(app: &App) -> (Option<i32>, String, String) {
-    let output = smq_test(app.path());
+    run_with(app, &[])
+}
+
+fn run_with(app: &App, flags: &[&str]) -> (Option<i32>, String, String) {
+    let output = smq_test(app.path(), flags);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&app.path().display().to_string(), "APP");
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
 #[test]
 fn every_lua_script_passes() {
-    let output = smq_test(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lua"));
+    let output = smq_test(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lua"), &[]);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(!said.contains("\n0 passed"), "{said}");
+}
+
+/// By its name: `_test.lua` is for `smq test`, `_tests.lua` for tests/modules.rs.
+#[test]
+fn no_lua_script_is_left_out() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lua");
+    for entry in folder.read_dir().expect("the scripts are there") {
+        let name = entry.expect("readable").file_name().to_string_lossy().into_owned();
+        let is_run = name.ends_with("_test.lua") || name.ends_with("_tests.lua");
+        assert!(is_run || !name.ends_with(".lua"), "nobody runs tests/lua/{name}");
+    }
 }
 
 #[test]
@@ -106,6 +121,13 @@ fn a_script_that_cannot_run_is_a_failure() {
     let (code, said, _) = run(&app);
     assert!(said.contains("FAILED APP/a_test.lua:1: ") && said.contains("1 passed, 1 failed"), "{said}");
     assert_eq!(code, Some(1));
+}
+
+#[test]
+fn test_scripts_run_programs_where_that_is_allowed() {
+    let app = App::new().file("a_test.lua", "test('it runs', function() same(io.popen'echo 1':read'a', '1\\n') end)");
+    assert_eq!(run(&app).0, Some(1));
+    assert_eq!(run_with(&app, &["--allow-exec"]).0, Some(0));
 }
 
 #[test]

@@ -36,7 +36,9 @@ end ";
 #[test]
 fn without_permission_the_error_says_how_to_give_it() {
     let server = server(&[]);
-    for call in ["ba.exec, 'echo 1'", "ba.forkpty, 'sh'", "ba.forkpty, {}, 'sh'"] {
+    for call in
+        ["ba.exec, 'echo 1'", "ba.forkpty, 'sh'", "ba.forkpty, {}, 'sh'", "os.execute, 'echo 1'", "io.popen, 'echo 1'"]
+    {
         let text = answer(&server, &format!("return select(2, pcall({call}))"));
         assert!(text.contains("may not run programs") && text.contains("--allow-exec"), "{text}");
         assert!(text.contains("allowexec=true"), "{text}");
@@ -50,6 +52,7 @@ fn the_configuration_can_give_the_permission() {
     std::fs::write(&path, "allowexec = true").expect("the folder is ours");
     let server = server(&["-c", path.to_str().expect("a plain path")]);
     assert_eq!(answer(&server, "return ba.exec'echo 1'"), "1");
+    assert_eq!(answer(&server, "return io.popen'echo 1':read'a'"), "1");
 }
 
 #[test]

@@ -3,9 +3,11 @@
 mod support;
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 
+use flate2::read::GzDecoder;
 use support::*;
 use tempfile::TempDir;
 use zip::ZipWriter;
@@ -46,6 +48,46 @@ fn a_zip_file_is_served_like_a_folder() {
     assert_eq!(server.get("/zip/style").status, 302);
     assert!(server.stop("TERM").success());
     server.expect_output("bye");
+}
+
+/// The head and the body of a page at `/zip/`, asked for with one more header.
+fn ask(server: &Server, path: &str, header: &str) -> (String, Vec<u8>) {
+    let mut stream = TcpStream::connect(server.http()).expect("the server listens");
+    let request = format!("GET /zip/{path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{header}\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("the server reads");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("the server answers");
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+    let body = answer.split_off(end);
+    (String::from_utf8(answer).expect("a head is text").to_lowercase(), body)
+}
+
+#[test]
+fn what_is_compressed_in_the_zip_file_is_sent_so_to_clients_that_take_it() {
+    let style = "body { margin: 0 }\n".repeat(100);
+    let (server, _folder) = serve(&[("a.css", &style), ("short.css", "p {}"), ("b.lsp", &style)]);
+    let (head, body) = ask(&server, "a.css", "Accept-Encoding: gzip, br");
+    assert!(head.contains("content-encoding: gzip\r\n") && head.contains("vary: accept-encoding\r\n"), "{head}");
+    assert!(head.contains("content-type: text/css") && body.len() < 200, "{head}");
+    let mut unpacked = String::new();
+    GzDecoder::new(&body[..]).read_to_string(&mut unpacked).expect("it is gzip");
+    assert_eq!(unpacked, style);
+    let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).expect("a version").to_owned();
+    let (head, _) = ask(&server, "a.css", &format!("Accept-Encoding: gzip\r\nIf-None-Match: {tag}"));
+    assert!(head.starts_with("http/1.1 304") && head.contains("vary: accept-encoding\r\n"), "{head}");
+
+    for header in ["X-None: 1", "Accept-Encoding: br", "Accept-Encoding: gzip;q=0"] {
+        let (head, body) = ask(&server, "a.css", header);
+        assert!(head.contains("vary: accept-encoding\r\n") && !head.contains("content-encoding"), "{head}");
+        assert_eq!(body, style.as_bytes());
+        assert!(!head.contains(&tag), "{head}");
+    }
+    let (head, body) = ask(&server, "a.css", "Accept-Encoding: gzip\r\nRange: bytes=0-3");
+    assert!(head.starts_with("http/1.1 206") && !head.contains("content-encoding"), "{head}");
+    assert_eq!(body, b"body");
+    for path in ["short.css", "b.lsp"] {
+        assert!(!ask(&server, path, "Accept-Encoding: gzip").0.contains("content-encoding"), "{path}");
+    }
 }
 
 #[test]
@@ -105,7 +147,7 @@ fn the_built_in_files_can_be_opened_and_not_changed() {
         print(vm:open('smq.js', 'w'))
         print(vm:remove'smq.js')
         print(vm:open'../x')
-        print(ba.openio'net')
+        print(ba.openio'nothing')
         print(ba.openio'vm':open'/smq.js':read'a')
     ?>";
     let temporary = tempfile::tempdir().expect("the system has room for a temporary folder");

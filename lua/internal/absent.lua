@@ -5,7 +5,9 @@
 local MODULES <const> = {
    luasql = "SQL databases", sqlutil = "SQL databases", sqlite = "SQL databases", mysql = "SQL databases",
    postgresql = "SQL databases", pgsql = "SQL databases", redis = "Redis",
-   opcua = "OPC UA", sparkplug = "Sparkplug", pb = "protocol buffers", protoc = "protocol buffers", modbus = "Modbus",
+   ["smq.cluster"] = "clustering", ["smq.conn"] = "clustering", ["smq.mtl"] = "clustering",
+   opcua = "OPC UA", sparkplug = "Sparkplug", pb = "protocol buffers", protoc = "protocol buffers",
+   protobuf = "protocol buffers", modbus = "Modbus",
    mqttc = "MQTT", mqtt3c = "MQTT", mqttbroker = "MQTT", mqtt = "MQTT", soap = "SOAP", xmlrpc = "XML-RPC", xml2table = "XML",
    xparser = "XML", ["socket.mail"] = "mail", mail = "mail", smtp = "mail", acme = "certificate management",
    certmgr = "certificate management", webauthn = "WebAuthn", radius = "RADIUS", wfs = "the web file server",
@@ -29,7 +31,7 @@ local function refusal(name, what)
 end
 
 table.insert(package.searchers, function(name)
-   local what = MODULES[name] or MODULES[name:match"^[^.]*"]
+   local what = MODULES[name] or MODULES[name:match"^[^./]*"]
    return what and refusal(name, what) or nil
 end)
 

@@ -56,12 +56,13 @@ impl<'lua> Args<'lua> {
         if self.is_absent(position) { Ok(None) } else { self.text(position, name).map(Some) }
     }
 
-    /// An integer, or a float without fraction.
+    /// An integer, a float without fraction, or a string that reads as one of them, as in Lua's own library: what a form
+    /// sends is a string.
     pub fn integer(&self, position: usize, name: &str) -> Result<Integer> {
-        match self.value(position) {
-            Value::Integer(number) => Ok(number),
-            Value::Number(number) if number.fract() == 0.0 && number.abs() < 9e15 => Ok(number as Integer),
-            other => Err(self.mismatch(position, name, "integer", &other)),
+        let value = self.value(position);
+        match self.lua.coerce_integer(value.clone())? {
+            Some(number) => Ok(number),
+            None => Err(self.mismatch(position, name, "integer", &value)),
         }
     }
 
@@ -69,11 +70,12 @@ impl<'lua> Args<'lua> {
         if self.is_absent(position) { Ok(None) } else { self.integer(position, name).map(Some) }
     }
 
+    /// A number, or a string that reads as one.
     pub fn number(&self, position: usize, name: &str) -> Result<Number> {
-        match self.value(position) {
-            Value::Integer(number) => Ok(number as Number),
-            Value::Number(number) => Ok(number),
-            other => Err(self.mismatch(position, name, "number", &other)),
+        let value = self.value(position);
+        match self.lua.coerce_number(value.clone())? {
+            Some(number) => Ok(number),
+            None => Err(self.mismatch(position, name, "number", &value)),
         }
     }
 

@@ -25,11 +25,11 @@ const MAX_IDLE: usize = 32;
 /// handed out without an allocation.
 static RESULTS: [u8; 2] = [0, 1];
 
-/// `next` returns a function and its arguments, or nothing when there is no more to call.
+/// `next` returns a function and its arguments, or nothing when there is no more to call. Traces show the name `callback`.
 const LOOP: &str = "local next, yield, no, yes = ...
-    local function step(result, f, ...)
-        if f then
-            result = f(...) and yes or no
+    local function step(result, callback, ...)
+        if callback then
+            result = callback(...) and yes or no
             return step(result, next(result))
         end
         yield(result or no)

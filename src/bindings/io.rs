@@ -32,6 +32,16 @@ impl LuaIo {
         &self.root
     }
 
+    /// The files below a folder in here, which cannot be written where these cannot.
+    pub fn below(&self, path: &str) -> io::Result<Self> {
+        let root = self.resolve(path)?;
+        if !fs::metadata(&root)?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        let below = Self::new(root);
+        Ok(Self { is_read_only: self.is_read_only || below.is_read_only, ..below })
+    }
+
     /// The whole content of a file.
     pub fn read(&self, path: &str) -> io::Result<Vec<u8>> {
         fs::read(self.resolve(path)?)
@@ -125,7 +135,7 @@ fn error_name(error: &io::Error) -> String {
 }
 
 /// What a call gives a script: the values, or nil and the error's name.
-fn answer<T: IntoLuaMulti>(lua: &Lua, result: io::Result<T>) -> Result<MultiValue> {
+pub fn answer<T: IntoLuaMulti>(lua: &Lua, result: io::Result<T>) -> Result<MultiValue> {
     match result {
         Ok(values) => values.into_lua_multi(lua),
         Err(error) => (Value::Nil, error_name(&error)).into_lua_multi(lua),

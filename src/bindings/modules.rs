@@ -24,6 +24,12 @@ pub fn install(lua: &Lua) -> Result<()> {
     // Nothing is found in the working directory by accident; a script may still set a path of its own.
     package.set("path", "")?;
     package.set("cpath", "")?;
+    // Those after the first two look for modules written in C, which are not loaded.
+    let searchers = searchers(lua)?;
+    for index in (3..=searchers.raw_len()).rev() {
+        searchers.raw_remove(index)?;
+    }
+    lua.load(include_str!("../../lua/internal/require.lua")).set_name("=[smq]").exec()?;
     for (name, source) in LUA_MODULES {
         let name: &'static str = name;
         let source: &'static str = source;

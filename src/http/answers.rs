@@ -81,13 +81,15 @@ pub fn redirect(location: &str) -> Response {
     response
 }
 
-/// What `/` shows while no app is mounted.
-pub fn welcome() -> Response {
-    html(
+/// What all URLs show while no app is mounted.
+pub fn welcome(status: StatusCode) -> Response {
+    let mut response = html(
         "<!DOCTYPE html><html><head><title>smq</title></head><body><h1>Welcome to smq</h1>\
          <p>The server runs, but no app is mounted. Its log says why.</p></body></html>"
             .to_owned(),
-    )
+    );
+    *response.status_mut() = status;
+    response
 }
 
 /// An error as raw bytes, for a connection that hyper does not drive (any more).

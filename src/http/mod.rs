@@ -6,6 +6,7 @@ mod answers;
 mod arrival;
 mod conditional;
 pub mod connection;
+pub mod encodings;
 mod exchange;
 mod head_tap;
 pub mod limits;

@@ -82,7 +82,7 @@ impl Rtl {
         {
             return Some(response);
         }
-        Some(static_files::serve(head, &self.find(path)?).await)
+        Some(static_files::serve(head, &self.find(path)?, None).await)
     }
 
     fn find(&self, path: &str) -> Option<PathBuf> {

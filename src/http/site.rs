@@ -78,8 +78,9 @@ impl Site {
             return PageReply::Response(response);
         }
         let apps = self.apps.read().clone();
-        if apps.is_empty() && path.is_root() {
-            return PageReply::Response(answers::welcome());
+        if apps.is_empty() {
+            let status = if path.is_root() { StatusCode::OK } else { StatusCode::NOT_FOUND };
+            return PageReply::Response(answers::welcome(status));
         }
         let mut request = Request::Unread(Box::new(arrival));
         for app in apps.iter() {
@@ -149,7 +150,7 @@ async fn ask(app: &Arc<App>, path: &UrlPath, below: &str, request: Request) -> S
     };
     match look_up(app.root(), below) {
         Found::File(file) => {
-            let mut response = static_files::serve(request.head(), &file).await;
+            let mut response = static_files::serve(request.head(), &file, app.gzip_of(&file).as_deref()).await;
             if let Some(admission) = request.head().extensions.get::<Admission>() {
                 admission.add_cookies(response.headers_mut());
             }

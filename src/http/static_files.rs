@@ -10,24 +10,48 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use hyper::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{
+    ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap,
+    HeaderValue, RANGE, VARY,
+};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncSeekExt, ReadBuf};
 
 use super::conditional::{Part, Version};
-use super::{Body, Response, answers, media_type};
+use super::{Body, Response, answers, encodings, media_type};
 
 const METHODS: &str = "GET, HEAD, OPTIONS";
 /// Bytes that are read from disk, and held in memory, at a time.
 const PIECE: usize = 64 * 1024;
 
-/// Answers a request for the file at `path`.
-pub async fn serve(head: &Parts, path: &Path) -> Response {
+/// Answers a request for the file at `path`, which may also be there as `gzip`.
+pub async fn serve(head: &Parts, path: &Path, gzip: Option<&Path>) -> Response {
     if let Some(answer) = answer_by_method(&head.method) {
         return answer;
     }
+    let coded = gzip.filter(|_| takes_gzip(&head.headers));
+    let mut answer = serve_file(head, coded.unwrap_or(path)).await;
+    if answer.status().is_success() {
+        answer.headers_mut().insert(CONTENT_TYPE, media_type::of(path));
+    }
+    if coded.is_some() && answer.status() == StatusCode::OK {
+        answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    if gzip.is_some() {
+        answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
+    answer
+}
+
+/// A range is one of the file as it is.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(ACCEPT_ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
+    encodings::allows(accepted, "gzip") && !headers.contains_key(RANGE)
+}
+
+async fn serve_file(head: &Parts, path: &Path) -> Response {
     let opened = async {
         let file = File::open(path).await?;
         let metadata = file.metadata().await?;
@@ -51,9 +75,6 @@ pub async fn serve(head: &Parts, path: &Path) -> Response {
     };
     version.add_to(answer.headers_mut());
     answer.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    if answer.status() != StatusCode::NOT_MODIFIED {
-        answer.headers_mut().insert(CONTENT_TYPE, media_type::of(path));
-    }
     answer
 }
 

@@ -2,18 +2,19 @@
 //! handed to scripts in the same way.
 //!
 //! All rules of app folders hold there without a second way through the code. The folder's mode says that nobody may
-//! write to it, and `io` keeps to that whoever the process runs as.
+//! write to it, and `io` keeps to that whoever the process runs as. What the zip file holds compressed is kept in that form,
+//! too, for clients that take it so.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use tempfile::TempDir;
-use zip::ZipArchive;
 use zip::read::ZipFile;
+use zip::{CompressionMethod, ZipArchive};
 
 /// What the first bytes of every zip file are, an empty one excepted.
 const SIGNATURE: &[u8] = b"PK\x03\x04";
@@ -24,6 +25,8 @@ const MAX_FILES: usize = 100_000;
 /// An unpacked app, or other files that nobody may change; the folder is removed when this is dropped.
 pub struct Unpacked {
     root: PathBuf,
+    /// The same files as gzip, those that gain by it.
+    gzip: PathBuf,
     _folder: TempDir,
 }
 
@@ -53,6 +56,8 @@ impl Unpacked {
             let size = unpack_entry(&mut entry, &unpacked.root, room, modified)
                 .with_context(|| format!("its entry {name}"))?;
             room -= size;
+            drop(entry);
+            keep_compressed(&mut archive.by_index_raw(index)?, &unpacked.gzip, modified)?;
         }
         unpacked.close()?;
         Ok(unpacked)
@@ -70,9 +75,10 @@ impl Unpacked {
 
     fn empty() -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("smq-app-").tempdir()?;
-        let root = folder.path().canonicalize()?.join("app");
+        let path = folder.path().canonicalize()?;
+        let (root, gzip) = (path.join("app"), path.join("gzip"));
         fs::create_dir(&root)?;
-        Ok(Self { root, _folder: folder })
+        Ok(Self { root, gzip, _folder: folder })
     }
 
     /// From now on nobody may write.
@@ -83,6 +89,12 @@ impl Unpacked {
     /// The folder, with all symbolic links resolved.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Where the file of the folder is as gzip, if it is.
+    pub fn gzip_of(&self, file: &Path) -> Option<PathBuf> {
+        let gzip = self.gzip.join(file.strip_prefix(&self.root).ok()?);
+        gzip.is_file().then_some(gzip)
     }
 }
 
@@ -112,10 +124,30 @@ fn unpack_entry(entry: &mut ZipFile<impl Read>, root: &Path, room: u64, modified
     Ok(size)
 }
 
+/// Writes the compressed data of an entry as a gzip file (RFC 1952), unless that is not smaller. The entry has been
+/// unpacked before, so its name, size and checksum hold.
+fn keep_compressed(entry: &mut ZipFile<impl Read>, gzip: &Path, modified: SystemTime) -> Result<()> {
+    const HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    const FRAME: u64 = 18;
+    if entry.compression() != CompressionMethod::Deflated || entry.compressed_size() + FRAME >= entry.size() {
+        return Ok(());
+    }
+    let path = gzip.join(entry.enclosed_name().ok_or_else(|| anyhow!("leads out of the app"))?);
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let mut file = File::create(path)?;
+    file.write_all(&HEAD)?;
+    io::copy(entry, &mut file)?;
+    file.write_all(&entry.crc32().to_le_bytes())?;
+    // Modulo 2^32, as the format has it; the app is smaller anyway.
+    file.write_all(&(entry.size() as u32).to_le_bytes())?;
+    file.set_modified(modified)?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use zip::ZipWriter;
     use zip::write::SimpleFileOptions;
 

@@ -52,7 +52,8 @@ pub struct App {
     /// What was named to be served: a folder, or a zip file.
     path: PathBuf,
     root: PathBuf,
-    _unpacked: Option<Unpacked>,
+    /// Of a zip file.
+    unpacked: Option<Unpacked>,
     lua: LuaThread,
     shared: Arc<Shared>,
     /// Of the directories beside all apps.
@@ -117,7 +118,7 @@ impl App {
         };
         let (id, server_shared) = lua.call(load).await??;
         let (name, priority, lua) = (spec.name.clone(), spec.priority, lua.clone());
-        Ok(Arc::new(App { id, name, priority, path, root, _unpacked: unpacked, lua, shared, server_shared }))
+        Ok(Arc::new(App { id, name, priority, path, root, unpacked, lua, shared, server_shared }))
     }
 
     /// Empty for the root app.
@@ -137,6 +138,11 @@ impl App {
     /// The folder where the app's files are, with all symbolic links resolved; of a zip file, where it is unpacked.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Where a file below [`App::root`] is as gzip, which it may be in a zip file.
+    pub fn gzip_of(&self, file: &Path) -> Option<PathBuf> {
+        self.unpacked.as_ref()?.gzip_of(file)
     }
 
     /// Runs the page at `path`, which is relative to the root and has been checked to lie in it. `metadata` tells

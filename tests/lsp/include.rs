@@ -170,6 +170,48 @@ async fn parselsp_makes_lua_that_runs_as_a_page() {
 }
 
 #[tokio::test]
+async fn a_template_around_a_page_goes_on_only_while_there_is_a_response() {
+    let preload = "local function parsed(name)
+            return assert(load(assert(ba.parselsp(io:open('.pages/' .. name):read'a')), name, 't'))
+        end
+        local template, counters = parsed'template.lsp', {}
+        local router = ba.create.dir(1)
+        router:setfunc(function(_ENV, path)
+            if not app_io:stat('.pages/' .. path) then return false end
+            local collected <close> = response:setresponse()
+            response:setdefaultheaders()
+            inner, counters[path] = parsed(path), counters[path] or {}
+            local fine, problem = pcall(template, _ENV, path, app_io, counters[path])
+            if problem then response:setstatus(500) response:write(problem) end
+            collected:finalize(true)
+        end)
+        _G.app_io = io
+        dir:insert(router, true)";
+    let template = "<main><?lsp inner(_ENV, pathname, io, page) if not response:valid() then return end ?></main>";
+    let site = site(&[
+        (".preload", preload),
+        (".pages/template.lsp", template),
+        (".pages/count.lsp", "<?lsp page.n = (page.n or 0) + 1 response:write(pathname, ' ', page.n) ?>"),
+        (".pages/away.lsp", "lost<?lsp response:sendredirect'/count.lsp' ?>"),
+        (".pages/caught.lsp", "lost<?lsp pcall(response.sendredirect, response, '/count.lsp') ?>"),
+        (".pages/json.lsp", "lost<?lsp response:json{ok = true} ?>"),
+        (".pages/broken.lsp", "<?lsp error'broken' ?>"),
+    ])
+    .await;
+    assert_eq!(text(site.visit("count.lsp", get("/count.lsp")).await).await, "<main>count.lsp 1</main>");
+    assert_eq!(text(site.visit("count.lsp", get("/count.lsp")).await).await, "<main>count.lsp 2</main>");
+    for page in ["away.lsp", "caught.lsp"] {
+        let answer = site.visit(page, get(&format!("/{page}"))).await;
+        assert_eq!(header(&answer, LOCATION), "http://example.org/count.lsp");
+        assert_eq!(text(answer).await, "");
+    }
+    assert_eq!(text(site.visit("json.lsp", get("/json.lsp")).await).await, "{\"ok\":true}");
+    let broken = site.visit("broken.lsp", get("/broken.lsp")).await;
+    assert_eq!(broken.status(), 500);
+    assert!(text(broken).await.contains(":1: broken"));
+}
+
+#[tokio::test]
 async fn a_prologue_is_asked_before_pages() {
     let preload = "local p = ba.create.dir() p:setfunc(function(_ENV, path) app_path = path \
                    if path ~= 'closed.lsp' then response:setheader('X-Lost', '1') return false end \

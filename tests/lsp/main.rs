@@ -378,6 +378,15 @@ async fn wrong_arguments_are_named_with_their_place() {
 }
 
 #[tokio::test]
+async fn what_a_form_sends_is_taken_as_a_number_where_one_is_expected() {
+    let site =
+        site(&[("index.lsp", "<?lsp response:setstatus(request:data'code') ba.sleep(request:data'wait') ?>")]).await;
+    assert_eq!(site.send("index.lsp", get("/?code=404&wait=1.5")).await.status(), 404);
+    assert_eq!(site.send("index.lsp", get("/?code=4.5&wait=1")).await.status(), 500);
+    assert_eq!(site.send("index.lsp", get("/?code=many&wait=1")).await.status(), 500);
+}
+
+#[tokio::test]
 async fn a_header_cannot_smuggle_in_another() {
     assert!(run("print(pcall(response.setheader, response, 'X', 'a\\r\\nY: b'))").await.starts_with("false\t"));
     assert!(run("print(pcall(response.sendredirect, response, '/a\\r\\nY: b'))").await.starts_with("false\t"));
@@ -490,6 +499,32 @@ async fn a_loader_finds_the_modules_of_the_app() {
 }
 
 #[tokio::test]
+async fn a_module_may_wait_while_it_is_loaded() {
+    let site = site(&[
+        (".preload", "mako.createloader(io) outer = require'outer'"),
+        (".lua/outer.lua", "ba.sleep(1) return require'inner' .. ' outer'"),
+        (".lua/inner.lua", "ba.sleep(1) return ... .. select('#', ...)"),
+        (".lua/broken.lua", "ba.sleep(1) error'broken'"),
+        (".lua/silent.lua", "ba.sleep(1)"),
+        ("index.lsp", "<?lsp print(app.outer, require'outer', require'silent', pcall(require, 'broken')) ?>"),
+    ])
+    .await;
+    let expected = "inner1 outer\tinner1 outer\ttrue\tfalse\t.lua/broken.lua:1: broken\n";
+    assert_eq!(site.page("index.lsp").await, expected);
+}
+
+#[tokio::test]
+async fn a_module_that_is_not_found_is_told_with_the_place_of_the_call() {
+    let text = run("print(pcall(function() require'none' end)) print(pcall(require)) print(pcall(require, {}))").await;
+    assert!(
+        text.starts_with("false\tindex.lsp:1: module 'none' not found:\n\tno field package.preload['none']"),
+        "{text}"
+    );
+    assert!(text.contains("bad argument #1 to 'require' (string expected, got no value)"), "{text}");
+    assert!(text.contains("(string expected, got table)"), "{text}");
+}
+
+#[tokio::test]
 async fn io_runs_files_of_the_app() {
     let site = site(&[
         ("x.lua", "y = 5 ba.sleep(1) return 1, 2"),
@@ -517,6 +552,23 @@ async fn io_reads_and_writes_files() {
 }
 
 #[cfg(unix)]
+#[tokio::test]
+async fn a_folder_of_an_io_becomes_an_io_of_its_own() {
+    let code = "local data = ba.mkio(io, '/data')
+        print(data:open('a.txt'):read'a', data:open'../secret.txt')
+        print(ba.mkio(io, 'none'), ba.mkio(io, 'index.lsp'), ba.mkio(io, '..'))
+        print(select(2, ba.mkio(io, 'none')), select(2, ba.mkio(io, 'index.lsp')), select(2, ba.mkio(io, '..')))
+        print(pcall(ba.mkio, 'data'))
+        print(ba.mkio(ba.openio'vm', '/'):open('x', 'w'))";
+    let page = format!("<?lsp {code} ?>");
+    let site = site(&[("index.lsp", &page), ("data/a.txt", "A"), ("secret.txt", "S")]).await;
+    assert_eq!(
+        site.page("index.lsp").await,
+        "A\tnil\tnoaccess\nnil\tnil\tnil\tnoaccess\nenoent\tinvalidname\tnoaccess\n\
+         false\tindex.lsp:5: bad argument #1 'io' to 'ba.mkio' (io object expected, got string)\nnil\tnoaccess\n"
+    );
+}
+
 #[tokio::test]
 async fn io_does_not_leave_the_app() {
     let site = site(&[("index.lsp", "<?lsp print(io:stat'../') print(io:open('link/new', 'w')) print(io:open'link/hostname') print(io:open('dangling', 'w')) ?>")]).await;

@@ -141,14 +141,15 @@ async fn broken_cookies_of_a_client_are_not_found() {
 
 #[tokio::test]
 async fn send_writes_an_announced_length_at_once() {
-    let site = site(&[(
-        "index.lsp",
-        "<?lsp response:setcontentlength(5) response:send'hello' app.committed = response:committed() ?>",
-    )])
-    .await;
-    let response = site.send("index.lsp", get("/")).await;
-    assert_eq!(header(&response, CONTENT_LENGTH), "5");
-    assert_eq!(text(response).await, "hello");
+    for announce in ["setcontentlength(5)", "setheader('Content-Length', '5')"] {
+        let page = format!("<?lsp response:{announce} response:send'hello' ?>");
+        let site = site(&[("index.lsp", &page)]).await;
+        let response = site.send("index.lsp", get("/")).await;
+        assert_eq!(header(&response, CONTENT_LENGTH), "5");
+        assert_eq!(text(response).await, "hello");
+    }
+    let text = run("print(pcall(response.setheader, response, 'content-length', 'long'))").await;
+    assert!(text.contains("'value' to 'response:setheader' (integer expected, got string)"), "{text}");
     let text = run("print(pcall(response.send, response, {}))").await;
     assert!(text.contains("bad argument #1 'data' to 'response:send' (string expected, got table)"), "{text}");
 }

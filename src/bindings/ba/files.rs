@@ -1,23 +1,38 @@
-//! `ba.openio`.
+//! `ba.openio` and `ba.mkio`.
 
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use mlua::{MultiValue, Table};
+use mlua::{IntoLua, Lua, MultiValue, Result, Table, Value};
 
 use crate::bindings::args::Args;
 use crate::bindings::built_in;
-use crate::bindings::io::LuaIo;
+use crate::bindings::io::{self, LuaIo};
 use crate::lua::World;
 
-/// `ba.openio(name)`: the files of the working directory (`home`), of the whole machine (`disk`), or those that are part of
-/// the program (`vm`, read-only); nil otherwise.
-pub fn register(world: &Rc<World>, ba: &Table) -> mlua::Result<()> {
-    let openio = world.lua.create_function(|lua, args: MultiValue| {
-        let name = Args::new(lua, "ba.openio", args).text(1, "name")?;
-        Ok(root(&name).map(LuaIo::new))
-    })?;
-    ba.set("openio", openio)
+pub fn register(world: &Rc<World>, ba: &Table) -> Result<()> {
+    ba.set("openio", world.lua.create_function(openio)?)?;
+    ba.set("mkio", world.lua.create_function(mkio)?)
+}
+
+/// `ba.openio(name)`: the files of the working directory (`home`), of the whole machine (`disk`), those that are part of
+/// the program (`vm`, read-only), or those of web servers (`net`, read-only); nil otherwise.
+fn openio(lua: &Lua, args: MultiValue) -> Result<Value> {
+    let name = Args::new(lua, "ba.openio", args).text(1, "name")?;
+    if name == "net" {
+        return lua.load(include_str!("../../../lua/internal/netio.lua")).set_name("=[smq]").eval();
+    }
+    root(&name).map(LuaIo::new).into_lua(lua)
+}
+
+/// `ba.mkio(io, folder)`: the files below a folder of `io`; or nil and the error's name.
+fn mkio(lua: &Lua, args: MultiValue) -> Result<MultiValue> {
+    let args = Args::new(lua, "ba.mkio", args);
+    let above = args.value(1);
+    let Some(above) = above.as_userdata().and_then(|data| data.borrow::<LuaIo>().ok()) else {
+        return Err(args.mismatch(1, "io", "io object", &above));
+    };
+    io::answer(lua, above.below(&args.text(2, "folder")?))
 }
 
 fn root(name: &str) -> Option<PathBuf> {

@@ -9,6 +9,7 @@ use mlua::{Error, IntoLuaMulti, Lua, MetaMethod, MultiValue, Result, UserData, U
 
 use super::Request;
 use crate::bindings::args::Args;
+use crate::http::encodings;
 
 pub fn register(registry: &mut UserDataRegistry<Request>) {
     registry.add_method("setresponse", |_, this, _: MultiValue| {
@@ -70,14 +71,7 @@ enum Coding {
 impl Coding {
     /// The best that an `Accept-Encoding` header allows.
     fn of(accepted: &[u8]) -> Self {
-        let accepted = String::from_utf8_lossy(accepted).to_ascii_lowercase();
-        let allows = |name: &str| {
-            accepted.split(',').any(|entry| {
-                let (coding, parameters) = entry.split_once(';').unwrap_or((entry, ""));
-                let weight = parameters.trim().strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>);
-                coding.trim() == name && weight.unwrap_or(0.0) > 0.0
-            })
-        };
+        let allows = |name: &str| encodings::allows(accepted, name);
         match () {
             () if allows("gzip") => Self::Gzip,
             () if allows("deflate") => Self::Deflate,

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use hyper::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, TRANSFER_ENCODING,
+};
 use hyper::{HeaderMap, StatusCode, Version};
 use mlua::{Error, Function, IntoLuaMulti, Lua, MetaMethod, MultiValue, Result, UserDataFields, UserDataMethods};
 use mlua::{UserDataRef, UserDataRegistry, Value, Variadic};
@@ -207,13 +209,16 @@ fn setheader(lua: &Lua, this: &Request, args: MultiValue) -> Result<()> {
     let args = Args::new(lua, "response:setheader", args);
     let name = args.string(1, "name")?;
     let name = HeaderName::from_bytes(&name).map_err(|_| args.refuse(1, "name", "not a header name"))?;
-    if matches!(name.as_str(), "transfer-encoding" | "content-length") {
-        return Err(args.refuse(1, "name", "the server sets the length itself; see setcontentlength"));
+    if name == TRANSFER_ENCODING {
+        return Err(args.refuse(1, "name", "the server decides how the body is sent"));
     }
     if args.is_absent(2) && args.count() >= 2 {
         return this.uncommitted(|output| drop(output.headers.remove(name)));
     }
-    let value = header_value(&args, 2, "value")?;
+    let value = match name {
+        CONTENT_LENGTH => args.integer_in(2, "value", 0..=i64::MAX)?.into(),
+        _ => header_value(&args, 2, "value")?,
+    };
     this.uncommitted(|output| drop(output.headers.insert(name, value)))
 }
 

@@ -1,18 +1,12 @@
--- require"smq.client" against a hub of the same server; what other servers may do to it is in tests/client.rs.
+-- require"smq.client" against the hub of .preload; what other servers may do to it is in tests/client.rs.
 local client <const> = require"smq.client"
 
-local log = {}
-local hub = require"smq.hub".create{
-   authenticate = function(credentials) if credentials == "wrong" then return 3, "no entry" end return 0 end,
-   permittop = function(topic) return topic ~= "forbidden" end,
-   permitsubtop = function(subtopic) return subtopic ~= "forbidden" end,
-   onconnect = function(tid, info) log[tid] = info end,
-}
-local folder = ba.create.dir"client-hub"
-folder:setfunc(function(_ENV) hub:connect(request) return true end)
-app.dir:insert(folder, true)
-local _, port = request:sockname()
-local url = ("http://127.0.0.1:%d/client-hub/"):format(port)
+local url <const> = server.url .. "/client-hub/"
+
+-- The value of an expression on the server, where `hub` is and what it knows of its clients in `infos`.
+local function on_server(expression, ...)
+   return ba.json.decode(server.post("/client-hub/", { expression = expression:format(...) }).body)[1]
+end
 
 -- A client that is connected.
 local function connected(op)
@@ -41,7 +35,7 @@ test("onconnect gets the etid, the seed and the own address", function()
    same(smq:gettid(), etid)
    same(math.type(seed), "integer")
    same(address, "127.0.0.1")
-   same({ log[etid].uid, log[etid].info, log[etid].seed }, { "the client", "its info", seed })
+   same(on_server("infos[%d]", etid), { uid = "the client", info = "its info", seed = seed })
 end)
 
 test("onauth gives the credentials, and a refusal is final", function()
@@ -64,7 +58,7 @@ test("before it is connected nothing is sent", function()
    same(smq:unsubscribe"client/early", false)
    same(smq:unobserve"client/early", false)
    same(smq:gettid(), nil)
-   same(hub:topic2tid"client/early", nil)
+   same(on_server'hub:topic2tid"client/early"', nil)
    smq:close()
 end)
 
@@ -74,11 +68,11 @@ test("a message reaches the subscriber with its publisher, topic and sub-topic",
    local onack, ack = called()
    receiver:subscribe("client/one", { onmsg = onmsg, onack = onack })
    local accepted, topic, tid = ack()
-   same({ accepted, topic, tid }, { true, "client/one", hub:topic2tid"client/one" })
+   same({ accepted, topic, tid }, { true, "client/one", on_server'hub:topic2tid"client/one"' })
    same(sender:publish("hello", "client/one"), true)
    same(table.pack(message()), { "hello", sender:gettid(), tid, 0, n = 4 })
    sender:publish("again", tid, "sub")
-   same(table.pack(message()), { "again", sender:gettid(), tid, hub:subtopic2tid"sub", n = 4 })
+   same(table.pack(message()), { "again", sender:gettid(), tid, on_server'hub:subtopic2tid"sub"', n = 4 })
 end)
 
 test("a sub-topic's callback comes before the topic's, and onmsg is the last", function()
@@ -91,7 +85,7 @@ test("a sub-topic's callback comes before the topic's, and onmsg is the last", f
    smq:subscribe("client/levels", "special", { onmsg = onsub, onack = onack })
    local accepted, topic, tid, subtopic, subtid = ack()
    same({ accepted, topic, subtopic, tid, subtid },
-      { true, "client/levels", "special", hub:topic2tid"client/levels", hub:subtopic2tid"special" })
+      { true, "client/levels", "special", on_server'hub:topic2tid"client/levels"', on_server'hub:subtopic2tid"special"' })
    smq:publish("1", "client/levels", "special")
    same(sub(), "1")
    smq:publish("2", "client/levels")
@@ -139,12 +133,12 @@ test("names are created, and denied", function()
    local smq = connected()
    local onack, ack = called()
    smq:create("client/made", onack)
-   same(table.pack(ack()), { true, "client/made", hub:topic2tid"client/made", n = 3 })
+   same(table.pack(ack()), { true, "client/made", on_server'hub:topic2tid"client/made"', n = 3 })
    smq:create("client/made", "part", onack)
    same(table.pack(ack()),
-      { true, "client/made", hub:topic2tid"client/made", "part", hub:subtopic2tid"part", n = 5 })
+      { true, "client/made", on_server'hub:topic2tid"client/made"', "part", on_server'hub:subtopic2tid"part"', n = 5 })
    smq:createsub("part", onack)
-   same(table.pack(ack()), { true, "part", hub:subtopic2tid"part", n = 3 })
+   same(table.pack(ack()), { true, "part", on_server'hub:subtopic2tid"part"', n = 3 })
    smq:create("forbidden", onack)
    same(table.pack(ack()), { false, "forbidden", 0, n = 3 })
    smq:createsub("forbidden", onack)
@@ -208,7 +202,7 @@ test("a disconnect by the server is final", function()
    local smq = connected()
    local closed
    smq.onclose, closed = called()
-   hub:shutdown("go away", smq:gettid())
+   on_server('hub:shutdown("go away", %d)', smq:gettid())
    same(table.pack(closed()), { "go away", false, n = 2 })
    same(smq:publish("x", "client/one"), false)
 end)
@@ -222,7 +216,7 @@ test("a lost connection comes back when onclose asks for it", function()
    function smq.onclose(...) onclose(...) return 1000 end
    smq.onreconnect = onreconnect
    local before = smq:gettid()
-   hub:shutdown(nil, before)
+   on_server("hub:shutdown(nil, %d)", before)
    local why, canreconnect = closed()
    same(type(why), "string")
    same(canreconnect, true)
@@ -239,7 +233,7 @@ test("close is for good", function()
    local etid = smq:gettid()
    smq:close()
    smq:close()
-   eventually(function() return hub:etid2peer(etid) == nil end, "the end")
+   eventually(function() return on_server("hub:etid2peer(%d) == nil", etid) end, "the end")
    same(smq:gettid(), nil)
    same(smq:publish("x", "client/one"), false)
    same(#calls, 0)

@@ -1,0 +1,29 @@
+-- `require` as Lua's own library has it, but in Lua: a module may then wait while it is loaded, which it cannot below a function
+-- that is written in C.
+local package, type, error, select = package, type, error, select
+local concat, ipairs = table.concat, ipairs
+
+local function find(name)
+   local told = {}
+   for _, search in ipairs(package.searchers) do
+      local loader, place = search(name)
+      if type(loader) == "function" then return loader, place end
+      if type(loader) == "string" then told[#told + 1] = "\n\t" .. loader end
+   end
+   error(("module '%s' not found:%s"):format(name, concat(told)), 3)
+end
+
+function _G.require(...)
+   local name = ...
+   if type(name) ~= "string" then
+      local got = select("#", ...) == 0 and "no value" or type(name)
+      error(("bad argument #1 to 'require' (string expected, got %s)"):format(got), 2)
+   end
+   local loaded = package.loaded
+   if loaded[name] then return loaded[name] end
+   local loader, place = find(name)
+   local module = loader(name, place)
+   if module ~= nil then loaded[name] = module end
+   if loaded[name] == nil then loaded[name] = true end
+   return loaded[name], place
+end
