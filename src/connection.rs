@@ -351,7 +351,9 @@ async fn end(mut wire: Wire, hub: &Hub, peer: &Arc<Peer>, reason: CloseReason) {
         }
         with_outbox(|outbox| hub.disconnect(outbox, peer));
     }
-    if !is_lost {
+    // A client that took its leave listens to nothing more.
+    let has_left = reason == CloseReason::Disconnect && wire.can_be_dropped();
+    if !is_lost && !has_left {
         wire.close().await;
     }
 }

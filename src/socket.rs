@@ -1,7 +1,6 @@
 //! A client's socket, plain or TLS, while nobody above cares which.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -42,10 +41,6 @@ impl Socket {
 
     pub fn is_tls(&self) -> bool {
         matches!(self.stream, Stream::Tls(_))
-    }
-
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp().peer_addr()
     }
 }
 

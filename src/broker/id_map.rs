@@ -1,10 +1,28 @@
 //! Maps keyed by ids, which are random already: hashing them again with a keyed hash would cost time and memory for nothing.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
+
+/// Maps for so few entries keep their memory.
+const SMALL: usize = 256;
 
 pub type IdMap<Id, Value> = HashMap<Id, Value, BuildHasherDefault<IdHasher>>;
 pub type IdSet<Id> = HashSet<Id, BuildHasherDefault<IdHasher>>;
+
+/// Removes an entry, and gives memory back when most of the entries have gone.
+pub fn remove_from<K, V, S, Q>(map: &mut HashMap<K, V, S>, key: &Q) -> Option<V>
+where
+    K: Borrow<Q> + Eq + Hash,
+    S: BuildHasher,
+    Q: Eq + Hash + ?Sized,
+{
+    let value = map.remove(key);
+    if map.capacity() > SMALL && map.len() < map.capacity() / 8 {
+        map.shrink_to(2 * map.len());
+    }
+    value
+}
 
 /// Spreads an id over 64 bits: a table takes its tag from the upper ones and the bucket from the lower ones.
 #[derive(Default)]
@@ -23,5 +41,20 @@ impl Hasher for IdHasher {
 
     fn write_u32(&mut self, id: u32) {
         self.0 = u64::from(id).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_gives_memory_back_when_most_of_its_entries_have_gone() {
+        let mut map: IdMap<u32, u32> = (0..10_000).map(|id| (id, id)).collect();
+        for id in 100..10_000 {
+            assert_eq!(remove_from(&mut map, &id), Some(id));
+        }
+        assert!(map.capacity() < 1000);
+        assert!((0..100).all(|id| map.get(&id) == Some(&id)));
     }
 }

@@ -25,7 +25,7 @@ use crate::protocol::{Etid, Packet, Subtid, Target, Tid};
 use crate::transport::Framing;
 use directory::{Directory, Member, Subscription};
 use hooks::{Hooks, Interest};
-use id_map::IdMap;
+use id_map::{IdMap, remove_from};
 use names::random_number;
 pub use options::{Keepalive, Limits, Options};
 use outbound::Outbound;
@@ -278,9 +278,9 @@ impl Hub {
     pub fn disconnect(&self, outbox: &mut Outbox, peer: &Arc<Peer>) {
         let mut guard = self.0.directory.lock();
         let directory = &mut *guard;
-        let Some(member) = directory.peers.remove(&peer.etid()) else { return };
-        self.0.routes.write().remove(&peer.etid().0);
-        directory.uids.remove(peer.uid());
+        let Some(member) = remove_from(&mut directory.peers, &peer.etid()) else { return };
+        remove_from(&mut self.0.routes.write(), &peer.etid().0);
+        remove_from(&mut directory.uids, peer.uid());
         self.0.clients.fetch_sub(1, Ordering::Relaxed);
         for target in member.observing {
             directory.forget_observer(target, peer.etid());

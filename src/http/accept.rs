@@ -68,7 +68,7 @@ impl<H: Handler> Door<H> {
         };
         let (tls, handler, stopping) = (self.tls.clone(), self.handler.clone(), self.stopping.clone());
         tokio::spawn(async move {
-            if let Err(error) = serve(stream, seat, tls, handler, stopping).await {
+            if let Err(error) = serve(stream, peer, seat, tls, handler, stopping).await {
                 tracing::debug!(%peer, %error, "connection lost");
             }
         });

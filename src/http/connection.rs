@@ -8,6 +8,7 @@
 use std::convert::Infallible;
 use std::future::{Future, pending, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -42,6 +43,7 @@ pub trait Handler: Send + Sync + 'static {
 /// answered, and no further request is read. The seat goes with the socket, also to whoever takes it.
 pub async fn serve<H: Handler>(
     stream: TcpStream,
+    peer: SocketAddr,
     seat: Seat,
     tls: Option<TlsAcceptor>,
     handler: Arc<H>,
@@ -52,7 +54,7 @@ pub async fn serve<H: Handler>(
         Some(tls) => Stream::Tls(Box::new(timeout(HANDSHAKE_TIME, tls.accept(stream)).await??)),
     };
     let socket = Socket { stream, seat };
-    let ends = Ends { peer: socket.peer_addr()?, local: socket.tcp().local_addr()?, is_tls: socket.is_tls() };
+    let ends = Ends { peer, local: socket.tcp().local_addr()?, is_tls: socket.is_tls() };
     let exchange = Arc::new(Mutex::new(Exchange::default()));
     let (socket, early, outcome) = converse(socket, handler, ends, exchange.clone(), stopping).await;
     match outcome {
@@ -248,7 +250,7 @@ mod tests {
         let seat = seats.take(peer.ip()).ok().unwrap();
         let (stop, stopping) = watch::channel(false);
         tokio::spawn(async move {
-            let served = serve(stream, seat, None, fake, stopping).await;
+            let served = serve(stream, peer, seat, None, fake, stopping).await;
             drop(stop);
             served
         });

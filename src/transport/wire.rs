@@ -297,6 +297,11 @@ impl Wire {
         self.sending.bytes.extend_from_slice(bytes);
     }
 
+    /// Whether dropping the wire ends the connection as well as [`Wire::close`] does: there is nothing left to send.
+    pub fn can_be_dropped(&self) -> bool {
+        self.sending.is_done() && matches!(self.io, Io::Plain(_))
+    }
+
     /// Sends the last words, and listens a little so that unread input does not turn the close into a reset, which could
     /// overtake them.
     pub async fn close(mut self) {
