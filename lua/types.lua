@@ -643,8 +643,24 @@ local Authorizer = {}
 ---@param constraints table<string, {urls: string[], methods: string[]?, roles: string[]}>|string
 function Authorizer:set(constraints) end
 
+---What a login page is told: the second argument of the function `response`, or the global `authinfo` of that page.
+---@class smq.AuthInfo
+---@field type "form"|"basic"|"digest"|"auth"|"dav" how the client is asked
+---@field username? string who has just tried to log in
+---@field password? string what was sent as the password
+---@field upwd? string the user's true password, where it is known: for comparisons, never to be shown
+---@field loginattempts integer failed attempts from this address of late; behind ten each one makes the next wait longer
+---@field denied boolean the password was right, but the user has as many sessions as allowed
+---@field seed? string for a form that hashes the password: new on each page, good for one login within 30 minutes
+---@field seedkey? string goes back with the seed
+
+---Asks clients who they are. `form`: the page that `response` writes posts `ba_username` and `ba_password` to any URL of
+---the directory; a right one leads to that URL. Where there is no TLS, the page may send `ba_password2` in place of the
+---password, with `ba_seed` and `ba_seedkey` from its `authinfo`: the HMAC-SHA-256 of the seed with the password as its key,
+---in hexadecimal digits. The user's password itself must be known for that, as for `digest`. `auth` (if not given) shows a
+---form to browsers and a challenge to programs, `dav` a challenge to all.
 ---@param users userdata|smq.JsonUser
----@param options? {type: "form"|"basic"|"digest"|"auth"|"dav", response: function|string, realm: string}
+---@param options? {type: "form"|"basic"|"digest"|"auth"|"dav"|nil, response: string|fun(_ENV: table, info: smq.AuthInfo)|nil, realm: string?}
 ---@return userdata
 function ba.create.authenticator(users, options) end
 

@@ -248,6 +248,56 @@ fn a_dashboard_moves_in_all_browsers_together() {
     keep_screenshot(&desk, "examples/dashboard/screenshot.png");
 }
 
+const LOGIN_PAGE: &str = r#"<html><form method="post">
+<input name="ba_username"><input name="ba_password" type="password"><input name="ba_password2" type="hidden">
+<input name="ba_seed" type="hidden" value="<?lsp=authinfo.seed?>">
+<input name="ba_seedkey" type="hidden" value="<?lsp=authinfo.seedkey?>">
+</form><script>
+async function hashed(password, seed) {
+  const bytes = (text) => new TextEncoder().encode(text);
+  const key = await crypto.subtle.importKey("raw", bytes(password), {name: "HMAC", hash: "SHA-256"}, false, ["sign"]);
+  const hash = new Uint8Array(await crypto.subtle.sign("HMAC", key, bytes(seed)));
+  return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+document.forms[0].addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const {ba_password, ba_password2, ba_seed} = event.target.elements;
+  ba_password2.value = await hashed(ba_password.value, ba_seed.value);
+  ba_password.value = "";
+  event.target.submit();
+});
+</script></html>"#;
+
+#[test]
+fn a_login_page_hashes_the_password_so_that_it_does_not_travel() {
+    let app = tempfile::tempdir().expect("the system has room for a temporary folder");
+    let preload = "local users = ba.create.authuser(function(name, password) \
+                     assert(password == nil) return name == 'eve' and 'gr\u{fc}n' or nil end) \
+                   dir:setauth(ba.create.authenticator(users, {type = 'form', response = '/.login.lsp'}))";
+    for (name, text) in [
+        (".preload", preload),
+        (".login.lsp", LOGIN_PAGE),
+        ("index.lsp", "<html><h1>Hello, <?lsp=request:user()?></h1></html>"),
+    ] {
+        std::fs::write(app.path().join(name), text).expect("the folder is ours");
+    }
+    let server = Server::start_with(app.path().to_owned(), &[]);
+    let driver = Driver::start();
+    let page = driver.open(Screen::Desktop);
+    page.goto(&server.url);
+    for password in ["wrong", "gr\u{fc}n"] {
+        page.run(&format!(
+            "const {{ba_username, ba_password}} = document.forms[0].elements;
+             [ba_username.value, ba_password.value] = ['eve', {}];
+             document.body.dataset.old = 1;
+             document.forms[0].requestSubmit();",
+            json!(password)
+        ));
+        page.until("document.body && !document.body.dataset.old");
+    }
+    page.until("document.querySelector('h1')?.textContent === 'Hello, eve'");
+}
+
 /// The texts of the trace console's lines that can be seen.
 const SEEN: &str =
     "[...document.querySelectorAll('#lines > div:not([hidden])')].map((line) => line.textContent).join()";

@@ -6,6 +6,7 @@ mod authorizer;
 mod digest;
 mod nonces;
 mod secret;
+mod seeds;
 mod users;
 
 use std::rc::Rc;

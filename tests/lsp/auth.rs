@@ -2,8 +2,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac};
 use hyper::header::{SET_COOKIE, WWW_AUTHENTICATE};
 use md5::{Digest, Md5};
+use sha2::Sha256;
 
 use super::*;
 
@@ -55,6 +57,72 @@ async fn a_form_asks_until_the_password_is_right_and_then_there_is_a_session() {
     assert!(header(&out, SET_COOKIE).contains("Max-Age=0"));
     assert_eq!(text(out).await, "nil\n");
     assert!(fetch(&site, with("Cookie", &cookie)).await.1.starts_with("login:"));
+}
+
+/// What a login page makes of the password.
+fn hashed(password: &str, seed: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(password.as_bytes()).expect("any key will do");
+    mac.update(seed.as_bytes());
+    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test]
+async fn a_form_may_hash_the_password_with_its_seed_which_is_good_for_one_login() {
+    let site = protected(
+        "dir:setauth(ba.create.authenticator(users, {type='form', response=function(_ENV, info) \
+         response:write(info.seed, ' ', info.seedkey, ' ', info.loginattempts) end}))",
+    )
+    .await;
+    let login = async |seed: &str, key: &str, password: &str| {
+        let body = format!(
+            "ba_username=eve&ba_password=&ba_password2={}&ba_seed={seed}&ba_seedkey={key}",
+            hashed(password, seed)
+        );
+        site.visit("index.lsp", post("/index.lsp", &body)).await
+    };
+    let page = fetch(&site, get("/index.lsp")).await.1;
+    let (seed, rest) = page.split_once(' ').expect("a seed");
+    let (key, _) = rest.split_once(' ').expect("its key");
+    assert_ne!(fetch(&site, get("/index.lsp")).await.1.split(' ').next(), Some(seed), "each page has its own");
+    assert!(text(login(seed, key, "wrong").await).await.ends_with(" 1"), "the page is shown again");
+    assert!(text(login("00", key, "secret").await).await.ends_with(" 1"), "not our seed, but no wrong password either");
+    assert!(text(login(seed, "0.00", "secret").await).await.ends_with(" 1"), "not our seal");
+    let right = login(seed, key, "secret").await;
+    assert_eq!(right.status(), StatusCode::FOUND);
+    let user = fetch(&site, with("Cookie", &cookies(&right))).await;
+    assert_eq!(user, (200, "eve\tsecret\tform\n".into()));
+    assert_eq!(login(seed, key, "secret").await.status(), StatusCode::OK, "who has listened gets nowhere");
+}
+
+#[tokio::test]
+async fn a_password_that_is_known_by_its_hash_alone_cannot_be_proven_by_another_hash() {
+    let preload = ROLES
+        .replace("type='basic'", "type='form', response=function(_ENV, i) response:write(i.seed, ' ', i.seedkey) end")
+        .replace("AUTHORIZER", "nil")
+        .replace("HASH", &hex("root:r:toor"));
+    let site = site(&[(".preload", &preload), PAGE]).await;
+    let page = fetch(&site, get("/index.lsp")).await.1;
+    let (seed, key) = page.split_once(' ').expect("seed and key");
+    let body = |response: &str| format!("ba_username=root&ba_password2={response}&ba_seed={seed}&ba_seedkey={key}");
+    for response in [&hashed("toor", seed), &hashed(&hex("root:r:toor"), seed), "%00%ff", &"0".repeat(1 << 16)] {
+        assert_eq!(site.visit("index.lsp", post("/index.lsp", &body(response))).await.status(), StatusCode::OK);
+    }
+    let plain = post("/index.lsp", "ba_username=root&ba_password=toor");
+    assert_eq!(site.visit("index.lsp", plain).await.status(), StatusCode::FOUND);
+}
+
+#[tokio::test]
+async fn an_attempt_behind_many_failures_waits_before_it_is_looked_at() {
+    let site = protected(&FORM.replace("type='form'", "type='auth'")).await;
+    for _ in 0..11 {
+        assert_eq!(fetch(&site, with("Authorization", &basic("eve", "wrong"))).await.0, 401);
+    }
+    let begun = std::time::Instant::now();
+    let right = fetch(&site, with("Authorization", &basic("eve", "secret")));
+    let hurried = tokio::time::timeout(std::time::Duration::from_millis(500), right).await;
+    assert!(hurried.is_err(), "answered after {:?}", begun.elapsed());
+    assert_eq!(fetch(&site, with("Authorization", &basic("eve", "secret"))).await.0, 200);
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(1));
 }
 
 #[tokio::test]

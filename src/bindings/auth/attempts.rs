@@ -11,10 +11,12 @@ use tokio::time::Instant;
 const MEMORY: Duration = Duration::from_secs(600);
 /// Addresses that are remembered.
 const MAX_ADDRESSES: usize = 4096;
-/// So many failures are answered at once: people mistype.
+/// So many failures cost nothing: people mistype.
 const FREE: u32 = 10;
-/// Each further one is answered after so long.
-const DELAY: Duration = Duration::from_secs(1);
+/// Each further one makes the next attempts wait so much longer,
+const STEP: Duration = Duration::from_secs(1);
+/// up to this: others who share the address want to log in, too.
+const MAX_DELAY: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 pub struct Attempts(RefCell<HashMap<IpAddr, Failed>>);
@@ -32,9 +34,9 @@ impl Attempts {
         known.filter(|failed| failed.last.elapsed() < MEMORY).map_or(0, |failed| failed.count)
     }
 
-    /// How long the answer to another failure should wait, so that guessing takes its time.
+    /// How long another attempt should wait before it is looked at, so that guessing takes its time.
     pub fn delay(&self, address: IpAddr) -> Duration {
-        if self.count(address) > FREE { DELAY } else { Duration::ZERO }
+        MAX_DELAY.min(STEP * self.count(address).saturating_sub(FREE))
     }
 
     pub fn note_failure(&self, address: IpAddr) {
@@ -66,7 +68,9 @@ mod tests {
             assert_eq!((attempts.count(address), attempts.delay(address)), (count, Duration::ZERO));
         }
         attempts.note_failure(address);
-        assert_eq!(attempts.delay(address), DELAY);
+        assert_eq!(attempts.delay(address), STEP);
+        (0..1000).for_each(|_| attempts.note_failure(address));
+        assert_eq!(attempts.delay(address), MAX_DELAY);
         assert_eq!(attempts.delay(IpAddr::from([192, 0, 2, 8])), Duration::ZERO);
         tokio::time::advance(MEMORY).await;
         assert_eq!((attempts.count(address), attempts.delay(address)), (0, Duration::ZERO));

@@ -1,6 +1,6 @@
 //! `ba.create.authenticator`: asks clients who they are, by a form or as HTTP does.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 
 use base64::Engine;
@@ -12,6 +12,7 @@ use super::User;
 use super::attempts::Attempts;
 use super::digest::Credentials;
 use super::nonces::Nonces;
+use super::seeds::{self, Seeds};
 use super::users::{Account, Users};
 use crate::bindings::args::{Args, plain_text};
 use crate::bindings::request::Request;
@@ -44,6 +45,7 @@ pub struct Authenticator {
     page: Option<LoginPage>,
     realm: String,
     nonces: Nonces,
+    seeds: Seeds,
     attempts: Attempts,
 }
 
@@ -81,8 +83,8 @@ pub fn create(lua: &Lua, args: MultiValue) -> Result<LuaAuthenticator> {
             args.refuse(2, "options", "'realm' must be ASCII text without quotes and control characters")
         })?,
     };
-    let (nonces, attempts) = Default::default();
-    Ok(LuaAuthenticator(Rc::new(Authenticator { users, kind, page, realm, nonces, attempts })))
+    let (nonces, seeds, attempts) = Default::default();
+    Ok(LuaAuthenticator(Rc::new(Authenticator { users, kind, page, realm, nonces, seeds, attempts })))
 }
 
 fn kind(lua: &Lua, value: &Value) -> Option<Kind> {
@@ -115,6 +117,14 @@ struct Attempt {
     is_denied: bool,
     /// The proof was right, but its nonce is too old.
     is_stale: bool,
+}
+
+/// What a login page sends in place of the password.
+struct Hashed {
+    /// See [`seeds::prove`].
+    response: String,
+    seed: String,
+    key: String,
 }
 
 impl Authenticator {
@@ -162,11 +172,44 @@ impl Authenticator {
 
     async fn form(&self, world: &World, request: &Request) -> Result<std::result::Result<(), Attempt>> {
         let field = |name: &[u8]| request.fields().into_iter().find(|(sent, _)| sent == name).map(|(_, value)| value);
-        let (Some(name), Some(password)) = (field(b"ba_username"), field(b"ba_password")) else {
-            return Ok(Err(Attempt::default()));
+        let Some(name) = field(b"ba_username") else { return Ok(Err(Attempt::default())) };
+        let response = field(b"ba_password2").filter(|response| !response.is_empty());
+        let user = match (response, field(b"ba_password")) {
+            (Some(response), _) => {
+                let text = |bytes: Option<Vec<u8>>| String::from_utf8(bytes.unwrap_or_default()).unwrap_or_default();
+                let hashed = Hashed {
+                    response: text(Some(response)),
+                    seed: text(field(b"ba_seed")),
+                    key: text(field(b"ba_seedkey")),
+                };
+                self.hashed(world, request, name, hashed).await?
+            }
+            (None, Some(password)) => self.check(world, request, name, password, "form").await?,
+            (None, None) => return Ok(Err(Attempt::default())),
         };
-        let user = self.check(world, request, name, password, "form").await?;
         Ok(user.map(drop))
+    }
+
+    /// Checks what a login page has made of the password and its seed, and logs the user in.
+    async fn hashed(
+        &self,
+        world: &World,
+        request: &Request,
+        name: Vec<u8>,
+        hashed: Hashed,
+    ) -> Result<std::result::Result<User, Attempt>> {
+        self.take_time(request).await;
+        let account = self.users.find(world, request, &name, None).await?;
+        let mut attempt = Attempt { was_made: true, name, ..Attempt::default() };
+        let is_proven = |account: &Account| {
+            account.secret.password().is_some_and(|password| seeds::prove(password, &hashed.seed, &hashed.response))
+        };
+        let Some(account) = account.filter(is_proven) else { return Ok(Err(self.failed(request, attempt))) };
+        if !self.seeds.take(&hashed.seed, &hashed.key) {
+            return Ok(Err(attempt));
+        }
+        attempt.true_password = account.secret.password().map(<[u8]>::to_vec);
+        self.log_in(world, request, &account, attempt, "form")
     }
 
     async fn basic(
@@ -192,12 +235,13 @@ impl Authenticator {
         password: Vec<u8>,
         method: &'static str,
     ) -> Result<std::result::Result<User, Attempt>> {
+        self.take_time(request).await;
         let account = self.users.find(world, request, &name, Some(&password)).await?;
         let mut attempt = Attempt { was_made: true, name, password: Some(password.clone()), ..Attempt::default() };
-        let Some(account) = account else { return Ok(Err(self.failed(request, attempt).await)) };
+        let Some(account) = account else { return Ok(Err(self.failed(request, attempt))) };
         attempt.true_password = account.secret.password().map(<[u8]>::to_vec);
         if !account.secret.is(&password, &attempt.name, &self.realm) {
-            return Ok(Err(self.failed(request, attempt).await));
+            return Ok(Err(self.failed(request, attempt)));
         }
         self.log_in(world, request, &account, attempt, method)
     }
@@ -211,6 +255,7 @@ impl Authenticator {
         let mut attempt = Attempt { was_made: true, ..Attempt::default() };
         let Some(credentials) = Credentials::parse(credentials) else { return Ok(Err(attempt)) };
         attempt.name = credentials.user().as_bytes().to_vec();
+        self.take_time(request).await;
         let account = self.users.find(world, request, &attempt.name, None).await?;
         let is_proven = account.as_ref().is_some_and(|account| {
             let ha1 = account.secret.ha1(&attempt.name, &self.realm);
@@ -218,7 +263,7 @@ impl Authenticator {
         });
         let is_for_us = credentials.realm() == self.realm && request.is_at(credentials.uri());
         let Some(account) = account.filter(|_| is_proven && is_for_us) else {
-            return Ok(Err(self.failed(request, attempt).await));
+            return Ok(Err(self.failed(request, attempt)));
         };
         if !self.nonces.take(credentials.nonce(), credentials.count()) {
             attempt.is_stale = true;
@@ -228,9 +273,13 @@ impl Authenticator {
         self.log_in(world, request, &account, attempt, "digest")
     }
 
-    async fn failed(&self, request: &Request, attempt: Attempt) -> Attempt {
-        self.attempts.note_failure(address(request));
+    /// Waits before an attempt is looked at: whoever guesses would not wait for the answer to a wrong guess.
+    async fn take_time(&self, request: &Request) {
         tokio::time::sleep(self.attempts.delay(address(request))).await;
+    }
+
+    fn failed(&self, request: &Request, attempt: Attempt) -> Attempt {
+        self.attempts.note_failure(address(request));
         attempt
     }
 
@@ -310,6 +359,11 @@ impl Authenticator {
         }
         info.set("loginattempts", self.attempts.count(address(request)))?;
         info.set("denied", attempt.is_denied)?;
+        if shows_form {
+            let seed = self.seeds.make();
+            info.set("seed", seed.text)?;
+            info.set("seedkey", seed.key)?;
+        }
         Ok(info)
     }
 
@@ -324,8 +378,13 @@ impl Authenticator {
     }
 }
 
+/// Whose attempts are counted together. A network of IPv6 is given to one customer as a whole, 64 bits at least.
 fn address(request: &Request) -> IpAddr {
-    request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip().to_canonical())
+    match request.peer_addr().map(|address| address.ip().to_canonical()) {
+        None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        Some(IpAddr::V6(address)) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        Some(address) => address,
+    }
 }
 
 /// `Basic dXNlcg==` in two parts; both empty when the header is no text.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use rand::RngCore;
 use tokio::time::Instant;
 
+use super::secret::hex;
+
 /// A nonce is good for so long.
 const LIFE: Duration = Duration::from_secs(300);
 /// Nonces at a time; the oldest gives way, and its client asks for another one.
@@ -36,7 +38,7 @@ impl Nonces {
     pub fn make(&self) -> String {
         let mut bytes = [0; 16];
         rand::rng().fill_bytes(&mut bytes);
-        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = hex(&bytes);
         let mut known = self.0.borrow_mut();
         known.forget_old();
         known.by_text.insert(text.clone(), Nonce { made: Instant::now(), highest: 0, seen: 0 });

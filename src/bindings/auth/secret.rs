@@ -47,8 +47,11 @@ fn ha1(name: &[u8], realm: &str, password: &[u8]) -> Vec<u8> {
 
 /// The MD5 of the parts with a colon between them, in hexadecimal digits.
 pub fn md5_hex(parts: &[&[u8]]) -> Vec<u8> {
-    let digest = Md5::digest(parts.join(&b':'));
-    digest.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()
+    hex(&Md5::digest(parts.join(&b':'))).into_bytes()
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Takes the same time wherever the two differ, also in length: what is compared are their hashes.
