@@ -718,6 +718,12 @@ function ba.socket.connect(host, port, op) end
 ---@return smq.Socket?
 function ba.socket.req2sock(request) end
 
+---The WebSocket that an HTTP client's request became, when its URL began with `ws:` or `wss:`; or nil, a word and a
+---sentence, and the response can be read. The client is free for further requests.
+---@param http smq.Httpc
+---@return smq.Socket? socket, string? why, string? sentence
+function ba.socket.http2sock(http) end
+
 ---Runs `f(...)` as a coroutine that may wait on sockets.
 ---@param f function
 ---@param ... any
@@ -1013,15 +1019,19 @@ function Client:close() end
 ---@field password? string
 ---@field header? table<string, string>
 ---@field maxsize? integer bytes that `read"*a"` gives at most
+---@field redirect? boolean whether redirects of GET and HEAD are followed, up to ten in a row; true unless given
+---@field compressed? boolean whether to ask for gzip, and unpack it; the headers stay those of the packed response
 
 ---What one request may say.
 ---@class smq.HttpRequest
----@field url string
+---@field url string beginning with `http:` or `https:`, or with `ws:` or `wss:` for a WebSocket (see `ba.socket.http2sock`)
 ---@field method? string `"GET"` unless given
 ---@field header? table<string, string>
 ---@field query? table<string, string>
 ---@field data? string the body
 ---@field size? integer the length of the body that `write` sends
+---@field redirect? boolean as for the client
+---@field compressed? boolean as for the client
 
 ---@class smq.httpcmodule
 local httpcmodule = {}
@@ -1068,7 +1078,7 @@ function Httpc:close() end
 ---@class smq.httpmodule
 local httpmodule = {}
 
----A client like that of httpc, with helpers for JSON.
+---A client like that of httpc, with helpers for JSON and for files. `require"httpm"` gives the same.
 ---@param op? smq.HttpOptions
 ---@return smq.Http
 function httpmodule.create(op) end
@@ -1089,6 +1099,31 @@ function Http:json(url, query, op) end
 ---@param op? smq.HttpRequest
 ---@return any value, integer|string? status, string? text
 function Http:post(url, value, op) end
+
+---Asks with HEAD what there is: size in bytes, time of the last change in seconds since 1970, media type, as far as the
+---server tells; or nil, the status or a word, and a sentence.
+---@param url string
+---@param op? smq.HttpRequest
+---@return {size: integer?, mtime: integer?, type: string?}? info, integer|string? status, string? sentence
+function Http:stat(url, op) end
+
+---Writes the response to a file, which is removed again if the response breaks off: true and the number of bytes; or nil, the
+---status or a word, and the body or a sentence.
+---@param url string
+---@param io smq.Io
+---@param name string
+---@param op? smq.HttpRequest
+---@return true? done, integer|string? size, string? text
+function Http:download(url, io, name, op) end
+
+---Sends a file with PUT, or as `op` says: true, the status and the body; or nil, the status or a word, and the body or a
+---sentence.
+---@param url string
+---@param io smq.Io
+---@param name string
+---@param op? smq.HttpRequest
+---@return true? done, integer|string? status, string? text
+function Http:upload(url, io, name, op) end
 
 -- ---- require"rwfile", require"serpent" ----
 

@@ -16,7 +16,8 @@ fn run_with(server: &Server, url: &str, code: &str) -> String {
 }
 
 fn server() -> Server {
-    let page = "<?lsp http = require'http'.create{ca = request:data'ca', timeout = 5000} url = request:data'url'
+    let page =
+        "<?lsp http = require'http'.create{ca = request:data'ca', timeout = 5000} url = request:data'url' files = io
         print(load(request:data'code', '=code', 't', _ENV)()) ?>";
     Server::start(App::new().file("index.lsp", page).file("hello.txt", "hello\n").file("data.json", "{\"a\":[1,2]}"))
 }
@@ -209,6 +210,148 @@ fn a_body_that_is_complete_takes_no_more() {
     assert_eq!(run_with(&server, &url, code), "bodycomplete");
 }
 
+/// A redirect to this URL.
+fn redirect(status: &str, location: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nLocation: {location}\r\nContent-Length: 4\r\n\r\ngone")
+}
+
+#[test]
+fn redirects_of_requests_that_change_nothing_are_followed() {
+    let server = server();
+    let there = format!("http://{}/hello.txt", server.http());
+    let code = "http:request{url = url, method = METHOD} return http:status(), http:read'*a'";
+    for status in ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"] {
+        let url = says(redirect(status, &there));
+        assert_eq!(run_with(&server, &url, &code.replace("METHOD", "nil")), "200\thello", "{status}");
+    }
+    let url = says(redirect("302 Found", &there));
+    assert_eq!(run_with(&server, &url, &code.replace("METHOD", "'HEAD'")), "200\t");
+    let (head, _) = {
+        let (there, told) = listener();
+        let url = says(redirect("302 Found", &there));
+        let code = "http:request{url = url, header = {Authorization = 'secret', Cookie = 'secret', X = 'kept'}}
+            return http:status()";
+        assert_eq!(run_with(&server, &url, code), "200");
+        told.recv_timeout(PATIENCE).expect("the request came")
+    };
+    assert!(!head.contains("secret") && head.contains("\r\nx: kept\r\n"), "{head}");
+}
+
+#[test]
+fn a_redirect_beside_the_url_goes_over_the_same_connection() {
+    let (tell, told) = mpsc::channel();
+    let url = stranger(move |stream, _| {
+        for location in ["b?c=1", "/d", "//HOST/e"] {
+            let location = location.replace("HOST", &stream.local_addr().expect("it is open").to_string());
+            stream.write_all(redirect("302 Found", &location).as_bytes()).expect("the client reads");
+            tell.send(read_head(stream)).expect("the test waits");
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nend").expect("the client reads");
+    });
+    let code = "http:request{url = url .. 'a/x?y=z', header = {Cookie = 'kept'}} return http:read'*a'";
+    assert_eq!(run(&url, code), "end");
+    for path in ["/a/b?c=1", "/d", "/e"] {
+        let head = told.recv_timeout(PATIENCE).expect("the request came");
+        assert!(head.starts_with(&format!("GET {path} HTTP/1.1\r\n")) && head.contains("cookie: kept"), "{head}");
+    }
+}
+
+#[test]
+fn redirects_are_not_followed_for_ever_and_only_when_they_are_wanted_and_harmless() {
+    let url = stranger(|stream, _| {
+        loop {
+            stream.write_all(redirect("302 Found", "/").as_bytes()).expect("the client reads");
+            read_head(stream);
+        }
+    });
+    assert_eq!(
+        run(&url, "http:request{url = url} return select(2, http:status())"),
+        "redirects\tmore than 10 redirects in a row"
+    );
+    let answer = |location: &str| says(redirect("302 Found", location));
+    let code = "http:request{url = url, CHANGE} return http:status(), http:header'location', http:read'*a'";
+    for change in ["redirect = false", "method = 'POST', data = 'x'", "method = 'DELETE'", "data = 'x'"] {
+        assert_eq!(run(&answer("/x"), &code.replace("CHANGE", change)), "302\t/x\tgone", "{change}");
+    }
+    for location in ["ftp://x/", "http://", "http://a b/", "javascript:alert(1)", "http://u:p@h/"] {
+        assert_eq!(run(&answer(location), &code.replace("CHANGE", "")), format!("302\t{location}\tgone"));
+    }
+}
+
+/// `text`, compressed.
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(text).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+fn says_gzip(body: &[u8], length: usize) -> String {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {length}\r\n\r\n");
+    says([head.as_bytes(), body].concat())
+}
+
+#[test]
+fn a_compressed_response_is_asked_for_and_unpacked_when_the_script_says_so() {
+    let (head, _) = sent("http:request{url = url, compressed = true}");
+    assert!(head.contains("\r\naccept-encoding: gzip\r\n"), "{head}");
+    let packed = gzip(&b"hello ".repeat(100_000));
+    let code = "http:request{url = url, compressed = true}
+        local first, rest = http:read(7), http:read'*a' return first, #rest, http:read()";
+    assert_eq!(run(&says_gzip(&packed, packed.len()), code), "hello h\t599993\tnil");
+    let plain = "http:request{url = url} return #http:read'*a'";
+    assert_eq!(run(&says_gzip(&packed, packed.len()), plain), packed.len().to_string());
+    let code = "http:request{url = url, compressed = true, method = 'HEAD'} return http:status(), http:read'*a' == ''";
+    assert_eq!(run(&says_gzip(b"", packed.len()), code), "200\ttrue");
+}
+
+#[test]
+fn a_compressed_response_that_is_broken_or_endless_is_told() {
+    let packed = gzip(&vec![0; 64 << 20]);
+    let code = "http = require'http'.create{maxsize = 100000, compressed = true} http:request{url = url}
+        return (select(2, http:read'*a'))";
+    assert_eq!(run(&says_gzip(&packed, packed.len()), code), "toolarge");
+    for broken in [&gzip(b"hello")[..20], b"no gzip at all", &[&gzip(b"x")[..], b"more"].concat()] {
+        assert_eq!(run(&says_gzip(broken, broken.len()), code), "invalidresponse");
+    }
+}
+
+#[test]
+fn files_are_downloaded_uploaded_and_looked_up() {
+    let server = server();
+    let url = format!("http://{}/hello.txt", server.http());
+    let code = "local info = http:stat(url) print(info.size, info.type, math.abs(info.mtime - os.time()) < 3600)
+        print(http:download(url, files, 'copy.txt')) return require'rwfile'.file(files, 'copy.txt')";
+    let expected = "6\ttext/plain; charset=utf-8\ttrue\ntrue\t6\nhello\n";
+    assert_eq!(run_with(&server, &url, code), expected.trim_end());
+    let (there, told) = listener();
+    assert_eq!(run_with(&server, &there, "return http:upload(url, files, 'hello.txt')"), "true\t200\t");
+    let (head, body) = told.recv_timeout(PATIENCE).expect("the request came");
+    assert!(head.starts_with("PUT / ") && head.contains("\r\ncontent-length: 6\r\n"), "{head}");
+    assert_eq!(body, b"hello\n");
+}
+
+#[test]
+fn a_download_that_breaks_off_or_leads_out_of_the_app_leaves_no_file() {
+    let server = server();
+    let cut = says("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this");
+    let code = "http = require'http'.create{timeout = 100} local done, why = http:download(url, files, 'cut.txt')
+        return done, why, files:stat'cut.txt'";
+    assert_eq!(run_with(&server, &cut, code), "nil\ttimeout\tnil\tenoent");
+    let url = format!("http://{}/hello.txt", server.http());
+    for name in ["../out.txt", "/../out.txt", "a\\0b", ""] {
+        let code = format!("return (http:download(url, files, '{name}'))");
+        assert_eq!(run_with(&server, &url, &code), "nil", "{name}");
+    }
+    assert!(!server.app().path().with_file_name("out.txt").exists());
+    assert_eq!(run_with(&server, &url, "return (select(2, http:upload(url, files, '../x')))"), "noaccess");
+    let missing = format!("http://{}/none.txt", server.http());
+    assert_eq!(run_with(&server, &missing, "return (select(2, http:stat(url)))"), "404");
+    assert_eq!(
+        run_with(&server, &missing, "return (select(2, http:download(url, files, 'x.txt'))), files:stat'x.txt'"),
+        "404\tnil\tenoent"
+    );
+}
+
 #[test]
 fn the_files_of_other_servers_are_read_by_their_urls() {
     let app = App::new()
@@ -286,6 +429,20 @@ fn wrong_arguments_are_named() {
         ("require'http'.create, {trusted = 1}", "field 'trusted': boolean expected, got integer"),
         ("require'http'.create, {ca = {}}", "field 'ca': string expected, got table"),
         ("http.post, http, 'http://h/', 5", "bad argument #2 'value' to 'http:post' (table expected, got number)"),
+        ("http.stat, http, 'http://h/', 5", "bad argument #2 'op' to 'http:stat' (table expected, got number)"),
+        (
+            "http.download, http, 'http://h/', {}, 'x'",
+            "bad argument #2 'io' to 'http:download' (io object expected, got table)",
+        ),
+        (
+            "http.upload, http, 'http://h/', ba.create.dir'x', 'x'",
+            "bad argument #2 'io' to 'http:upload' (io object expected, got userdata)",
+        ),
+        ("http.request, http, {url = 'http://h/', redirect = 1}", "field 'redirect': boolean expected, got integer"),
+        (
+            "http.request, http, {url = 'http://h/', compressed = 'x'}",
+            "field 'compressed': boolean expected, got string",
+        ),
         ("http.json, http, 'http://h/', 5", "bad argument #2 'query' to 'http:json' (table expected, got number)"),
     ] {
         let text = run_with(&server, "", &format!("return select(2, pcall({call}))"));

@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
-use support::{App, Server, Stream};
+use support::{App, Server, Stream, says, stranger};
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Error, Message, WebSocket};
 
@@ -208,6 +208,84 @@ fn a_certificate_that_nobody_vouches_for_is_refused_unless_the_script_says_so() 
     let port = server.https().port().to_string();
     assert_eq!(server.post_form("/", &[("port", &port)]).body, "false\tsslhandshake\n");
     assert_eq!(server.post_form("/", &[("port", &port), ("anybody", "1")]).body, "true\tnil\n");
+}
+
+/// What a page writes that has opened a WebSocket `s` to `target` and runs this code.
+fn talk(server: &Server, target: &str, code: &str) -> String {
+    let page = format!(
+        "local http = require'httpc'.create{{trusted = false, timeout = 5000}}
+         assert(http:request{{url = '{target}', redirect = false}})
+         local s, why, sentence = ba.socket.http2sock(http) {code}"
+    );
+    let answer = server.post_form("/run.lsp", &[("code", &page)]);
+    assert_eq!(answer.status, 200, "{}\n{}", answer.body, server.output());
+    answer.body
+}
+
+fn echo_server() -> Server {
+    let echo = format!("<?lsp local s = ba.socket.req2sock(request) s:event(function(s) {ECHO} end, 's') ?>",);
+    let run = "<?lsp load(request:data'code', '=code', 't', _ENV)() ?>";
+    Server::start(App::new().file("index.lsp", &echo).file("run.lsp", run).file("a.txt", "a file"))
+}
+
+#[test]
+fn a_script_opens_a_websocket_of_its_own() {
+    let server = echo_server();
+    for url in [format!("ws://{}/", server.http()), format!("wss://localhost:{}/", server.https().port())] {
+        let text = talk(
+            &server,
+            &url,
+            "assert(s, sentence) s:write('h\u{e9}llo', true) print(s:read())
+             for _, data in ipairs{'\\0\\255', '', ('x'):rep(70000)} do
+                s:write(data) local got, is_text = s:read() print(got == data, is_text)
+             end
+             print(s:websocket(), s:issecure(), select('#', s:peername()), s:close(), s:write'x')",
+        );
+        let secure = url.starts_with("wss");
+        let lines = "true\tfalse\n".repeat(3);
+        assert_eq!(text, format!("h\u{e9}llo\ttrue\n{lines}true\t{secure}\t3\ttrue\tnil\tsocketclosed\n"));
+    }
+}
+
+#[test]
+fn a_request_that_did_not_become_a_websocket_can_be_read() {
+    let server = echo_server();
+    let url = format!("ws://{}/a.txt", server.http());
+    assert_eq!(
+        talk(&server, &url, "print(s, why, sentence) print(http:read'*a')"),
+        "nil\tnotupgraded\tthe request did not become a WebSocket: the server answered with 200 OK\na file\n"
+    );
+    let upgraded = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                    Sec-WebSocket-Accept: bm90IHRoZSBrZXkgb2YgdGhpcw==\r\n\r\n";
+    let url = says(upgraded).replace("http:", "ws:");
+    assert_eq!(talk(&server, &url, "print(s, why)"), "nil\tinvalidresponse\n");
+    let text = run("local ok, e = pcall(ba.socket.http2sock, require'http'.create()) return e");
+    assert!(text.contains("ba.socket.http2sock: there is no request"), "{text}");
+    for bad in ["5", "{}", "ba.create.dir'x'", "{client = 5}"] {
+        let text = run(&format!("return (select(2, pcall(ba.socket.http2sock, {bad})))"));
+        assert!(text.contains("bad argument #1 'http' to 'ba.socket.http2sock' (HTTP client expected, got "), "{text}");
+    }
+}
+
+#[test]
+fn what_another_server_sends_with_its_handshake_is_not_lost_and_its_mistakes_close() {
+    let server = echo_server();
+    let greets = |frames: &'static [u8]| {
+        stranger(move |stream, head| {
+            let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).expect("a key");
+            let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+            let head = format!(
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Accept: {accept}\r\n\r\n"
+            );
+            stream.write_all(&[head.as_bytes(), frames].concat()).expect("the client reads");
+        })
+        .replace("http:", "ws:")
+    };
+    let early = greets(b"\x81\x02hi\x88\x02\x0f\xa1");
+    assert_eq!(talk(&server, &early, "print(s:read()) print(s:read())"), "hi\ttrue\nnil\tsocketclosed\t4001\n");
+    let masked = greets(b"\x81\x82\x00\x00\x00\x00hi");
+    assert_eq!(talk(&server, &masked, "print(s:read())"), "nil\tsocketclosed\t1002\n");
 }
 
 #[test]

@@ -1,10 +1,14 @@
 //! `require"httpc"`: an HTTP client for scripts, on hyper. A coroutine that waits for the other server holds up nobody.
 //!
-//! `options` reads what scripts pass, `exchange` is one request and its response, here is what scripts call.
+//! `options` reads what scripts pass, `exchange` is one request and its response, `redirect` and `unpack` help it, here is
+//! what scripts call.
 
 mod exchange;
 mod options;
+mod redirect;
+mod unpack;
 
+use bytes::Bytes;
 use mlua::{
     IntoLua, IntoLuaMulti, Lua, MetaMethod, MultiValue, Result, Table, UserData, UserDataMethods, UserDataRef, Value,
 };
@@ -12,6 +16,7 @@ use tokio::sync::Mutex;
 
 use super::args::Args;
 use super::modules;
+use crate::dial;
 use exchange::{Exchange, Failure, Kept};
 use options::{Defaults, Request};
 
@@ -38,7 +43,7 @@ struct State {
     kept: Option<Kept>,
 }
 
-/// `httpc.create([{trusted=, ca=, timeout=, user=, password=, header=, maxsize=}])`
+/// `httpc.create([{trusted=, ca=, timeout=, user=, password=, header=, maxsize=, redirect=, compressed=}])`
 fn create(lua: &Lua, args: MultiValue) -> Result<Client> {
     let args = Args::new(lua, "httpc.create", args);
     Ok(Client { defaults: Defaults::read(&args)?, state: Mutex::default() })
@@ -65,7 +70,7 @@ fn failed(lua: &Lua, failure: &Failure) -> Result<MultiValue> {
     (Value::Nil, failure.code(), failure.to_string()).into_lua_multi(lua)
 }
 
-/// `http:request{url=, method=, header=, query=, data=, size=}`: sends the head, and the body if it is in `data`; true. A
+/// `http:request{url=, method=, header=, query=, data=, size=, redirect=, compressed=}`: sends the head, and the body if it is in `data`; true. A
 /// POST, PUT or PATCH without `data` is followed by `write`, in as many pieces as wanted, up to `size` bytes if given.
 async fn request(lua: Lua, this: UserDataRef<Client>, args: MultiValue) -> Result<MultiValue> {
     let args = Args::new(&lua, "http:request", args);
@@ -75,7 +80,7 @@ async fn request(lua: Lua, this: UserDataRef<Client>, args: MultiValue) -> Resul
         Some(exchange) => exchange.into_kept().await,
         None => state.kept.take(),
     };
-    match Exchange::start(request, &this.defaults, kept).await {
+    match Exchange::start(request, kept).await {
         Ok(exchange) => {
             state.exchange = Some(exchange);
             true.into_lua_multi(&lua)
@@ -174,6 +179,23 @@ async fn read(lua: Lua, this: UserDataRef<Client>, args: MultiValue) -> Result<M
         true => Value::Nil.into_lua_multi(&lua),
         false => lua.create_string(data)?.into_lua(&lua)?.into_lua_multi(&lua),
     }
+}
+
+/// The WebSocket that the current request of an HTTP client has become, and what has come on it already. A client of
+/// `require"http"` is a table around one of `require"httpc"`.
+pub async fn take_websocket(
+    args: &Args<'_>,
+    position: usize,
+) -> Result<std::result::Result<(dial::Connection, Bytes), Failure>> {
+    let given = args.value(position);
+    let value = match &given {
+        Value::Table(table) => table.raw_get("client")?,
+        other => other.clone(),
+    };
+    let client = value.as_userdata().and_then(|data| data.borrow::<Client>().ok());
+    let Some(client) = client else { return Err(args.mismatch(position, "http", "HTTP client", &given)) };
+    let mut state = client.state.lock().await;
+    Ok(current(&mut state, "ba.socket.http2sock")?.take_websocket().await)
 }
 
 fn current<'state>(state: &'state mut State, function: &str) -> Result<&'state mut Exchange> {

@@ -34,7 +34,7 @@ use include::Running;
 pub use methods::{address, read_header};
 pub use output::Defaults;
 use output::Output;
-pub use url::with_slash;
+pub use url::{resolve as resolve_url, with_slash};
 
 /// The socket cannot be taken: the response has begun, the socket has been taken already, the request's body is still to
 /// come, or the client is gone.

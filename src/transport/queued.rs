@@ -10,10 +10,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::websocket::messages::{Closed, Messages};
+use super::websocket::messages::{Closed, Messages, Role};
 use super::websocket::{self, Status};
 
-/// The longest WebSocket message that is taken from a client, in bytes. A longer one ends the connection.
+/// The longest WebSocket message that is taken from the other end, in bytes. A longer one ends the connection.
 pub const MAX_MESSAGE: usize = 1 << 20;
 /// Pieces or messages that wait for the script; the socket is not read while there are so many.
 const RECEIVED: usize = 2;
@@ -35,8 +35,8 @@ const FAREWELL: Duration = Duration::from_millis(500);
 pub enum Form {
     /// A stream, in pieces as they come.
     Raw,
-    /// A server's side of a WebSocket.
-    WebSocket,
+    /// This end of a WebSocket.
+    WebSocket(Role),
 }
 
 /// What the script reads.
@@ -105,7 +105,7 @@ impl Pump {
         let (reader, writer) = tokio::io::split(socket);
         let messages = match self.form {
             Form::Raw => None,
-            Form::WebSocket => Some(Messages::new(MAX_MESSAGE)),
+            Form::WebSocket(role) => Some(Messages::new(role, MAX_MESSAGE)),
         };
         let mut flow = Flow {
             reader,
@@ -228,20 +228,18 @@ impl<S: AsyncRead + AsyncWrite> Flow<S> {
     }
 
     fn start(&mut self, write: Write) {
-        match (&self.messages, write.is_text) {
-            (None, _) => self.output = write.data,
-            (Some(_), true) => websocket::encode(websocket::TEXT, &write.data, &mut self.output),
-            (Some(_), false) => websocket::encode(websocket::BINARY, &write.data, &mut self.output),
+        match (self.pump.form, write.is_text) {
+            (Form::Raw, _) => self.output = write.data,
+            (Form::WebSocket(role), true) => role.encode(websocket::TEXT, &write.data, &mut self.output),
+            (Form::WebSocket(role), false) => role.encode(websocket::BINARY, &write.data, &mut self.output),
         }
         self.writing = Some(write.room);
     }
 
     /// The script has closed and all it wrote is sent.
     fn finish(&mut self) -> bool {
-        if self.messages.is_none() {
-            return false;
-        }
-        websocket::encode_close(Status::NORMAL, &mut self.output);
+        let Form::WebSocket(role) = self.pump.form else { return false };
+        role.encode_close(Status::NORMAL, &mut self.output);
         self.next = None;
         self.close_sent = true;
         true

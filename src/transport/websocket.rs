@@ -107,7 +107,7 @@ pub struct Decoder {
     fragments: Option<Vec<u8>>,
 }
 
-/// A client's frame, still masked.
+/// A frame, still masked if it is a client's.
 struct Frame<'a> {
     is_final: bool,
     opcode: u8,
@@ -182,13 +182,19 @@ impl Decoder {
 }
 
 impl<'a> Frame<'a> {
-    /// The frame that `input` begins with; `None` while it is incomplete. A payload of more than `max` bytes is refused.
+    /// The client's frame that `input` begins with; `None` while it is incomplete. A payload of more than `max` bytes is
+    /// refused.
     fn parse(input: &'a [u8], max: usize) -> Result<Option<Self>, Status> {
+        Self::parse_with::<MASKED>(input, max)
+    }
+
+    /// The same for a frame with [`MASKED`], as clients send it, or without.
+    fn parse_with<const MASK: u8>(input: &'a [u8], max: usize) -> Result<Option<Self>, Status> {
         let [first, second, ..] = *input else { return Ok(None) };
         let opcode = first & 0x0F;
         let is_control = opcode >= CLOSE;
         let is_known = matches!(opcode, CONTINUATION | TEXT | BINARY | CLOSE | PING | PONG);
-        if first & RESERVED != 0 || second & MASKED == 0 || !is_known {
+        if first & RESERVED != 0 || second & MASKED != MASK || !is_known {
             return Err(Status::PROTOCOL_ERROR);
         }
         if is_control && (first & FINAL == 0 || usize::from(second & !MASKED) > MAX_CONTROL) {
@@ -198,10 +204,10 @@ impl<'a> Frame<'a> {
         if size > max as u64 {
             return Err(Status::UNACCEPTABLE);
         }
-        let length = mask_at + 4 + size as usize;
-        let (Some(&mask), Some(payload)) = (input[mask_at..].first_chunk::<4>(), input.get(mask_at + 4..length)) else {
-            return Ok(None);
-        };
+        let payload_at = mask_at + if MASK == MASKED { 4 } else { 0 };
+        let length = payload_at + size as usize;
+        let Some(payload) = input.get(payload_at..length) else { return Ok(None) };
+        let mask = input[mask_at..payload_at].first_chunk().copied().unwrap_or_default();
         Ok(Some(Self { is_final: first & FINAL != 0, opcode, mask, payload, length }))
     }
 

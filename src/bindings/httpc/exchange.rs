@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,17 +11,21 @@ use bytes::{Buf, Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::CONTENT_LENGTH;
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use hyper::http::response::Parts;
-use hyper::{Method, Response};
+use hyper::upgrade::{self, OnUpgrade};
+use hyper::{Method, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::options::{Body, Defaults, Request};
-use crate::dial;
+use super::options::{Body, Request};
+use super::redirect::{self, Trail};
+use super::unpack::Unpacker;
+use crate::dial::{self, Duplex};
 use crate::http;
 use crate::tls::client::Trust;
+use crate::transport::websocket::accept_key;
 
 /// Pieces of a request's body on their way; who writes more waits.
 const PIECES: usize = 4;
@@ -46,6 +51,14 @@ pub enum Failure {
     TooLarge(usize),
     #[error("there is no response: the request has failed before")]
     Over,
+    #[error("more than {} redirects in a row", redirect::MAX)]
+    Redirects,
+    #[error("the response is not compressed as it says: {0}")]
+    Packed(io::Error),
+    #[error("the request did not become a WebSocket: the server answered with {0}")]
+    NotUpgraded(StatusCode),
+    #[error("the server answered to another WebSocket's key")]
+    WrongKey,
 }
 
 impl Failure {
@@ -55,7 +68,9 @@ impl Failure {
             Self::Dial(failure) => failure.code(),
             Self::Timeout => "timeout",
             Self::Closed(_) | Self::Over => "socketclosed",
-            Self::Invalid(_) => "invalidresponse",
+            Self::Invalid(_) | Self::Packed(_) | Self::WrongKey => "invalidresponse",
+            Self::NotUpgraded(_) => "notupgraded",
+            Self::Redirects => "redirects",
             Self::NoBody => "bodycomplete",
             Self::TooLarge(_) => "toolarge",
         }
@@ -72,6 +87,8 @@ impl From<hyper::Error> for Failure {
 pub struct Kept {
     sender: SendRequest<http::Body>,
     whom: Whom,
+    peer: SocketAddr,
+    local: SocketAddr,
 }
 
 /// Who is at the other end, and how that was checked.
@@ -86,24 +103,45 @@ pub struct Exchange {
     body: Option<mpsc::Sender<Bytes>>,
     stage: Stage,
     timeout: Duration,
+    /// The way so far, if redirects are followed.
+    trail: Option<Trail>,
+    /// Whether the response is unpacked if it comes compressed.
+    unpacks: bool,
+    /// Of a request for a WebSocket.
+    key: Option<HeaderValue>,
 }
 
 enum Stage {
     Asked(Answer),
-    Answered { head: Box<Parts>, rest: Incoming, input: BytesMut, has_ended: bool },
+    Answered(Box<Answered>),
     Failed,
 }
 
+struct Answered {
+    head: Parts,
+    rest: Incoming,
+    has_ended: bool,
+    /// What has come of the body, and was not read.
+    input: BytesMut,
+    /// Of a compressed body.
+    unpacker: Option<Unpacker>,
+    /// When the connection has changed its protocol.
+    upgrade: Option<OnUpgrade>,
+}
+
 impl Exchange {
-    pub async fn start(request: Request, defaults: &Defaults, kept: Option<Kept>) -> Result<Self, Failure> {
-        let whom = Whom(request.target.host.clone(), request.target.port, request.target.tls.clone());
+    pub async fn start(request: Request, kept: Option<Kept>) -> Result<Self, Failure> {
+        let target = &request.target;
+        let whom = Whom(target.host.clone(), target.port, target.tls.clone());
         let mut kept = match kept.filter(|kept| kept.whom == whom && kept.sender.is_ready()) {
             Some(kept) => kept,
-            None => Kept { sender: connect(&request.target).await?, whom },
+            None => connect(target, whom).await?,
         };
+        let (timeout, trail, unpacks) = (target.timeout, Trail::of(&request), request.unpacks);
+        let key = request.headers.get(SEC_WEBSOCKET_KEY).cloned();
         let (request, body) = message(request);
-        let answer = kept.sender.send_request(request);
-        Ok(Self { kept: Some(kept), body, stage: Stage::Asked(Box::pin(answer)), timeout: defaults.timeout })
+        let answer = Box::pin(kept.sender.send_request(request));
+        Ok(Self { kept: Some(kept), body, stage: Stage::Asked(answer), timeout, trail, unpacks, key })
     }
 
     /// Sends a piece of the request's body.
@@ -122,48 +160,61 @@ impl Exchange {
 
     /// Waits for the head of the response. The request's body ends here.
     pub async fn head(&mut self) -> Result<&Parts, Failure> {
+        self.answered().await.map(|answered| &answered.head)
+    }
+
+    async fn answered(&mut self) -> Result<&mut Answered, Failure> {
         self.body = None;
-        if let Stage::Asked(answer) = &mut self.stage {
+        while let Stage::Asked(answer) = &mut self.stage {
             let answer = timeout(self.timeout, answer).await;
             self.stage = Stage::Failed;
-            let (head, rest) = answer.map_err(|_| Failure::Timeout)??.into_parts();
-            self.stage = Stage::Answered { head: Box::new(head), rest, input: BytesMut::new(), has_ended: false };
+            let answered = Answered::new(answer.map_err(|_| Failure::Timeout)??, self.unpacks);
+            let next = self.trail.as_mut().map_or(Ok(None), |trail| trail.next(&answered.head))?;
+            self.stage = Stage::Answered(Box::new(answered));
+            if let Some(next) = next {
+                self.follow(next).await?;
+            }
         }
-        match &self.stage {
-            Stage::Answered { head, .. } => Ok(head),
+        match &mut self.stage {
+            Stage::Answered(answered) => Ok(answered),
             _ => Err(Failure::Over),
         }
     }
 
+    async fn follow(&mut self, request: Request) -> Result<(), Failure> {
+        let trail = self.trail.take();
+        let kept = self.take_kept().await;
+        self.stage = Stage::Failed;
+        *self = Self { trail, ..Self::start(request, kept).await? };
+        Ok(())
+    }
+
     /// The body's next `least` bytes, fewer at its end; with `is_exact` not more either.
     pub async fn read(&mut self, least: usize, is_exact: bool) -> Result<BytesMut, Failure> {
-        self.head().await?;
-        let Stage::Answered { rest, input, has_ended, .. } = &mut self.stage else { return Err(Failure::Over) };
-        while input.len() < least && !*has_ended {
-            match timeout(self.timeout, rest.frame()).await.map_err(|_| Failure::Timeout)? {
-                Some(frame) => {
-                    if let Ok(data) = frame?.into_data() {
-                        input.extend_from_slice(&data);
-                    }
-                }
-                None => *has_ended = true,
-            }
+        let time = self.timeout;
+        let answered = self.answered().await?;
+        while answered.input.len() < least && !answered.has_ended {
+            answered.receive(time).await?;
         }
-        let length = if is_exact { least.min(input.len()) } else { input.len() };
-        Ok(input.split_to(length))
+        let length = if is_exact { least.min(answered.input.len()) } else { answered.input.len() };
+        Ok(answered.input.split_to(length))
     }
 
     /// The connection, if it can serve another request: what is left of this response is read, unless that takes long.
     pub async fn into_kept(mut self) -> Option<Kept> {
-        let Stage::Answered { rest, has_ended, .. } = &mut self.stage else { return None };
+        self.take_kept().await
+    }
+
+    async fn take_kept(&mut self) -> Option<Kept> {
+        let Stage::Answered(answered) = &mut self.stage else { return None };
         let drain = async {
             let mut left = MAX_REST;
-            while let Some(frame) = rest.frame().await {
+            while let Some(frame) = answered.rest.frame().await {
                 left = left.checked_sub(frame.ok()?.into_data().map_or(0, |data| data.remaining()))?;
             }
             Some(())
         };
-        if !*has_ended {
+        if !answered.has_ended {
             timeout(REST_TIME, drain).await.ok()??;
         }
         let mut kept = self.kept.take()?;
@@ -171,16 +222,69 @@ impl Exchange {
         timeout(REST_TIME, kept.sender.ready()).await.ok()?.ok()?;
         Some(kept)
     }
+
+    /// The WebSocket that the connection has become, and what has come on it already. If it has not, the response is
+    /// still there to be read.
+    pub async fn take_websocket(&mut self) -> Result<(dial::Connection, Bytes), Failure> {
+        let expected = self.key.as_ref().map(|key| accept_key(key.as_bytes()));
+        let answered = self.answered().await?;
+        let Some(upgrade) = answered.upgrade.take() else { return Err(Failure::NotUpgraded(answered.head.status)) };
+        let accepted = answered.head.headers.get(SEC_WEBSOCKET_ACCEPT).and_then(|value| value.to_str().ok());
+        if accepted.is_none() || accepted != expected.as_deref() {
+            return Err(Failure::WrongKey);
+        }
+        let upgraded = upgrade.await?;
+        let (Some(Kept { whom, peer, local, .. }), Ok(parts)) =
+            (self.kept.take(), upgraded.downcast::<TokioIo<Box<dyn Duplex>>>())
+        else {
+            return Err(Failure::Over);
+        };
+        self.stage = Stage::Failed;
+        let stream = parts.io.into_inner();
+        Ok((dial::Connection { stream, peer, local, is_tls: whom.2.is_some() }, parts.read_buf))
+    }
 }
 
-async fn connect(target: &dial::Target) -> Result<SendRequest<http::Body>, Failure> {
-    let connection = target.connect().await?;
-    let (sender, connection) = http1::handshake(TokioIo::new(connection.stream)).await?;
+impl Answered {
+    fn new(mut response: Response<Incoming>, unpacks: bool) -> Self {
+        let upgrade = (response.status() == StatusCode::SWITCHING_PROTOCOLS).then(|| upgrade::on(&mut response));
+        let (head, rest) = response.into_parts();
+        let is_packed = unpacks && head.headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");
+        let unpacker = is_packed.then(Unpacker::new);
+        Self { head, rest, has_ended: false, input: BytesMut::new(), unpacker, upgrade }
+    }
+
+    /// Adds some of the body to the input, or notes its end.
+    async fn receive(&mut self, time: Duration) -> Result<(), Failure> {
+        if let Some(unpacker) = &mut self.unpacker
+            && unpacker.step(&mut self.input).map_err(Failure::Packed)?
+        {
+            return Ok(());
+        }
+        let frame = timeout(time, self.rest.frame()).await.map_err(|_| Failure::Timeout)?;
+        let data = frame.transpose()?.map(|frame| frame.into_data().unwrap_or_default());
+        match (data, &mut self.unpacker) {
+            (Some(data), None) => self.input.extend_from_slice(&data),
+            (Some(data), Some(unpacker)) => unpacker.feed(data),
+            (None, unpacker) => {
+                self.has_ended = true;
+                if let Some(unpacker) = unpacker {
+                    unpacker.finish(&mut self.input).map_err(Failure::Packed)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn connect(target: &dial::Target, whom: Whom) -> Result<Kept, Failure> {
+    let dial::Connection { stream, peer, local, .. } = target.connect().await?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(async move {
         // Whoever waits for the response is told of the error, too.
-        let _ = connection.await;
+        let _ = connection.with_upgrades().await;
     });
-    Ok(sender)
+    Ok(Kept { sender, whom, peer, local })
 }
 
 /// The request as hyper sends it, and where its body is written to.

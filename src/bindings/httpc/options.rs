@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT};
+use hyper::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+};
 use hyper::{HeaderMap, Method, Uri};
 use mlua::{Lua, Result, Table, Value};
 
@@ -23,6 +26,8 @@ pub struct Defaults {
     pub timeout: Duration,
     pub max_size: Option<usize>,
     headers: HeaderMap,
+    follows: bool,
+    compressed: bool,
 }
 
 /// A request to be sent.
@@ -33,6 +38,10 @@ pub struct Request {
     pub path: Uri,
     pub headers: HeaderMap,
     pub body: Body,
+    /// Whom to trust when a redirect leads to TLS; `None` if redirects are not to be followed.
+    pub follow: Option<Trust>,
+    /// Whether the response is unpacked if it comes compressed.
+    pub unpacks: bool,
 }
 
 pub enum Body {
@@ -44,15 +53,22 @@ pub enum Body {
 
 impl Defaults {
     pub fn read(args: &Args) -> Result<Self> {
-        let mut defaults = Self { trust: Trust::System, timeout: TIMEOUT, max_size: None, headers: HeaderMap::new() };
+        let mut defaults = Self {
+            trust: Trust::System,
+            timeout: TIMEOUT,
+            max_size: None,
+            headers: HeaderMap::new(),
+            follows: true,
+            compressed: false,
+        };
         defaults.headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         let Some(options) = args.optional_table(1, "options")? else { return Ok(defaults) };
         let lua = args.lua();
-        match options.raw_get::<Value>("trusted")? {
-            Value::Nil | Value::Boolean(true) => {}
-            Value::Boolean(false) => defaults.trust = Trust::Anybody,
-            other => return Err(wrong(args, "trusted", "boolean", &other)),
+        if !flag(args, &options, "trusted", true)? {
+            defaults.trust = Trust::Anybody;
         }
+        defaults.follows = flag(args, &options, "redirect", true)?;
+        defaults.compressed = flag(args, &options, "compressed", false)?;
         if let Some(pem) = text_field(lua, args, &options, "ca")? {
             defaults.trust = Trust::Pem(pem);
         }
@@ -76,6 +92,14 @@ fn basic(user: &[u8], password: &[u8]) -> HeaderValue {
     let mut value = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""));
     value.set_sensitive(true);
     value
+}
+
+fn flag(args: &Args, options: &Table, field: &str, default: bool) -> Result<bool> {
+    match options.raw_get::<Value>(field)? {
+        Value::Nil => Ok(default),
+        Value::Boolean(flag) => Ok(flag),
+        other => Err(wrong(args, field, "boolean", &other)),
+    }
 }
 
 fn number(args: &Args, options: &Table, field: &str) -> Result<Option<u64>> {
@@ -117,7 +141,14 @@ impl Request {
         let method = Method::from_bytes(&method).map_err(|_| args.refuse(1, "options", "field 'method': no method"))?;
         let (target, path) = address(args, &options, &url, defaults)?;
         let mut headers = defaults.headers.clone();
-        headers.insert(HOST, host(args, &target)?);
+        headers.insert(HOST, host(&target).ok_or_else(|| args.refuse(1, "options", "field 'url': no host"))?);
+        if is_websocket(&url) {
+            add_handshake(&mut headers);
+        }
+        let unpacks = flag(args, &options, "compressed", defaults.compressed)?;
+        if unpacks {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        }
         add_headers(lua, args, &options, &mut headers)?;
         let data = text_field(lua, args, &options, "data")?;
         let size = number(args, &options, "size")?;
@@ -130,8 +161,23 @@ impl Request {
         if let (Body::Written, Some(size)) = (&body, size) {
             headers.insert(CONTENT_LENGTH, size.into());
         }
-        Ok(Self { method, target, path, headers, body })
+        let follows = flag(args, &options, "redirect", defaults.follows)?;
+        Ok(Self { method, target, path, headers, body, follow: follows.then(|| defaults.trust.clone()), unpacks })
     }
+}
+
+fn is_websocket(url: &[u8]) -> bool {
+    url.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"ws"))
+}
+
+/// What asks for a WebSocket (RFC 6455, 4.1).
+fn add_handshake(headers: &mut HeaderMap) {
+    let key = HeaderValue::try_from(STANDARD.encode(rand::random::<[u8; 16]>()));
+    // Base64 is made of what a header may hold.
+    headers.insert(SEC_WEBSOCKET_KEY, key.unwrap_or_else(|_| HeaderValue::from_static("")));
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
 }
 
 /// Where a URL with its query leads.
@@ -140,22 +186,28 @@ fn address(args: &Args, options: &Table, url: &[u8], defaults: &Defaults) -> Res
         let url = String::from_utf8_lossy(url);
         args.refuse(1, "options", &format!("field 'url': an http or https URL expected, got \"{url}\""))
     };
-    let uri = Uri::try_from(url).map_err(|_| no_url())?;
-    let tls = match uri.scheme_str() {
-        Some("http") => None,
-        Some("https") => Some(defaults.trust.clone()),
-        _ => return Err(no_url()),
-    };
-    let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(no_url)?;
-    let host = authority.host().trim_matches(['[', ']']).to_owned();
-    let port = uri.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
+    let (target, uri) = target(url, &defaults.trust, defaults.timeout).ok_or_else(no_url)?;
     let mut path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     for (name, value) in query(args, options)? {
         path.push(if path.contains('?') { '&' } else { '?' });
         path.push_str(&format!("{name}={value}"));
     }
     let path = Uri::try_from(path).map_err(|_| args.refuse(1, "options", "field 'url': too long"))?;
-    Ok((Target { host, port, tls, timeout: defaults.timeout }, path))
+    Ok((target, path))
+}
+
+/// Where a URL leads; `None` if it is none for HTTP or WebSockets.
+pub fn target(url: &[u8], trust: &Trust, timeout: Duration) -> Option<(Target, Uri)> {
+    let uri = Uri::try_from(url).ok()?;
+    let tls = match uri.scheme_str()? {
+        "http" | "ws" => None,
+        "https" | "wss" => Some(trust.clone()),
+        _ => return None,
+    };
+    let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
+    let host = authority.host().trim_matches(['[', ']']).to_owned();
+    let port = uri.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
+    Some((Target { host, port, tls, timeout }, uri))
 }
 
 /// The fields of the query, encoded and in the order of their names.
@@ -181,9 +233,9 @@ fn query(args: &Args, options: &Table) -> Result<Vec<(String, String)>> {
     Ok(fields)
 }
 
-fn host(args: &Args, target: &Target) -> Result<HeaderValue> {
+/// The value of the header Host; `None` if the target has none that a header may hold.
+pub fn host(target: &Target) -> Option<HeaderValue> {
     let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
     let is_usual = target.port == if target.tls.is_some() { 443 } else { 80 };
-    let host = if is_usual { host } else { format!("{host}:{}", target.port) };
-    HeaderValue::try_from(host).map_err(|_| args.refuse(1, "options", "field 'url': no host"))
+    HeaderValue::try_from(if is_usual { host } else { format!("{host}:{}", target.port) }).ok()
 }

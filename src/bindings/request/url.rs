@@ -38,7 +38,11 @@ pub fn full(request: &PageRequest) -> String {
 
 /// Makes `target` absolute: a full URL, `//host/x`, `/x`, `x/y` beside the page's path, or `""` for the page itself.
 pub fn absolute(request: &PageRequest, target: &str) -> String {
-    let (scheme, authority, path) = (scheme(request), authority(request), request.head.uri.path());
+    resolve(scheme(request), &authority(request), request.head.uri.path(), target)
+}
+
+/// The same beside the URL that has these parts.
+pub fn resolve(scheme: &str, authority: &str, path: &str, target: &str) -> String {
     if has_scheme(target) {
         target.to_owned()
     } else if target.starts_with("//") {

@@ -2,7 +2,47 @@
 
 use bytes::{Buf, BytesMut};
 
-use super::{BINARY, CLOSE, CONTINUATION, Frame, PING, PONG, Status, TEXT, encode, encode_close};
+use super::{BINARY, CLOSE, CONTINUATION, Frame, MASKED, PING, PONG, Status, TEXT, encode};
+
+/// Which end of a WebSocket this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Server,
+    /// Masks what it sends, and takes nothing that is masked.
+    Client,
+}
+
+impl Role {
+    /// Appends a frame of this end.
+    pub fn encode(self, opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        encode(opcode, payload, out);
+        if self == Self::Client {
+            mask(out, start, out.len() - payload.len());
+        }
+    }
+
+    /// Appends a close frame.
+    pub fn encode_close(self, status: Status, out: &mut Vec<u8>) {
+        self.encode(CLOSE, &status.0.to_be_bytes(), out);
+    }
+
+    /// The other end's frame that `input` begins with.
+    fn parse(self, input: &[u8], max: usize) -> Result<Option<Frame<'_>>, Status> {
+        match self {
+            Self::Server => Frame::parse(input, max),
+            Self::Client => Frame::parse_with::<0>(input, max),
+        }
+    }
+}
+
+/// Masks the frame that ends `out`, which begins at `start` and its payload at `payload`.
+fn mask(out: &mut Vec<u8>, start: usize, payload: usize) {
+    let mask: [u8; 4] = rand::random();
+    out[start + 1] |= MASKED;
+    out.splice(payload..payload, mask);
+    out[payload + 4..].iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
+}
 
 /// A message as a script reads it.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,21 +51,22 @@ pub struct Message {
     pub is_text: bool,
 }
 
-/// The connection is over, with this status: the client's, or the one that tells the client what it did wrong. The close
-/// frame for the client is among the answers.
+/// The connection is over, with this status: the other end's, or the one that tells it what it did wrong. The close
+/// frame for it is among the answers.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Closed(pub Status);
 
-/// Finds messages in what a client sends. Holds the part of a fragmented message that has come so far.
+/// Finds messages in what the other end sends. Holds the part of a fragmented message that has come so far.
 pub struct Messages {
+    role: Role,
     max: usize,
     fragments: Option<Message>,
 }
 
 impl Messages {
     /// `max` is the length of the longest message, in bytes; so long may also grow what is held of a fragmented one.
-    pub fn new(max: usize) -> Self {
-        Self { max, fragments: None }
+    pub fn new(role: Role, max: usize) -> Self {
+        Self { role, max, fragments: None }
     }
 
     /// Takes the next message from `input`; `None` if it holds no whole one. What has to be answered meanwhile is
@@ -33,7 +74,7 @@ impl Messages {
     pub fn next(&mut self, input: &mut BytesMut, answers: &mut Vec<u8>) -> Result<Option<Message>, Closed> {
         let found = self.find(input, answers);
         if let Err(Ending::Refused(status)) = found {
-            encode_close(status, answers);
+            self.role.encode_close(status, answers);
         }
         found.map_err(|ending| match ending {
             Ending::Closed(status) | Ending::Refused(status) => Closed(status),
@@ -41,7 +82,7 @@ impl Messages {
     }
 
     fn find(&mut self, input: &mut BytesMut, answers: &mut Vec<u8>) -> Result<Option<Message>, Ending> {
-        while let Some(frame) = Frame::parse(input, self.max).map_err(Ending::Refused)? {
+        while let Some(frame) = self.role.parse(input, self.max).map_err(Ending::Refused)? {
             let length = frame.length;
             let message = self.accept(&frame, answers)?;
             input.advance(length);
@@ -61,12 +102,12 @@ impl Messages {
             }
             CONTINUATION => self.collect(frame),
             PING => {
-                encode(PONG, &frame.unmasked(), answers);
+                self.role.encode(PONG, &frame.unmasked(), answers);
                 Ok(None)
             }
             PONG => Ok(None),
             // A close frame: Frame::parse lets no other opcode through.
-            _ => Err(close(frame, answers)),
+            _ => Err(self.close(frame, answers)),
         }
     }
 
@@ -87,33 +128,33 @@ impl Messages {
             _ => Ok(message),
         }
     }
-}
 
-enum Ending {
-    /// The client has closed, and was answered.
-    Closed(Status),
-    /// The client has to be told.
-    Refused(Status),
-}
-
-/// Answers a close frame with the same status; one without a status says that all is well.
-fn close(frame: &Frame<'_>, answers: &mut Vec<u8>) -> Ending {
-    let payload = frame.unmasked();
-    match payload.first_chunk() {
-        Some(&status) => {
-            encode(CLOSE, &status, answers);
-            Ending::Closed(Status(u16::from_be_bytes(status)))
-        }
-        None => {
-            encode(CLOSE, b"", answers);
-            Ending::Closed(Status::NORMAL)
+    /// Answers a close frame with the same status; one without a status says that all is well.
+    fn close(&self, frame: &Frame<'_>, answers: &mut Vec<u8>) -> Ending {
+        let payload = frame.unmasked();
+        match payload.first_chunk() {
+            Some(&status) => {
+                self.role.encode(CLOSE, &status, answers);
+                Ending::Closed(Status(u16::from_be_bytes(status)))
+            }
+            None => {
+                self.role.encode(CLOSE, b"", answers);
+                Ending::Closed(Status::NORMAL)
+            }
         }
     }
 }
 
+enum Ending {
+    /// The other end has closed, and was answered.
+    Closed(Status),
+    /// It has to be told.
+    Refused(Status),
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::{FINAL, MASKED};
+    use super::super::FINAL;
     use super::*;
 
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -132,7 +173,7 @@ mod tests {
 
     fn read(input: &[u8]) -> (Result<Option<Message>, Closed>, Vec<u8>) {
         let mut answers = Vec::new();
-        let found = Messages::new(1000).next(&mut BytesMut::from(input), &mut answers);
+        let found = Messages::new(Role::Server, 1000).next(&mut BytesMut::from(input), &mut answers);
         (found, answers)
     }
 
@@ -144,7 +185,7 @@ mod tests {
     fn messages_are_read_one_after_the_other() {
         let input = [frame(FINAL | TEXT, b"one"), frame(FINAL | BINARY, b""), frame(FINAL | TEXT, b"two")].concat();
         let (mut input, mut answers) = (BytesMut::from(&input[..]), Vec::new());
-        let mut messages = Messages::new(10);
+        let mut messages = Messages::new(Role::Server, 10);
         assert_eq!(messages.next(&mut input, &mut answers), Ok(Some(text("one"))));
         assert_eq!(messages.next(&mut input, &mut answers), Ok(Some(Message { data: vec![], is_text: false })));
         assert_eq!(messages.next(&mut input, &mut answers), Ok(Some(text("two"))));
@@ -183,6 +224,22 @@ mod tests {
         for input in [vec![FINAL | TEXT, 1, b'x'], frame(FINAL, b"x"), [frame(TEXT, b"x"), frame(TEXT, b"y")].concat()]
         {
             assert_eq!(read(&input).0, Err(Closed(Status::PROTOCOL_ERROR)));
+        }
+    }
+
+    #[test]
+    fn what_one_end_sends_the_other_understands_and_its_own_kind_does_not() {
+        for (from, to) in [(Role::Client, Role::Server), (Role::Server, Role::Client)] {
+            for length in [0, 1, 125, 126, 65_535, 65_536] {
+                let (data, mut sent, mut answers) = (vec![7; length], Vec::new(), Vec::new());
+                from.encode(BINARY, &data, &mut sent);
+                let whole = Messages::new(to, 100_000).next(&mut BytesMut::from(&sent[..]), &mut answers);
+                assert_eq!(whole, Ok(Some(Message { data, is_text: false })));
+                let cut = Messages::new(to, 100_000).next(&mut BytesMut::from(&sent[..sent.len() - 1]), &mut answers);
+                assert_eq!(cut, Ok(None));
+                let own = Messages::new(from, 100_000).next(&mut BytesMut::from(&sent[..]), &mut answers);
+                assert_eq!(own, Err(Closed(Status::PROTOCOL_ERROR)));
+            }
         }
     }
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use mlua::{IntoLuaMulti, Lua, MultiValue, Result, Table, Value};
 
-use super::object::{Description, Socket};
+use super::object::Socket;
 use crate::bindings::args::Args;
 use crate::dial::Target;
 use crate::tls::client::Trust;
-use crate::transport::queued::{self, Form};
+use crate::transport::queued::Form;
 
 /// Time for a connection, unless the script says otherwise.
 const TIMEOUT_MS: u64 = 10_000;
@@ -28,14 +28,7 @@ pub async fn connect(lua: Lua, args: MultiValue) -> Result<MultiValue> {
     };
     match target.connect().await {
         Err(failure) => (Value::Nil, failure.code(), failure.to_string()).into_lua_multi(&lua),
-        Ok(connection) => {
-            let form = Form::Raw;
-            let (peer, local) = (Some(connection.peer), Some(connection.local));
-            let description = Description { peer, local, is_tls: connection.is_tls, form };
-            let (reader, writer, pump) = queued::queues(form);
-            tokio::spawn(pump.run(connection.stream, Vec::new(), Default::default()));
-            Socket::new(reader, writer, description).into_lua_multi(&lua)
-        }
+        Ok(connection) => Socket::opened(connection, Default::default(), Form::Raw).into_lua_multi(&lua),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `ba.socket`: sockets for scripts. A coroutine that reads or writes waits, and nobody else does.
 
 mod connect;
+mod http2sock;
 mod numbers;
 mod object;
 
@@ -16,13 +17,14 @@ use crate::dial::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL};
 use crate::lua::World;
 use crate::socket;
 use crate::transport::queued::{self, Form};
-use crate::transport::websocket;
+use crate::transport::websocket::{self, messages::Role};
 use object::{Description, Socket};
 
 pub fn register(world: &Rc<World>, ba: &Table) -> Result<()> {
     let lua = &world.lua;
     let socket = lua.create_table()?;
     socket.set("req2sock", lua.create_function(req2sock)?)?;
+    socket.set("http2sock", lua.create_async_function(http2sock::http2sock)?)?;
     socket.set("connect", lua.create_async_function(connect::connect)?)?;
     socket.set("event", lua.create_function(event)?)?;
     socket.set("h2n", lua.create_function(numbers::h2n)?)?;
@@ -40,7 +42,7 @@ fn req2sock(lua: &Lua, args: MultiValue) -> Result<(Option<Socket>, Option<Strin
         Some(key) => Greeting::WebSocket { accept: websocket::accept_key(&key) },
         None => Greeting::None,
     };
-    let form = if greeting == Greeting::None { Form::Raw } else { Form::WebSocket };
+    let form = if greeting == Greeting::None { Form::Raw } else { Form::WebSocket(Role::Server) };
     let (reader, writer, pump) = queued::queues(form);
     let takeover = move |socket: socket::Socket, early| {
         socket::keep_alive(socket.tcp(), KEEPALIVE_IDLE, KEEPALIVE_INTERVAL);

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use mlua::{
     AnyUserData, IntoLuaMulti, Lua, MetaMethod, MultiValue, Result, UserData, UserDataMethods, UserDataRef, Value,
 };
@@ -13,7 +14,8 @@ use tokio::time::timeout;
 use crate::bindings::args::Args;
 use crate::bindings::coroutine::spawn;
 use crate::bindings::request::address;
-use crate::transport::queued::{Form, Reader, Received, Writer};
+use crate::dial::Connection;
+use crate::transport::queued::{Form, Reader, Received, Writer, queues};
 
 /// What a socket tells about itself.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +70,15 @@ impl Socket {
             status: Cell::new(None),
             closed: Notify::new(),
         }
+    }
+
+    /// The socket of a connection that a script has opened; `early` was received on it before.
+    pub fn opened(connection: Connection, early: Bytes, form: Form) -> Self {
+        let (peer, local) = (Some(connection.peer), Some(connection.local));
+        let description = Description { peer, local, is_tls: connection.is_tls, form };
+        let (reader, writer, pump) = queues(form);
+        tokio::spawn(pump.run(connection.stream, Vec::new(), early));
+        Self::new(reader, writer, description)
     }
 
     /// Closes the socket behind what was written.
@@ -142,7 +153,7 @@ impl UserData for Socket {
         methods.add_method("peername", |lua, this, _: MultiValue| address(lua, this.description.peer));
         methods.add_method("sockname", |lua, this, _: MultiValue| address(lua, this.description.local));
         methods.add_method("issecure", |_, this, _: MultiValue| Ok(this.description.is_tls));
-        methods.add_method("websocket", |_, this, _: MultiValue| Ok(this.description.form == Form::WebSocket));
+        methods.add_method("websocket", |_, this, _: MultiValue| Ok(this.description.form != Form::Raw));
         methods.add_meta_method(MetaMethod::Close, |_, this, _: MultiValue| {
             this.close();
             Ok(())
@@ -167,7 +178,7 @@ async fn read(lua: Lua, this: UserDataRef<Socket>, args: MultiValue) -> Result<M
     };
     match this.read(limit).await? {
         Outcome::Data(data, is_text) => match this.description.form {
-            Form::WebSocket => (lua.create_string(data)?, is_text).into_lua_multi(&lua),
+            Form::WebSocket(_) => (lua.create_string(data)?, is_text).into_lua_multi(&lua),
             Form::Raw => lua.create_string(data)?.into_lua_multi(&lua),
         },
         Outcome::Timeout => (Value::Nil, "timeout").into_lua_multi(&lua),
@@ -180,7 +191,7 @@ async fn read(lua: Lua, this: UserDataRef<Socket>, args: MultiValue) -> Result<M
 async fn write(lua: Lua, this: UserDataRef<Socket>, args: MultiValue) -> Result<(Option<bool>, Option<&'static str>)> {
     let args = Args::new(&lua, "socket:write", args);
     let (data, is_text) = (args.string(1, "data")?, args.truth(2));
-    if is_text && this.description.form == Form::WebSocket && std::str::from_utf8(&data).is_err() {
+    if is_text && this.description.form != Form::Raw && std::str::from_utf8(&data).is_err() {
         return Err(args.refuse(1, "data", "UTF-8 expected for a text message"));
     }
     match this.write(data, is_text).await {

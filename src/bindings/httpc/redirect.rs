@@ -1,0 +1,85 @@
+//! Following redirects of requests that change nothing (GET and HEAD).
+
+use hyper::header::{AUTHORIZATION, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION};
+use hyper::http::response::Parts;
+use hyper::{HeaderMap, Method, StatusCode, Uri};
+
+use super::exchange::Failure;
+use super::options::{self, Body, Request};
+use crate::bindings::request::resolve_url;
+use crate::dial::Target;
+use crate::tls::client::Trust;
+
+/// Redirects in a row.
+pub const MAX: usize = 10;
+
+/// A request that may be made once more with another URL.
+pub struct Trail {
+    method: Method,
+    target: Target,
+    path: Uri,
+    headers: HeaderMap,
+    trust: Trust,
+    unpacks: bool,
+    left: usize,
+}
+
+impl Trail {
+    /// `None` for a request whose redirects are not followed.
+    pub fn of(request: &Request) -> Option<Self> {
+        let trust = request.follow.clone()?;
+        let is_harmless = matches!(request.method, Method::GET | Method::HEAD)
+            && matches!(&request.body, Body::Whole(data) if data.is_empty());
+        is_harmless.then(|| Self {
+            method: request.method.clone(),
+            target: request.target.clone(),
+            path: request.path.clone(),
+            headers: request.headers.clone(),
+            trust,
+            unpacks: request.unpacks,
+            left: MAX,
+        })
+    }
+
+    /// The request that this response asks for, if it does. One that leads nowhere is a response like others.
+    pub fn next(&mut self, response: &Parts) -> Result<Option<Request>, Failure> {
+        let Some((target, path)) = self.destination(response) else { return Ok(None) };
+        self.left = self.left.checked_sub(1).ok_or(Failure::Redirects)?;
+        if (&target.host, target.port, &target.tls) != (&self.target.host, self.target.port, &self.target.tls) {
+            // What was meant for one server is not for another.
+            for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
+                self.headers.remove(name);
+            }
+            let Some(host) = options::host(&target) else { return Ok(None) };
+            self.headers.insert(HOST, host);
+        }
+        (self.target, self.path) = (target, path);
+        Ok(Some(Request {
+            method: self.method.clone(),
+            target: self.target.clone(),
+            path: self.path.clone(),
+            headers: self.headers.clone(),
+            body: Body::Whole(Vec::new()),
+            follow: Some(self.trust.clone()),
+            unpacks: self.unpacks,
+        }))
+    }
+
+    fn destination(&self, response: &Parts) -> Option<(Target, Uri)> {
+        let is_redirect = matches!(
+            response.status,
+            StatusCode::MOVED_PERMANENTLY
+                | StatusCode::FOUND
+                | StatusCode::SEE_OTHER
+                | StatusCode::TEMPORARY_REDIRECT
+                | StatusCode::PERMANENT_REDIRECT
+        );
+        let location = response.headers.get(LOCATION).filter(|_| is_redirect)?.to_str().ok()?;
+        let scheme = if self.target.tls.is_some() { "https" } else { "http" };
+        let authority = self.headers.get(HOST)?.to_str().ok()?;
+        let url = resolve_url(scheme, authority, self.path.path(), location);
+        let (target, uri) = options::target(url.as_bytes(), &self.trust, self.target.timeout)?;
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        Some((target, Uri::try_from(path).ok()?))
+    }
+}
