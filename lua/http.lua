@@ -7,9 +7,15 @@ local PIECE <const> = 65536
 local Http = {}
 local METHODS <const> = { "request", "write", "status", "header", "headerpairs", "read", "close" }
 
+-- The client that a method was called on.
+local function client_of(method, self)
+   if getmetatable(self) == Http then return self.client end
+   error("http:" .. method .. ": call it with a colon, on what http.create has made", 3)
+end
+
 for _, name in ipairs(METHODS) do
    Http[name] = function(self, ...)
-      local client = self.client
+      local client = client_of(name, self)
       return client[name](client, ...)
    end
 end
@@ -31,7 +37,9 @@ local function checkop(method, position, op)
 end
 
 local function checkio(method, io)
-   if type(io) ~= "userdata" or not io.resourcetype then bad(method, 2, "io", "io object", io) end
+   -- Some userdata has no fields at all.
+   local fine, has = pcall(function() return io.resourcetype ~= nil end)
+   if type(io) ~= "userdata" or not fine or not has then bad(method, 2, "io", "io object", io) end
 end
 
 -- The options of a request with what the helper itself sets.
@@ -72,6 +80,7 @@ end
 
 -- json(url [, query [, op]]): asks for JSON with GET, or as `op` says.
 function Http:json(url, query, op)
+   client_of("json", self)
    if query ~= nil then checktable("http:json", 2, "query", query) end
    checkop("http:json", 3, op)
    return exchange(self, options(op, { url = url, query = query }))
@@ -79,6 +88,7 @@ end
 
 -- post(url, table [, op]): sends the table as JSON with POST.
 function Http:post(url, value, op)
+   client_of("post", self)
    checktable("http:post", 2, "value", value)
    checkop("http:post", 3, op)
    local header = options(op and op.header, { ["Content-Type"] = "application/json" })
@@ -103,6 +113,7 @@ end
 
 -- stat(url [, op]): asks with HEAD what there is: a table with `size`, `mtime`, `type` as far as they are known.
 function Http:stat(url, op)
+   client_of("stat", self)
    checkop("http:stat", 2, op)
    local status, why, sentence = ask(self, options(op, { url = url, method = "HEAD" }))
    if not status then return nil, why, sentence end
@@ -116,6 +127,7 @@ end
 -- download(url, io, name [, op]): writes the response to the file `name` of `io`; true and the number of bytes. The file is
 -- made when the other server has something to send, and removed when it breaks off.
 function Http:download(url, io, name, op)
+   client_of("download", self)
    checkio("http:download", io)
    checkop("http:download", 4, op)
    local status, why, sentence = ask(self, options(op, { url = url }))
@@ -144,6 +156,7 @@ end
 
 -- upload(url, io, name [, op]): sends the file `name` of `io` with PUT, or as `op` says; true, the status and the body.
 function Http:upload(url, io, name, op)
+   client_of("upload", self)
    checkio("http:upload", io)
    checkop("http:upload", 4, op)
    local file, why = io:open(name)

@@ -9,6 +9,14 @@
 
 local rwfile = {}
 
+local function check(method, io)
+    -- Some userdata has no fields at all.
+    local fine, can_open = pcall(function() return io.open ~= nil end)
+    if not (fine and can_open) or type(io) == "string" then
+        error(("bad argument #1 'io' to '%s' (io object expected, got %s)"):format(method, type(io)), 3)
+    end
+end
+
 local function read(io, name)
     local file, reason = io:open(name, "r")
     if not file then
@@ -38,6 +46,7 @@ local function write(io, name, data)
 end
 
 function rwfile.file(io, name, data)
+    check("rwfile.file", io)
     if data ~= nil then
         return write(io, name, data)
     end
@@ -45,6 +54,7 @@ function rwfile.file(io, name, data)
 end
 
 function rwfile.json(io, name, tab)
+    check("rwfile.json", io)
     if tab ~= nil then
         return write(io, name, ba.json.encode(tab))
     end

@@ -301,8 +301,12 @@ local function serialize(value, options)
     return table.concat(lines, separator) .. separator .. "return " .. name .. separator .. "end"
 end
 
-local function with_defaults(defaults)
+local function with_defaults(name, defaults)
     return function(value, options)
+        if options ~= nil and type(options) ~= "table" then
+            local message = "bad argument #2 'options' to 'serpent.%s' (table expected, got %s)"
+            error(message:format(name, type(options)), 2)
+        end
         local merged = {}
         for key, default in pairs(defaults) do
             merged[key] = default
@@ -331,8 +335,8 @@ end
 return {
     _NAME = "serpent",
     serialize = serialize,
-    line = with_defaults { sortkeys = true, comment = true },
-    block = with_defaults { indent = "  ", sortkeys = true, comment = true },
-    dump = with_defaults { name = "_", compact = true, sparse = true },
+    line = with_defaults("line", { sortkeys = true, comment = true }),
+    block = with_defaults("block", { indent = "  ", sortkeys = true, comment = true }),
+    dump = with_defaults("dump", { name = "_", compact = true, sparse = true }),
     load = load_text,
 }

@@ -87,7 +87,12 @@ local function call(what, f, ...)
    trace("smq.client: " .. what .. ": " .. tostring(result))
 end
 
-local function session_of(client) return states[client].session end
+-- The connection of the client that a method was called on; nil while there is none.
+local function session_of(method, client)
+   local state = states[client]
+   if not state then error(method .. ": call it with a colon, on what client.create has made", 3) end
+   return state.session
+end
 
 -- Learns the number of a name and tells those who wait; nil if it was denied.
 local function learn(names, name, number)
@@ -157,7 +162,7 @@ function Client:publish(data, topic, subtopic)
    end
    check_name("client:publish", 2, "topic", topic)
    if subtopic ~= nil then check_name("client:publish", 3, "subtopic", subtopic) end
-   local session = session_of(self)
+   local session = session_of("client:publish", self)
    if not session or session.last - session.first >= MAX_WAITING then return false end
    enqueue(session, topic, subtopic, payload)
    return true
@@ -171,7 +176,7 @@ function Client:create(topic, subtopic, onack)
    if onack == nil then subtopic, onack = nil, subtopic end
    if onack ~= nil then check_function("client:create", subtopic and 3 or 2, "onack", onack) end
    if subtopic ~= nil then check_name("client:create", 2, "subtopic", subtopic) end
-   local session = session_of(self)
+   local session = session_of("client:create", self)
    if not session then return false end
    resolve_topic(session, topic, function(tid)
       if not subtopic then return call("onack", onack, tid ~= nil, topic, tid or 0) end
@@ -186,7 +191,7 @@ end
 function Client:createsub(subtopic, onack)
    check_name("client:createsub", 1, "subtopic", subtopic)
    if onack ~= nil then check_function("client:createsub", 2, "onack", onack) end
-   local session = session_of(self)
+   local session = session_of("client:createsub", self)
    if not session then return false end
    resolve_subtopic(session, subtopic, function(subtid) call("onack", onack, subtid ~= nil, subtopic, subtid or 0) end)
    return true
@@ -230,7 +235,7 @@ function Client:subscribe(topic, subtopic, settings)
    settings = settings or {}
    check_settings(settings)
    if subtopic ~= nil then check_name("client:subscribe", 2, "subtopic", subtopic) end
-   local session = session_of(self)
+   local session = session_of("client:subscribe", self)
    if not session then return false end
    -- The sub-topic first: its answer is here when the topic's first message comes.
    resolve_subtopic(session, subtopic, function(subtid)
@@ -252,7 +257,7 @@ end
 -- unsubscribe(topic): removes all its callbacks.
 function Client:unsubscribe(topic)
    check_name("client:unsubscribe", 1, "topic", topic)
-   local session = session_of(self)
+   local session = session_of("client:unsubscribe", self)
    local tid = session and known(session, topic)
    if not tid then return false end
    session.callbacks[tid] = nil
@@ -266,7 +271,7 @@ end
 function Client:observe(topic, onchange)
    check_name("client:observe", 1, "topic", topic)
    check_function("client:observe", 2, "onchange", onchange)
-   local session = session_of(self)
+   local session = session_of("client:observe", self)
    if not session then return false end
    resolve_topic(session, topic, function(tid)
       if not tid then return trace("smq.client: cannot observe", topic, "- the name is denied") end
@@ -278,7 +283,7 @@ end
 
 function Client:unobserve(topic)
    check_name("client:unobserve", 1, "topic", topic)
-   local session = session_of(self)
+   local session = session_of("client:unobserve", self)
    local tid = session and known(session, topic)
    if not tid then return false end
    session.observers[tid] = nil
@@ -288,14 +293,14 @@ end
 
 -- gettid(): the own etid; nil while not connected.
 function Client:gettid()
-   local session = session_of(self)
+   local session = session_of("client:gettid", self)
    return session and session.etid
 end
 
 -- close(): for good. No callback is called any more.
 function Client:close()
+   local session = session_of("client:close", self)
    local state = states[self]
-   local session = state.session
    state.is_closed, state.session = true, nil
    if not session then return end
    session.link:send(KIND.DISCONNECT, "")
@@ -422,7 +427,7 @@ local M = {}
 -- create(url [, op]): starts to connect. The callbacks are fields to be set right after; see the manual of smq.client.
 function M.create(url, op)
    local parsed = type(url) == "string" and link.parse_url(url)
-   if not parsed then bad("client.create", 1, "url", "an http or https URL expected, got " .. tostring(url)) end
+   if not parsed then bad("client.create", 1, "url", "an http or https URL expected, got " .. tostring(url):sub(1, 200)) end
    if op ~= nil and type(op) ~= "table" then bad("client.create", 2, "op", mismatch("table", op)) end
    op = op or {}
    check_options(op)

@@ -1,6 +1,11 @@
 //! Checking what a script passes to a function: errors name the function, the argument, what was expected and what came.
 
+use std::borrow::Cow;
+
 use mlua::{Error, Function, Integer, Lua, MultiValue, Number, Result, Table, Value};
+
+/// Characters of a text that messages show.
+const MAX_SHOWN: usize = 500;
 
 /// The arguments of one call. Positions count from 1, as script authors do.
 pub struct Args<'lua> {
@@ -120,7 +125,15 @@ impl<'lua> Args<'lua> {
 
     /// The error for an argument of the right type that will not do, for the reason `why`.
     pub fn refuse(&self, position: usize, name: &str, why: &str) -> Error {
-        Error::runtime(format!("bad argument #{position} '{name}' to '{}' ({why})", self.function))
+        Error::runtime(format!("bad argument #{position} '{name}' to '{}' ({})", self.function, brief(why)))
+    }
+}
+
+/// The beginning of a text that may be a script's or a client's, and of any length, for a message that people read.
+pub fn brief(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MAX_SHOWN) {
+        None => Cow::Borrowed(text),
+        Some((end, _)) => Cow::Owned(format!("{}...", &text[..end])),
     }
 }
 

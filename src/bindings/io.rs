@@ -10,7 +10,7 @@ use mlua::{
     Function, IntoLuaMulti, Lua, MultiValue, Result, Table, UserData, UserDataMethods, UserDataRegistry, Value,
 };
 
-use super::args::Args;
+use super::args::{Args, brief};
 use crate::lua::budget;
 
 /// The files below `root`. Paths may not lead out of it, neither by `..` nor through a symbolic link.
@@ -251,7 +251,7 @@ fn load(lua: &Lua, io: &LuaIo, args: &Args) -> Result<std::result::Result<Functi
     let environment = args.optional_table(2, "env")?;
     let source = match io.read(&path) {
         Ok(source) => source,
-        Err(error) => return Ok(Err(format!("cannot open {path}: {}", error_name(&error)))),
+        Err(error) => return Ok(Err(format!("cannot open {}: {}", brief(&path), error_name(&error)))),
     };
     let name = path.trim_start_matches('/');
     match chunk(lua, &source, name, environment) {
@@ -277,10 +277,8 @@ async fn dofile(lua: Lua, mut args: MultiValue) -> Result<MultiValue> {
     let this = args.pop_front().unwrap_or(Value::Nil);
     let chunk = {
         let args = Args::new(&lua, "io:dofile", args);
-        let Value::UserData(data) = &this else {
-            return Err(args.mismatch(1, "self", "io object", &this));
-        };
-        let io = data.borrow::<LuaIo>()?;
+        let io = this.as_userdata().and_then(|data| data.borrow::<LuaIo>().ok());
+        let io = io.ok_or_else(|| mlua::Error::runtime("io:dofile: call it with a colon, on an io object"))?;
         load(&lua, &io, &args)?.map_err(mlua::Error::runtime)?
     };
     budget::call(&chunk, ()).await

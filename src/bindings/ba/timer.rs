@@ -45,8 +45,10 @@ impl UserData for Timer {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         // t:set(ms [, ref [, now]]); `ref` would keep the timer from being collected, which none of ours is.
         methods.add_function("set", |lua, (this, ms, _, now): (AnyUserData, Value, Value, bool)| {
+            let timer = this.borrow::<Self>();
+            let timer = timer.map_err(|_| mlua::Error::runtime("timer:set: call it with a colon, on a timer"))?;
             let period = period(lua, "timer:set", &ms)?;
-            this.borrow::<Self>()?.start(lua, this.user_value()?, period, now);
+            timer.start(lua, this.user_value()?, period, now);
             Ok(())
         });
         // t:reset(ms): a new period, from now; nil when the timer is not set.

@@ -6,7 +6,7 @@ use hyper::header::CONTENT_TYPE;
 use mlua::{Error, Lua, MultiValue, Result, UserDataMethods, UserDataRef, UserDataRegistry};
 
 use super::Request;
-use crate::bindings::args::Args;
+use crate::bindings::args::{Args, brief};
 use crate::bindings::coroutine::PageEnded;
 use crate::lsp::{AppState, Target, find_target, media_type, run_target};
 
@@ -90,7 +90,7 @@ impl Request {
         let running = self.0.running.borrow().last().cloned();
         let (app, url) = running.map_or((None, String::new()), |running| (running.app, running.url));
         find_target(&world, app.as_ref(), &url, path)
-            .ok_or_else(|| Error::runtime(format!("Error pagenotfound: {path}")))
+            .ok_or_else(|| Error::runtime(format!("Error pagenotfound: {}", brief(path))))
     }
 
     async fn run(&self, target: &Target, how: How) -> Result<()> {

@@ -6,7 +6,9 @@ use hyper::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, TRANSFER_ENCODING,
 };
 use hyper::{HeaderMap, StatusCode, Version};
-use mlua::{Error, Function, IntoLuaMulti, Lua, MetaMethod, MultiValue, Result, UserDataFields, UserDataMethods};
+use mlua::{
+    Error, FromLua, Function, IntoLuaMulti, Lua, MetaMethod, MultiValue, Result, UserDataFields, UserDataMethods,
+};
 use mlua::{UserDataRef, UserDataRegistry, Value, Variadic};
 
 use super::output::Output;
@@ -134,7 +136,9 @@ impl Request {
 }
 
 /// Stores output: the strings and numbers among the values. Says whether the page should wait for the client.
-pub fn put(lua: &Lua, (response, values): (UserDataRef<Request>, Variadic<Value>)) -> Result<bool> {
+pub fn put(lua: &Lua, (response, values): (Value, Variadic<Value>)) -> Result<bool> {
+    let response = UserDataRef::<Request>::from_lua(response, lua)
+        .map_err(|_| Error::runtime("response:write: call it with a colon, on a request or response"))?;
     let mut output = response.0.output.borrow_mut();
     for value in values.iter() {
         match value {
