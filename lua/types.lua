@@ -107,7 +107,7 @@ function Request:user() end
 function Request:session(create) end
 
 ---Ends the session and the login; harmless when nobody is logged in.
----@param all? boolean
+---@param all? boolean whether to end all sessions of this user, those of other browsers as well
 function Request:logout(all) end
 
 ---A cookie that the client sent; nil without one.

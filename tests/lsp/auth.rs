@@ -20,7 +20,7 @@ async fn protected(preload: &str) -> Site {
     site(&[
         (".preload", &format!("{USERS}{preload}")),
         PAGE,
-        ("out.lsp", "<?lsp request:logout() print(request:user()) ?>"),
+        ("out.lsp", "<?lsp request:logout(request:data'all') print(request:user()) ?>"),
     ])
     .await
 }
@@ -293,6 +293,37 @@ async fn a_user_has_no_more_sessions_than_allowed() {
     let (first, second) = (cookies(&login("two").await), cookies(&login("two").await));
     assert_eq!(fetch(&site, with("Cookie", &first)).await.1, "false");
     assert_eq!(fetch(&site, with("Cookie", &second)).await.1, "two\tx\tform\n");
+}
+
+#[tokio::test]
+async fn a_user_may_log_out_of_one_session_or_of_all() {
+    let site = protected(FORM).await;
+    let login =
+        async || cookies(&site.visit("index.lsp", post("/index.lsp", "ba_username=eve&ba_password=secret")).await);
+    let (one, two, three) = (login().await, login().await, login().await);
+    let is_in = async |cookie: &str| fetch(&site, with("Cookie", cookie)).await.1.starts_with("eve");
+    let log_out = async |uri: &str, cookie: &str| {
+        let request = request(Method::GET, uri, &[("Host", "example.org"), ("Cookie", cookie)], "");
+        text(site.visit("out.lsp", request).await).await
+    };
+    assert_eq!(log_out("/out.lsp", &one).await, "nil\n");
+    assert_eq!([is_in(&one).await, is_in(&two).await, is_in(&three).await], [false, true, true]);
+    assert_eq!(log_out("/out.lsp?all=1", &two).await, "nil\n");
+    assert_eq!([is_in(&two).await, is_in(&three).await], [false, false]);
+}
+
+#[tokio::test]
+async fn the_user_database_says_how_long_a_session_may_be_left_alone() {
+    for users in [
+        "ba.create.authuser(function() return 'secret', nil, nil, 60 end)",
+        "ba.create.jsonuser() users:set{eve = {pwd = 'secret', inactive = 60}}",
+    ] {
+        let preload = format!("local users = {users}\n{FORM}");
+        let site =
+            site(&[(".preload", &preload), ("index.lsp", "<?lsp=request:session():maxinactiveinterval()?>")]).await;
+        let login = site.visit("index.lsp", post("/index.lsp", "ba_username=eve&ba_password=secret")).await;
+        assert_eq!(fetch(&site, with("Cookie", &cookies(&login))).await, (200, "60".into()));
+    }
 }
 
 #[tokio::test]

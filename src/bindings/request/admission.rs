@@ -30,7 +30,9 @@ impl Admission {
 pub fn register(registry: &mut UserDataRegistry<Request>) {
     registry.add_method("user", user);
     registry.add_method("session", session);
-    registry.add_method("logout", |_, this, _: MultiValue| this.log_out());
+    registry.add_method("logout", |lua, this, args: MultiValue| {
+        this.log_out(Args::new(lua, "request:logout", args).truth(1))
+    });
 }
 
 /// `request:user()`: name, password and how the user logged in; nil when nobody is.
@@ -107,10 +109,11 @@ impl Request {
         Ok(session)
     }
 
-    /// Logs out, and ends the session. Does nothing when nobody is logged in.
-    fn log_out(&self) -> Result<()> {
-        if self.logged_in().is_none() {
-            return Ok(());
+    /// Logs out, and ends the session; with `everywhere` all sessions of the user. Does nothing when nobody is logged in.
+    fn log_out(&self, everywhere: bool) -> Result<()> {
+        let Some(user) = self.logged_in() else { return Ok(()) };
+        if everywhere {
+            self.world()?.sessions.of_user(&user.name).iter().for_each(Session::terminate);
         }
         self.0.user.borrow_mut().take();
         if let Some(session) = self.0.session.borrow_mut().take() {
