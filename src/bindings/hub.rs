@@ -55,7 +55,6 @@ pub struct HubState {
     next_token: Cell<u64>,
     queue_size: u32,
     runners: Runners,
-    granted: RefCell<packets::Granted>,
     /// How many of the server's own callbacks are running within each other.
     depth: Cell<u32>,
     /// Whether the script's handle was collected.
@@ -162,7 +161,6 @@ impl HubState {
                 packets: callback::Runners::new(&world.lua),
                 messages: callback::Runners::new(&world.lua),
             },
-            granted: RefCell::default(),
             depth: Cell::new(0),
             is_forgotten: Cell::new(false),
         });

@@ -141,12 +141,28 @@ impl Hub {
 
     /// Routes whole Publish frames of the arena, all to one target. True if somebody gets them.
     pub fn route(&self, outbox: &mut Outbox, target: Target, frames: Span) -> bool {
+        outbox.settle();
         let route = self.0.routes.read().get(&target.0).cloned();
         match route {
             Some(Route::Topic(topic)) => deliver(outbox, &topic.snapshot(), frames),
             Some(Route::Peer(peer)) => deliver(outbox, std::slice::from_ref(&peer), frames),
             None => false,
         }
+    }
+
+    /// Routes one message, together with those for the same target before and behind it. What reaches the server's own
+    /// peer is routed at once: its callbacks run before anything that comes later.
+    pub fn route_soon(&self, outbox: &mut Outbox, target: Target, frame: &[u8]) {
+        if outbox.is_gathering(self, target) || !self.reaches_server(target) {
+            return outbox.gather(self, target, frame);
+        }
+        let span = outbox.place(frame);
+        self.route(outbox, target, span);
+    }
+
+    /// Whether `other` is a handle to the same hub.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     // ---- Names ----
@@ -257,6 +273,7 @@ impl Hub {
 
     /// Registers a client and queues its Connack. Fails, and changes nothing, if its uid or etid is in use.
     pub fn connect(&self, outbox: &mut Outbox, peer: &Arc<Peer>, connack: &Packet<'_>) -> Result<(), InUse> {
+        outbox.settle();
         let mut directory = self.0.directory.lock();
         if directory.uids.contains_key(peer.uid()) {
             return Err(InUse);
@@ -276,6 +293,7 @@ impl Hub {
     /// Forgets a client: first its address, then its subscriptions, with a Change for each topic, then a Change for its
     /// end. The caller won [`Peer::begin_end`].
     pub fn disconnect(&self, outbox: &mut Outbox, peer: &Arc<Peer>) {
+        outbox.settle();
         let mut guard = self.0.directory.lock();
         let directory = &mut *guard;
         let Some(member) = remove_from(&mut directory.peers, &peer.etid()) else { return };
@@ -320,7 +338,7 @@ impl Hub {
     }
 
     /// Whether a message to `target` would reach the server's own peer.
-    pub fn reaches_server(&self, target: Target) -> bool {
+    fn reaches_server(&self, target: Target) -> bool {
         let server = self.0.server.etid();
         let is_subscribed = || {
             let directory = self.0.directory.lock();
@@ -332,6 +350,7 @@ impl Hub {
     /// Subscribes a client by name and acknowledges it: Change for itself if it observes the topic, then Suback, then
     /// whatever is published. To subscribe twice is no change.
     pub fn subscribe(&self, outbox: &mut Outbox, peer: &Arc<Peer>, name: &[u8]) {
+        outbox.settle();
         let mut guard = self.0.directory.lock();
         let directory = &mut *guard;
         let has_room = directory
@@ -351,6 +370,7 @@ impl Hub {
 
     /// Subscribes the server to a topic.
     pub fn subscribe_server(&self, outbox: &mut Outbox, tid: Tid) {
+        outbox.settle();
         let mut guard = self.0.directory.lock();
         self.join(outbox, &mut guard, &self.0.server, tid, None);
     }
@@ -392,6 +412,7 @@ impl Hub {
 
     /// Ends a subscription; what is not subscribed is ignored.
     pub fn unsubscribe(&self, outbox: &mut Outbox, peer: &Peer, tid: Tid) {
+        outbox.settle();
         let mut guard = self.0.directory.lock();
         let directory = &mut *guard;
         let Some(member) = directory.peers.get_mut(&peer.etid()) else { return };
@@ -405,6 +426,7 @@ impl Hub {
     /// Observes a topic or a peer. A client (`tells`) hears at once how many subscribers a topic has, and 0 for what does
     /// not exist.
     pub fn observe(&self, outbox: &mut Outbox, observer: &Arc<Peer>, target: Target, tells: bool) -> Observed {
+        outbox.settle();
         if target == observer.etid().into() {
             return Observed::Own;
         }
@@ -490,7 +512,7 @@ fn tell_change(outbox: &mut Outbox, directory: &Directory, tid: Tid, subscribers
 /// A packet of the server as a raw frame. Names, reasons and payloads are bounded before they come here; a packet that
 /// were too long all the same would be no frame, and nothing is sent.
 pub fn encoded(packet: &Packet<'_>) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(32);
+    let mut frame = Vec::with_capacity(128);
     if let Err(error) = packet.encode(&mut frame) {
         tracing::error!("a packet of type {} was not sent: {error}", packet.kind());
     }

@@ -10,7 +10,9 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
+use super::Hub;
 use super::peer::Peer;
+use crate::protocol::Target;
 use crate::transport::Framing;
 
 /// The arena is flushed before it grows beyond this.
@@ -44,8 +46,16 @@ pub struct Outbox {
     flusher: Flusher,
     /// Set when something went to the server's own queue.
     pub reached_server: bool,
+    /// Messages to one target that are routed together, later in this turn.
+    run: Option<Run>,
     /// While the server itself acts, what that sends to the server: it is not queued behind what others sent.
     captured: Option<Vec<u8>>,
+}
+
+struct Run {
+    hub: Hub,
+    target: Target,
+    span: Span,
 }
 
 struct Pending {
@@ -149,15 +159,44 @@ impl Outbox {
         (result, self.captured.take().unwrap_or_default())
     }
 
+    /// Adds a frame to the run of messages for `target`, which is routed before anything else is done with this outbox, at
+    /// the latest at the end of the turn. Routing one message of many subscribers costs as much as routing a hundred.
+    pub(super) fn gather(&mut self, hub: &Hub, target: Target, frame: &[u8]) {
+        let end = self.arena.len();
+        let is_further = |run: &&mut Run| run.target == target && run.span.end == end && run.hub.is(hub);
+        if let Some(run) = self.run.as_mut().filter(is_further) {
+            run.span.end += frame.len();
+            self.arena.extend_from_slice(frame);
+            return;
+        }
+        self.settle();
+        self.wake_flusher();
+        let span = self.place(frame);
+        self.run = Some(Run { hub: hub.clone(), target, span });
+    }
+
+    /// Whether messages for `target` are being gathered.
+    pub(super) fn is_gathering(&self, hub: &Hub, target: Target) -> bool {
+        self.run.as_ref().is_some_and(|run| run.target == target && run.hub.is(hub))
+    }
+
+    /// Routes the messages that were gathered.
+    pub(super) fn settle(&mut self) {
+        if let Some(Run { hub, target, span }) = self.run.take() {
+            hub.route(self, target, span);
+        }
+    }
+
     /// Queues a control packet, a raw frame, for `peer`, behind everything noted for it so far. It is in the peer's queue
     /// when this returns, so nothing that another thread sends afterwards can overtake it.
     pub fn control(&mut self, peer: &Arc<Peer>, frame: &[u8]) {
+        self.settle();
         if peer.is_server() {
             let span = self.place(frame);
             return self.note_for_server(peer, span);
         }
         let place = self.place_of(peer);
-        self.settle(place);
+        self.queue_noted(place);
         match peer.outbound.framing() {
             Framing::Raw => peer.push_control(frame),
             framing => {
@@ -170,13 +209,14 @@ impl Outbox {
 
     /// Queues bytes that belong to the peer's transport (a WebSocket's Pong or close frame), like a control packet.
     pub fn transport_control(&mut self, peer: &Arc<Peer>, bytes: &[u8]) {
+        self.settle();
         let place = self.place_of(peer);
-        self.settle(place);
+        self.queue_noted(place);
         peer.push_control(bytes);
     }
 
     /// Moves what is noted for a peer to its queue.
-    fn settle(&mut self, place: usize) {
+    fn queue_noted(&mut self, place: usize) {
         let pending = &mut self.pending[place];
         let mut index = pending.first;
         let peer = pending.peer.clone();
@@ -207,6 +247,7 @@ impl Outbox {
 
     /// Sends everything, with one write per receiver, and empties the arena.
     pub fn flush(&mut self) {
+        self.settle();
         let mut pending = std::mem::take(&mut self.pending);
         for receiver in pending.drain(..) {
             self.send(&receiver);

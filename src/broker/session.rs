@@ -241,9 +241,13 @@ impl Session {
                 _ => Handled::Done,
             },
             Ok(_) if !granted => Handled::Done,
-            Ok(target) => {
+            Ok(target) if self.hub.interest().ondrop => {
                 let span = outbox.place(frame);
                 if self.hub.route(outbox, target, span) { Handled::Done } else { Handled::Dropped }
+            }
+            Ok(target) => {
+                self.hub.route_soon(outbox, target, frame);
+                Handled::Done
             }
         }
     }

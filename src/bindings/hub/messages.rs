@@ -42,7 +42,6 @@ impl HubState {
     /// Does something on the server's side, and runs the callbacks for what that sends to the server itself before it
     /// returns.
     pub(super) fn act<T>(self: &Rc<Self>, work: impl FnOnce(&mut Outbox) -> T) -> T {
-        self.settle();
         let (result, for_server) = with_outbox(|outbox| {
             outbox.make_room();
             outbox.capture(work)

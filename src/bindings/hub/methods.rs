@@ -13,9 +13,9 @@ use super::super::request;
 use super::callbacks::{Handler, Observer};
 use super::peers::{HubSocket, is_registered};
 use super::{HubHandle, HubState};
-use crate::broker::outbox::{Span, with_outbox};
+use crate::broker::outbox::with_outbox;
 use crate::broker::peer::{CloseReason, Peer};
-use crate::broker::{Keepalive, Named, Observed};
+use crate::broker::{Keepalive, Named, Observed, encoded};
 use crate::protocol::{Etid, MAX_PAYLOAD, Packet, Publish, Subtid, Target, Tid};
 
 /// The name under which scripts mean the server's own etid.
@@ -183,16 +183,13 @@ fn pubon(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<bool> {
 
 /// Routes a message and runs the callbacks of the server's own subscriptions.
 fn send(hub: &Rc<HubState>, publish: &Publish<'_>, peer: &Arc<Peer>) {
+    let frame = encoded(&Packet::Publish(*publish));
+    if hub.callbacks.ondrop.is_none() {
+        return hub.act(|outbox| hub.hub.route_soon(outbox, publish.target, &frame));
+    }
     let delivered = hub.act(|outbox| {
-        let start = outbox.arena.len();
-        match Packet::Publish(*publish).encode(&mut outbox.arena) {
-            Ok(()) => {
-                let end = outbox.arena.len();
-                hub.hub.route(outbox, publish.target, Span { start, end })
-            }
-            // The caller has checked the length.
-            Err(_) => false,
-        }
+        let span = outbox.place(&frame);
+        hub.hub.route(outbox, publish.target, span)
     });
     if !delivered {
         hub.dropped_own(publish, peer);

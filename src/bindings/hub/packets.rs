@@ -1,8 +1,6 @@
 //! Packets that need the script's permission: asked about one by one, handled in order.
 //!
-//! `onpublish` is asked about all messages of a read in one coroutine. Those that it grants are gathered as long as they
-//! go to one target, and routed together before anything else happens that somebody could tell apart from routing them
-//! one by one.
+//! `onpublish` is asked about all messages of a read in one coroutine.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -15,19 +13,11 @@ use super::super::callback::{Calls, Ran};
 use super::super::console;
 use super::HubState;
 use crate::broker::hooks::Batch;
-use crate::broker::outbox::with_outbox;
 use crate::broker::peer::{CloseReason, Peer};
 use crate::broker::session::{Handled, Question, Session};
 use crate::lua::budget;
-use crate::protocol::{Packet, Publish, Target};
+use crate::protocol::{Packet, Publish};
 use crate::transport::raw;
-
-/// Granted messages of one target that are still to be routed.
-#[derive(Default)]
-pub struct Granted {
-    target: Target,
-    frames: Vec<u8>,
-}
 
 /// A client's packets on their way.
 pub struct Packets {
@@ -76,7 +66,6 @@ impl HubState {
         let mut packets = Packets { state, session, frames, at: 0, first_was_dropped, asked: None, pause: Pause::None };
         loop {
             packets = self.advance(packets).await;
-            self.settle();
             match std::mem::replace(&mut packets.pause, Pause::None) {
                 Pause::None => {}
                 Pause::Ask(frame) => packets.ask(&frame).await,
@@ -95,9 +84,7 @@ impl HubState {
         match self.runners.packets.run(packets) {
             Ran::All(packets) => packets,
             Ran::Waiting(mut packets, answer) => {
-                self.settle();
-                let answer = answer.await;
-                packets.answered(answer);
+                packets.answered(answer.await);
                 packets
             }
             Ran::Failed(mut packets, error) => {
@@ -109,42 +96,6 @@ impl HubState {
                 packets
             }
         }
-    }
-
-    /// Routes the granted messages that are still to be routed.
-    pub(super) fn settle(&self) {
-        let mut granted = self.granted.borrow_mut();
-        if granted.frames.is_empty() {
-            return;
-        }
-        with_outbox(|outbox| {
-            outbox.make_room();
-            let span = outbox.place(&granted.frames);
-            self.hub.route(outbox, granted.target, span);
-        });
-        granted.frames.clear();
-    }
-
-    /// Gathers a granted message. False if it has to be routed by itself.
-    fn gather(&self, target: Target, frame: &[u8]) -> bool {
-        if self.callbacks.ondrop.is_some() {
-            return false;
-        }
-        let is_further = {
-            let granted = self.granted.borrow();
-            granted.target == target && !granted.frames.is_empty()
-        };
-        if !is_further {
-            self.settle();
-            // The server's callbacks for a message run before anything that is behind it.
-            if self.hub.reaches_server(target) {
-                return false;
-            }
-        }
-        let mut granted = self.granted.borrow_mut();
-        granted.target = target;
-        granted.frames.extend_from_slice(frame);
-        true
     }
 
     /// Whether the script allows it; an error denies.
@@ -297,12 +248,7 @@ impl Packets {
         if !granted {
             return;
         }
-        let bytes = frame.bytes(&self.frames);
-        if let Ok(Packet::Publish(Publish { target, .. })) = Packet::decode(&bytes[2..])
-            && !self.state.gather(target, bytes)
-        {
-            self.handle(&frame, true);
-        }
+        self.handle(&frame, true);
     }
 
     /// Asks one of the other callbacks and handles the packet.
