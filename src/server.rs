@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -127,10 +127,11 @@ impl Server {
     /// Begins to accept connections.
     pub fn open(&mut self) -> Result<()> {
         let (stop, stopping) = watch::channel(false);
-        let seats = Seats::new(self.max_connections, self.config.max_connections_per_address);
+        let shards = Shards::start(self.config.shards.get())?;
+        let seats = Seats::new(self.max_connections, self.config.max_connections_per_address, shards.threads.len());
         let rtl = Rtl::new(self.config.rtl.as_deref(), self.traces.clone()).context("the folder of --rtl")?;
         let site = Arc::new(Site::new(self.apps(), rtl));
-        let shards = self.listeners.open(self.config.shards.get(), &site, &seats, &stopping)?;
+        self.listeners.open(&shards, &site, &seats, &stopping)?;
         self.open = Some(Open { stop, site, shards });
         Ok(())
     }
@@ -283,26 +284,24 @@ impl Listeners {
         Ok(Self { plain: Listener::bind(&config.host, config.port)?, tls })
     }
 
-    /// Starts `count` shards that all accept from these listeners.
+    /// Lets the first shard accept from these listeners, for all.
     fn open(
         &self,
-        count: usize,
+        shards: &Shards,
         site: &Arc<Site>,
         seats: &Arc<Seats>,
         stopping: &watch::Receiver<bool>,
-    ) -> Result<Shards> {
-        let door = |tls| Door::new(site.clone(), tls, seats.clone(), stopping.clone());
-        let plain = door(None);
+    ) -> Result<()> {
+        let runtimes: Arc<[Handle]> = shards.threads.iter().map(|shard| shard.runtime.clone()).collect();
+        let door = |tls| Door::new(site.clone(), tls, seats.clone(), stopping.clone(), runtimes.clone());
+        let plain = Some((&self.plain, door(None)));
         let tls = self.tls.as_ref().map(|(listener, acceptor)| (listener, door(Some(acceptor.clone()))));
-        let mut shards = Shards::default();
-        for index in 0..count {
-            let mut doors = vec![(self.plain.listener.try_clone()?, plain.clone())];
-            if let Some((listener, door)) = &tls {
-                doors.push((listener.listener.try_clone()?, door.clone()));
-            }
-            shards.start(index, doors).with_context(|| format!("cannot start shard {index}"))?;
+        for (listener, door) in plain.into_iter().chain(tls) {
+            let _inside = runtimes[0].enter();
+            let listener = tokio::net::TcpListener::from_std(listener.listener.try_clone()?)?;
+            tokio::spawn(door.accept(listener));
         }
-        Ok(shards)
+        Ok(())
     }
 
     /// Tells the URL of each app on each listener.
@@ -381,48 +380,49 @@ fn explain(error: &io::Error, address: SocketAddr) -> anyhow::Error {
     }
 }
 
-/// The threads that serve connections, each with an event loop of its own.
-#[derive(Default)]
+/// The threads that serve connections.
 struct Shards {
-    threads: Vec<(watch::Sender<bool>, thread::JoinHandle<()>)>,
+    threads: Vec<Shard>,
+}
+
+/// A thread with an event loop of its own.
+struct Shard {
+    runtime: Handle,
+    close: watch::Sender<bool>,
+    thread: thread::JoinHandle<()>,
 }
 
 impl Shards {
-    fn start(&mut self, index: usize, doors: Vec<(TcpListener, Arc<Door<Site>>)>) -> Result<()> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let (close, closing) = watch::channel(false);
-        let doors = {
-            let _inside = runtime.enter();
-            let open = |(listener, door)| tokio::net::TcpListener::from_std(listener).map(|listener| (listener, door));
-            doors.into_iter().map(open).collect::<io::Result<Vec<_>>>()?
-        };
-        let thread =
-            thread::Builder::new().name(format!("shard-{index}")).spawn(move || shard(runtime, doors, closing))?;
-        self.threads.push((close, thread));
-        Ok(())
+    fn start(count: usize) -> Result<Self> {
+        let shard = |index| Shard::start(index).with_context(|| format!("cannot start shard {index}"));
+        Ok(Self { threads: (0..count).map(shard).collect::<Result<_>>()? })
     }
 
     /// Ends the threads, and with them every connection.
     fn close(self) {
-        for (close, _) in &self.threads {
-            let _ = close.send(true);
+        for shard in &self.threads {
+            let _ = shard.close.send(true);
         }
-        for (_, thread) in self.threads {
-            if thread.join().is_err() {
+        for shard in self.threads {
+            if shard.thread.join().is_err() {
                 tracing::error!("a shard has failed");
             }
         }
     }
 }
 
-fn shard(runtime: Runtime, doors: Vec<(tokio::net::TcpListener, Arc<Door<Site>>)>, mut closing: watch::Receiver<bool>) {
-    runtime.block_on(async move {
-        for (listener, door) in doors {
-            tokio::spawn(door.accept(listener));
-        }
-        // An error means that the server has ended in another way.
-        let _ = closing.wait_for(|closing| *closing).await;
-    });
-    // Waits for no file that is being read.
-    runtime.shutdown_background();
+impl Shard {
+    fn start(index: usize) -> Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (close, mut closing) = watch::channel(false);
+        let run = move || {
+            // An error means that the server has ended in another way.
+            let _ = runtime.block_on(closing.wait_for(|closing| *closing));
+            // Waits for no file that is being read.
+            runtime.shutdown_background();
+        };
+        let thread = thread::Builder::new().name(format!("shard-{index}")).spawn(run)?;
+        Ok(Self { runtime: handle, close, thread })
+    }
 }

@@ -1,4 +1,4 @@
-//! Accepts connections on one shard.
+//! Accepts connections on the first shard, and spreads them over all.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use hyper::StatusCode;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
@@ -27,6 +28,8 @@ pub struct Door<H> {
     pub tls: Option<TlsAcceptor>,
     pub seats: Arc<Seats>,
     pub stopping: watch::Receiver<bool>,
+    /// Where connections are served, by the number of the shard.
+    shards: Arc<[Handle]>,
     refusals: Mutex<Refusals>,
 }
 
@@ -41,12 +44,13 @@ impl<H: Handler> Door<H> {
         tls: Option<TlsAcceptor>,
         seats: Arc<Seats>,
         stopping: watch::Receiver<bool>,
+        shards: Arc<[Handle]>,
     ) -> Arc<Self> {
         let refusals = Mutex::new(Refusals { since_report: 0, next_report: Instant::now() });
-        Arc::new(Self { handler, tls, seats, stopping, refusals })
+        Arc::new(Self { handler, tls, seats, stopping, shards, refusals })
     }
 
-    /// Accepts until the server stops.
+    /// Accepts until the server stops. For the first shard.
     pub async fn accept(self: Arc<Self>, listener: TcpListener) {
         let mut stopping = self.stopping.clone();
         loop {
@@ -66,12 +70,16 @@ impl<H: Handler> Door<H> {
             Ok(seat) => seat,
             Err(full) => return self.refuse(stream, peer, full),
         };
+        let shard = seat.shard();
         let (tls, handler, stopping) = (self.tls.clone(), self.handler.clone(), self.stopping.clone());
-        tokio::spawn(async move {
-            if let Err(error) = serve(stream, peer, seat, tls, handler, stopping).await {
-                tracing::debug!(%peer, %error, "connection lost");
+        let serve = move |stream| serve(stream, peer, seat, tls, handler, stopping);
+        match self.shards.get(shard) {
+            Some(other) if shard != 0 => {
+                let stream = stream.into_std();
+                other.spawn(watch_over(peer, async move { serve(TcpStream::from_std(stream?)?).await }))
             }
-        });
+            _ => tokio::spawn(watch_over(peer, serve(stream))),
+        };
     }
 
     fn refuse(&self, stream: TcpStream, peer: SocketAddr, full: Full) {
@@ -85,6 +93,12 @@ impl<H: Handler> Door<H> {
             tracing::warn!(%peer, connections = refusals.since_report, "refused: {full}");
             *refusals = Refusals { since_report: 0, next_report: Instant::now() + REPORT_EVERY };
         }
+    }
+}
+
+async fn watch_over(peer: SocketAddr, served: impl Future<Output = io::Result<()>>) {
+    if let Err(error) = served.await {
+        tracing::debug!(%peer, %error, "connection lost");
     }
 }
 

@@ -1,4 +1,4 @@
-//! How many connections there may be, in all and from one address.
+//! How many connections there may be, in all and from one address, and which shard serves each.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -17,6 +17,7 @@ pub struct Seats {
 #[derive(Default)]
 struct Taken {
     in_all: usize,
+    by_shard: Vec<usize>,
     /// Kept only if there is a limit per address.
     by_address: HashMap<IpAddr, usize>,
 }
@@ -25,6 +26,7 @@ struct Taken {
 pub struct Seat {
     seats: Arc<Seats>,
     address: IpAddr,
+    shard: usize,
 }
 
 /// Why there is no place for a connection.
@@ -37,11 +39,13 @@ pub enum Full {
 }
 
 impl Seats {
-    /// `max_per_address` 0 means no limit for one address.
-    pub fn new(max: usize, max_per_address: usize) -> Arc<Self> {
-        Arc::new(Self { max, max_per_address, taken: Mutex::default() })
+    /// `max_per_address` 0 means no limit for one address; there is one shard at least.
+    pub fn new(max: usize, max_per_address: usize, shards: usize) -> Arc<Self> {
+        let taken = Taken { by_shard: vec![0; shards.max(1)], ..Taken::default() };
+        Arc::new(Self { max, max_per_address, taken: Mutex::new(taken) })
     }
 
+    /// A place on the shard that has the fewest connections, so that clients get equal shares of the server.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Full> {
         let address = address.to_canonical();
         let mut taken = self.taken.lock();
@@ -56,7 +60,19 @@ impl Seats {
             *count += 1;
         }
         taken.in_all += 1;
-        Ok(Seat { seats: self.clone(), address })
+        let shards = taken.by_shard.iter_mut().enumerate();
+        let shard = shards.min_by_key(|(_, count)| **count).map_or(0, |(shard, count)| {
+            *count += 1;
+            shard
+        });
+        Ok(Seat { seats: self.clone(), address, shard })
+    }
+}
+
+impl Seat {
+    /// The number of the shard that serves the connection, from 0.
+    pub fn shard(&self) -> usize {
+        self.shard
     }
 }
 
@@ -64,6 +80,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut taken = self.seats.taken.lock();
         taken.in_all -= 1;
+        taken.by_shard[self.shard] -= 1;
         if let Some(count) = taken.by_address.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -82,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_seat_is_free_again_when_its_connection_ends() {
-        let seats = Seats::new(1, 0);
+        let seats = Seats::new(1, 0, 1);
         let seat = seats.take(A).ok();
         assert_eq!(seats.take(B).err(), Some(Full::InAll));
         drop(seat);
@@ -91,12 +108,21 @@ mod tests {
 
     #[test]
     fn one_address_cannot_take_all_seats() {
-        let seats = Seats::new(10, 1);
+        let seats = Seats::new(10, 1, 1);
         let seat = seats.take(A).ok();
         assert_eq!(seats.take(A).err(), Some(Full::Address));
         assert!(seats.take(B).is_ok());
         drop(seat);
         assert!(seats.take(A).is_ok());
         assert!(seats.taken.lock().by_address.is_empty(), "nothing is kept for addresses without connections");
+    }
+
+    #[test]
+    fn a_connection_goes_to_the_shard_that_has_the_fewest() {
+        let seats = Seats::new(10, 0, 3);
+        let mut taken: Vec<_> = (0..6).map(|_| seats.take(IpAddr::from([127, 0, 0, 1])).ok().unwrap()).collect();
+        assert_eq!(taken.iter().map(Seat::shard).collect::<Vec<_>>(), [0, 1, 2, 0, 1, 2]);
+        taken.remove(1);
+        assert_eq!(seats.take(IpAddr::from([127, 0, 0, 1])).ok().unwrap().shard(), 1);
     }
 }

@@ -238,7 +238,7 @@ mod tests {
 
     /// A client's socket, and what a page gets from the other end.
     async fn connect() -> (TcpStream, oneshot::Receiver<Taken>) {
-        connect_to(&Seats::new(1, 0)).await
+        connect_to(&Seats::new(1, 0, 1)).await
     }
 
     async fn connect_to(seats: &Arc<Seats>) -> (TcpStream, oneshot::Receiver<Taken>) {
@@ -301,7 +301,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_socket_that_was_taken_keeps_its_seat_until_it_is_closed() {
-        let seats = Seats::new(1, 0);
+        let seats = Seats::new(1, 0, 1);
         let (mut client, got) = connect_to(&seats).await;
         let address = client.local_addr().unwrap().ip();
         client.write_all(b"GET /take HTTP/1.0\r\n\r\n").await.unwrap();
