@@ -21,10 +21,20 @@ pub enum Broker {
     Raw,
     WebSocket,
     Hooked,
+    /// Our own with so many shards: raw transport, without a hook.
+    Shards(Shards),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Shards {
+    One,
+    Two,
+    Four,
 }
 
 impl Broker {
-    pub const ALL: [Self; 5] = [Self::Mosquitto, Self::Nats, Self::Raw, Self::WebSocket, Self::Hooked];
+    pub const ALL: &[Self] = &[Self::Mosquitto, Self::Nats, Self::Raw, Self::WebSocket, Self::Hooked];
+    pub const SHARDS: &[Self] = &[Self::Shards(Shards::One), Self::Shards(Shards::Two), Self::Shards(Shards::Four)];
 
     pub fn title(self) -> &'static str {
         match self {
@@ -33,6 +43,9 @@ impl Broker {
             Self::Raw => "smq",
             Self::WebSocket => "smq, WebSocket",
             Self::Hooked => "smq, Lua hook",
+            Self::Shards(Shards::One) => "1 shard",
+            Self::Shards(Shards::Two) => "2 shards",
+            Self::Shards(Shards::Four) => "4 shards",
         }
     }
 
@@ -48,6 +61,9 @@ impl Broker {
             Self::Raw => "`smq serve`, a hub without callbacks, raw transport",
             Self::WebSocket => "the same over WebSocket",
             Self::Hooked => "raw transport, a hub whose `onpublish` asks Lua about every message",
+            Self::Shards(Shards::One) => "`smq serve --shards 1`, raw transport",
+            Self::Shards(Shards::Two) => "`smq serve --shards 2`, raw transport",
+            Self::Shards(Shards::Four) => "`smq serve --shards 4`, raw transport",
         }
     }
 
@@ -80,12 +96,25 @@ impl Broker {
                 let app = if ours == Self::Hooked { "hooked" } else { "plain" };
                 let mut command = Command::new(smq);
                 command.args(["serve", &format!("examples/compare/{app}"), "--port", &port.to_string()]);
+                if let Self::Shards(shards) = ours {
+                    command.args(["--shards", shards.count()]);
+                }
                 return Ok(command);
             }
         };
         // Debian has them where only root looks.
         command.env("PATH", format!("{}:/usr/sbin", std::env::var("PATH")?)).arg("-c").arg(path);
         Ok(command)
+    }
+}
+
+impl Shards {
+    fn count(self) -> &'static str {
+        match self {
+            Self::One => "1",
+            Self::Two => "2",
+            Self::Four => "4",
+        }
     }
 }
 

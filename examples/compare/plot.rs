@@ -19,7 +19,8 @@ const HEAD: f64 = 52.0;
 /// Bars of one workload share a scale; less is better in all of them.
 pub fn svg(rounds: &Rounds<'_>) -> String {
     let group = TITLE + BAR * Broker::ALL.len() as f64 + GAP;
-    let height = HEAD + group * rounds.plan.workloads.len() as f64;
+    let workloads: Vec<_> = rounds.plan.workloads.iter().filter(|workload| workload.is_comparison()).collect();
+    let height = HEAD + group * workloads.len() as f64;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"system-ui, sans-serif\" \
          font-size=\"12\" role=\"img\" aria-label=\"Cost of each workload by broker\">\n\
@@ -29,7 +30,7 @@ pub fn svg(rounds: &Rounds<'_>) -> String {
          <rect class=\"ground\" width=\"{WIDTH}\" height=\"{height}\" rx=\"6\"/>\n\
          <text x=\"16\" y=\"28\" font-size=\"15\" font-weight=\"600\">What each costs the broker (shorter is better)</text>\n"
     );
-    for (index, workload) in rounds.plan.workloads.iter().enumerate() {
+    for (index, workload) in workloads.into_iter().enumerate() {
         bars(&mut svg, rounds, workload, HEAD + group * index as f64);
     }
     svg.push_str("</svg>\n");
@@ -38,7 +39,8 @@ pub fn svg(rounds: &Rounds<'_>) -> String {
 
 fn bars(svg: &mut String, rounds: &Rounds<'_>, workload: &Workload, top: f64) {
     let metric = &workload.metrics[0];
-    let figures = Broker::ALL.map(|broker| rounds.median(workload, broker, metric).map_or(0.0, |(median, _)| median));
+    let figure = |&broker| rounds.median(workload, broker, metric).map_or(0.0, |(median, _)| median);
+    let figures: Vec<f64> = Broker::ALL.iter().map(figure).collect();
     let largest = figures.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
     let (title, unit) = (workload.title, metric.title);
     let _ = writeln!(
@@ -46,7 +48,7 @@ fn bars(svg: &mut String, rounds: &Rounds<'_>, workload: &Workload, top: f64) {
         "<text x=\"16\" y=\"{y}\"><tspan font-weight=\"600\">{title}</tspan><tspan opacity=\"0.7\">: {unit}</tspan></text>",
         y = top + 16.0
     );
-    for (index, (broker, figure)) in Broker::ALL.into_iter().zip(figures).enumerate() {
+    for (index, (broker, figure)) in Broker::ALL.iter().zip(figures).enumerate() {
         let y = top + TITLE + BAR * index as f64 - 8.0;
         let length = ((WIDTH - LABELS - FIGURES) * figure / largest).max(1.0);
         let _ = writeln!(

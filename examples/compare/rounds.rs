@@ -31,7 +31,7 @@ impl<'a> Rounds<'a> {
         let mut results: HashMap<_, Vec<Value>> = HashMap::new();
         for round in 1..=plan.rounds {
             for workload in &plan.workloads {
-                for broker in Broker::ALL {
+                for &broker in workload.brokers {
                     show(&format!("round {round} of {}: {}, {}", plan.rounds, workload.title, broker.title()));
                     let result = run_once(plan, smq, workload, broker);
                     let result = result.with_context(|| format!("{}: {}", broker.title(), workload.title))?;

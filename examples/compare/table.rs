@@ -19,7 +19,7 @@ pub fn summary(rounds: &Rounds<'_>) -> String {
     let mut text = format!("| | {} | smq to the better |\n| --- |", titles.join(" | "));
     text.push_str(&" ---: |".repeat(titles.len() + 1));
     text.push('\n');
-    for workload in &rounds.plan.workloads {
+    for workload in rounds.plan.workloads.iter().filter(|workload| workload.is_comparison()) {
         let metric = &workload.metrics[0];
         let figure = |&broker| rounds.median(workload, broker, metric).map_or(f64::NAN, |(median, _)| median);
         let cells: Vec<_> = Broker::ALL.iter().map(|broker| number(figure(broker))).collect();
@@ -43,11 +43,11 @@ fn cores() -> usize {
 }
 
 fn table(rounds: &Rounds<'_>, workload: &Workload) -> String {
-    let titles: Vec<_> = Broker::ALL.iter().map(|broker| broker.title()).collect();
+    let titles: Vec<_> = workload.brokers.iter().map(|broker| broker.title()).collect();
     let mut text = format!("### {}\n\n`smq bench URL {}`\n\n", workload.title, workload.arguments);
     let _ = writeln!(text, "| | {} |\n| --- |{}", titles.join(" | "), " ---: |".repeat(titles.len()));
     for metric in workload.metrics {
-        let cells: Vec<_> = Broker::ALL.iter().map(|&broker| cell(rounds, workload, broker, metric)).collect();
+        let cells: Vec<_> = workload.brokers.iter().map(|&broker| cell(rounds, workload, broker, metric)).collect();
         let _ = writeln!(text, "| {} | {} |", metric.title, cells.join(" | "));
     }
     text
@@ -74,8 +74,13 @@ pub fn number(value: f64) -> String {
 pub fn document(rounds: &Rounds<'_>, tables: &str, is_quick: bool) -> String {
     let plan = rounds.plan;
     let command = if is_quick { "scripts/bench --quick" } else { "scripts/bench" };
-    let settings: Vec<_> =
-        Broker::ALL.iter().map(|broker| format!("- {}: {}", broker.title(), broker.settings())).collect();
+    let mut settings: Vec<_> = Vec::new();
+    for broker in plan.workloads.iter().flat_map(|workload| workload.brokers) {
+        let setting = format!("- {}: {}", broker.title(), broker.settings());
+        if !settings.contains(&setting) {
+            settings.push(setting);
+        }
+    }
     format!(
         "# Measured side by side\n\n\
          ![Broker CPU time per message](bench.svg)\n\n\

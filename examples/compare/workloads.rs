@@ -1,10 +1,14 @@
-//! What every broker has to do.
+//! What the brokers have to do.
+
+use crate::brokers::Broker;
 
 pub struct Workload {
     pub title: &'static str,
     /// Arguments of `smq bench`.
     pub arguments: &'static str,
     pub is_quick: bool,
+    /// Who does it, in this order.
+    pub brokers: &'static [Broker],
     /// The first one is the figure that counts.
     pub metrics: &'static [Metric],
 }
@@ -14,6 +18,13 @@ pub struct Metric {
     /// In the JSON of `smq bench`.
     pub key: &'static str,
     pub scale: f64,
+}
+
+impl Workload {
+    /// Whether it compares brokers, and not only settings of ours.
+    pub fn is_comparison(&self) -> bool {
+        self.brokers == Broker::ALL
+    }
 }
 
 const fn metric(title: &'static str, key: &'static str, scale: f64) -> Metric {
@@ -40,7 +51,10 @@ const CHURN: &[Metric] =
     &[metric("broker CPU per cycle, µs", "broker_cpu_ns_per_cycle", 1e-3), metric("cycles/s", "cycles_per_s", 1.0)];
 
 pub fn all() -> Vec<Workload> {
-    let workload = |title, arguments, is_quick, metrics| Workload { title, arguments, is_quick, metrics };
+    let workload =
+        |title, arguments, is_quick, metrics| Workload { title, arguments, is_quick, metrics, brokers: Broker::ALL };
+    let on_shards =
+        |title, arguments| Workload { title, arguments, is_quick: false, metrics: FLOW, brokers: Broker::SHARDS };
     vec![
         workload("1 publisher to 100 subscribers, 64 B", "fanout --subscribers 100 --window 64", true, FLOW),
         workload(
@@ -60,5 +74,7 @@ pub fn all() -> Vec<Workload> {
         workload("request and reply, 50 pairs", "rtt --pairs 50", true, ROUND_TRIPS),
         workload("5000 idle clients, one subscription each", "idle --connections 5000", false, IDLE),
         workload("churn: connect, subscribe, leave", "churn --concurrency 32", false, CHURN),
+        on_shards("1 publisher to 100 subscribers on 1, 2 and 4 shards", "fanout --subscribers 100 --window 64"),
+        on_shards("50 pairs on 1, 2 and 4 shards", "pairs --pairs 50 --window 16"),
     ]
 }
