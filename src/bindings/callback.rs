@@ -120,13 +120,11 @@ impl<C: Calls> Runner<C> {
         let for_next = calls.clone();
         let next = lua.create_function(move |lua, result: Option<LightUserData>| {
             let result = result.and_then(result_of);
-            // Not borrowed while scripts run, which `next` may cause.
-            let taken = for_next.borrow_mut().take();
-            let Some(mut calls) = taken else { return Ok(C::Call::default()) };
+            // Scripts that run meanwhile have runners of their own.
+            let mut calls = for_next.borrow_mut();
+            let Some(calls) = &mut *calls else { return Ok(C::Call::default()) };
             budget::restart();
-            let call = calls.next(lua, result);
-            *for_next.borrow_mut() = Some(calls);
-            call
+            calls.next(lua, result)
         })?;
         let yield_: Function = lua.globals().get::<Table>("coroutine")?.get("yield")?;
         let source = lua.load(LOOP).set_name("=[smq]");
