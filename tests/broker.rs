@@ -92,6 +92,15 @@ impl Broker {
         outcome
     }
 
+    /// The client's packets are handled one by one, as where a script has granted each.
+    fn send_granted(&mut self, client: &mut Client, packets: &[Packet<'_>]) {
+        for packet in packets {
+            let mut frame = Vec::new();
+            packet.encode(&mut frame).unwrap();
+            client.session.handle_one(&mut self.outbox, &frame, true);
+        }
+    }
+
     fn disconnect(&mut self, client: &Client) {
         assert!(client.peer.begin_end());
         self.hub.disconnect(&mut self.outbox, &client.peer);
@@ -193,6 +202,56 @@ fn an_acknowledgement_keeps_its_place_among_messages() {
     let packets = [a.publish(tid, "1"), Packet::Ping, a.publish(tid, "2"), subscribe("more")];
     broker.send(&mut a, &packets);
     assert_eq!(a.received(), ["publish 1", "pong", "publish 2", "suback true more"]);
+}
+
+#[test]
+fn messages_that_are_handled_one_by_one_cost_each_receiver_one_write() {
+    let mut broker = Broker::new();
+    let (mut publisher, mut subscriber) = (broker.connect("publisher"), broker.connect("subscriber"));
+    broker.send(&mut subscriber, &[subscribe("news")]);
+    subscriber.received();
+    let news = broker.tid("news");
+    *subscriber.socket.writes.lock() = 0;
+    let packets = ["a", "b", "c"].map(|payload| publisher.publish(news, payload));
+    broker.send_granted(&mut publisher, &packets);
+    broker.outbox.flush();
+    assert_eq!(subscriber.received(), ["publish a", "publish b", "publish c"]);
+    assert_eq!(*subscriber.socket.writes.lock(), 1);
+}
+
+#[test]
+fn messages_that_are_handled_one_by_one_keep_their_place_among_everything_else() {
+    let mut broker = Broker::new();
+    let (mut a, mut b) = (broker.connect("client a"), broker.connect("client b"));
+    broker.send(&mut b, &[subscribe("news")]);
+    b.received();
+    let (news, direct) = (broker.tid("news"), b.etid());
+    let packets = [
+        a.publish(news, "before anybody else"),
+        subscribe("news"),
+        a.publish(news, "1"),
+        a.publish(direct, "2"),
+        a.publish(news, "3"),
+        Packet::Ping,
+        Packet::Unsubscribe { target: news.into() },
+        a.publish(news, "4"),
+    ];
+    broker.send_granted(&mut a, &packets);
+    let packets = [b.publish(news, "5"), Packet::Unsubscribe { target: news.into() }];
+    broker.send_granted(&mut b, &packets);
+    broker.outbox.flush();
+    assert_eq!(a.received(), ["suback true news", "publish 1", "publish 3", "pong"]);
+    let all = ["before anybody else", "1", "2", "3", "4", "5"].map(|payload| format!("publish {payload}"));
+    assert_eq!(b.received(), all);
+}
+
+#[test]
+fn a_message_to_the_server_is_not_kept_for_later() {
+    let mut broker = Broker::new();
+    let mut client = broker.connect("client");
+    let packets = [client.publish(SERVER_ETID, "now")];
+    broker.send_granted(&mut client, &packets);
+    assert!(broker.outbox.reached_server);
 }
 
 #[test]
