@@ -93,13 +93,15 @@ impl HubState {
     /// What to call for a message: the callback for topic and sub-topic, else the topic's catch-all, else the global one.
     fn onmsg(&self, publish: &Publish<'_>) -> Result<Onmsg> {
         let Publish { target, subtid, publisher, payload } = *publish;
-        let text = |state: &Self| state.lua.create_string(payload).map(Value::String);
-        let (function, data) = match self.handler(target, subtid) {
-            Some(Handler { function, json: false }) => (Some(function), text(self)?),
-            Some(Handler { function, json: true }) if let Ok(data) = json::decode(&self.lua, payload) => {
-                (Some(function), data)
-            }
-            _ => (self.onmsg.borrow().clone(), text(self)?),
+        let text = || self.lua.create_string(payload).map(Value::String);
+        let heard = match self.handler(target, subtid) {
+            Some(Handler { function, json: true }) => json::decode(&self.lua, payload).ok().map(|data| (function, data)),
+            Some(Handler { function, json: false }) => Some((function, text()?)),
+            None => None,
+        };
+        let (function, data) = match heard {
+            Some((function, data)) => (Some(function), data),
+            None => (self.onmsg.borrow().clone(), text()?),
         };
         Ok((function, data, publisher.0, target.0, subtid.0))
     }
