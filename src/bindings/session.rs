@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hyper::header::HeaderValue;
 use mlua::{Error, Lua, MetaMethod, MultiValue, Result, Table, UserData, UserDataMethods, UserDataRef};
 use mlua::{UserDataRegistry, Value};
-use rand::RngCore;
 use tokio::time::{Instant, sleep};
 
 use super::args::Args;
 use super::auth::User;
+use super::ba::encoding::hex;
 
 /// The cookie with the session's id.
 pub const COOKIE: &str = "smq_session";
@@ -154,9 +154,7 @@ impl Store {
 
 /// 128 bits of a cryptographic generator, in hexadecimal digits.
 fn new_id() -> String {
-    let mut bytes = [0; 16];
-    rand::rng().fill_bytes(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&rand::random::<[u8; 16]>())
 }
 
 impl Session {

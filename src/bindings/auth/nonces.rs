@@ -4,10 +4,9 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use rand::RngCore;
 use tokio::time::Instant;
 
-use super::secret::hex;
+use crate::bindings::ba::encoding::hex;
 
 /// A nonce is good for so long.
 const LIFE: Duration = Duration::from_secs(300);
@@ -36,9 +35,7 @@ struct Nonce {
 
 impl Nonces {
     pub fn make(&self) -> String {
-        let mut bytes = [0; 16];
-        rand::rng().fill_bytes(&mut bytes);
-        let text = hex(&bytes);
+        let text = hex(&rand::random::<[u8; 16]>());
         let mut known = self.0.borrow_mut();
         known.forget_old();
         known.by_text.insert(text.clone(), Nonce { made: Instant::now(), highest: 0, seen: 0 });

@@ -4,6 +4,8 @@ use md5::Md5;
 use sha1::{Digest, Sha1};
 use subtle::ConstantTimeEq;
 
+use crate::bindings::ba::encoding::hex;
+
 /// Has no `Debug`, so that it is never logged by accident.
 #[derive(Clone)]
 pub enum Secret {
@@ -48,10 +50,6 @@ fn ha1(name: &[u8], realm: &str, password: &[u8]) -> Vec<u8> {
 /// The MD5 of the parts with a colon between them, in hexadecimal digits.
 pub fn md5_hex(parts: &[&[u8]]) -> Vec<u8> {
     hex(&Md5::digest(parts.join(&b':'))).into_bytes()
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Takes the same time wherever the two differ, also in length: what is compared are their hashes.

@@ -8,11 +8,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hmac::{Hmac, Mac};
-use rand::RngCore;
 use sha2::Sha256;
 use tokio::time::Instant;
 
-use super::secret::hex;
+use crate::bindings::ba::encoding::{hex, unhex};
 
 /// A login page may be open for so long.
 const LIFE: Duration = Duration::from_secs(1800);
@@ -35,13 +34,13 @@ pub struct Seeds {
 
 impl Default for Seeds {
     fn default() -> Self {
-        Self { secret: random(), began: Instant::now(), used: RefCell::default() }
+        Self { secret: rand::random(), began: Instant::now(), used: RefCell::default() }
     }
 }
 
 impl Seeds {
     pub fn make(&self) -> Seed {
-        let text = hex(&random::<16>());
+        let text = hex(&rand::random::<[u8; 16]>());
         let made = format!("{:x}", self.began.elapsed().as_millis());
         let seal = hex(&self.seal(&made, &text).finalize().into_bytes());
         Seed { text, key: format!("{made}.{seal}") }
@@ -80,19 +79,6 @@ fn keyed(key: &[u8], text: &[u8]) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     mac.update(text);
     mac
-}
-
-fn random<const SIZE: usize>() -> [u8; SIZE] {
-    let mut bytes = [0; SIZE];
-    rand::rng().fill_bytes(&mut bytes);
-    bytes
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.chars().map(|digit| digit.to_digit(16)).collect::<Option<Vec<u32>>>()?;
-    let (pairs, []) = digits.as_chunks::<2>() else { return None };
-    // Two digits are less than 256.
-    Some(pairs.iter().map(|[high, low]| (high * 16 + low) as u8).collect())
 }
 
 #[cfg(test)]

@@ -43,6 +43,14 @@ pub fn hex(data: &[u8]) -> String {
     data.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
+/// The bytes behind hexadecimal digits of either case; `None` when there is something else, or half a byte.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.chars().map(|digit| digit.to_digit(16)).collect::<Option<Vec<u32>>>()?;
+    let (pairs, []) = digits.as_chunks::<2>() else { return None };
+    // Two digits are less than 256.
+    Some(pairs.iter().map(|[high, low]| (high * 16 + low) as u8).collect())
+}
+
 pub fn base64(data: &[u8]) -> String {
     STANDARD.encode(data)
 }

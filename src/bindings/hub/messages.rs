@@ -95,7 +95,9 @@ impl HubState {
         let Publish { target, subtid, publisher, payload } = *publish;
         let text = || self.lua.create_string(payload).map(Value::String);
         let heard = match self.handler(target, subtid) {
-            Some(Handler { function, json: true }) => json::decode(&self.lua, payload).ok().map(|data| (function, data)),
+            Some(Handler { function, json: true }) => {
+                json::decode(&self.lua, payload).ok().map(|data| (function, data))
+            }
             Some(Handler { function, json: false }) => Some((function, text()?)),
             None => None,
         };
