@@ -88,6 +88,11 @@ fn b64decode(lua: &Lua, args: MultiValue) -> Result<(Option<LuaString>, Option<&
 /// `ba.urldecode(text)`: `%XX` and `+` replaced; what is no escape stays.
 fn urldecode(lua: &Lua, args: MultiValue) -> Result<LuaString> {
     let text = Args::new(lua, "ba.urldecode", args).string(1, "text")?;
-    let text: Vec<u8> = text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
-    lua.create_string(percent_decode(&text).collect::<Vec<_>>())
+    lua.create_string(url_decoded(&text))
+}
+
+/// The same for whoever reads queries and forms.
+pub fn url_decoded(text: &[u8]) -> Vec<u8> {
+    let spaced: Vec<u8> = text.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
+    percent_decode(&spaced).collect()
 }

@@ -1,7 +1,6 @@
 //! The fields of a query string and of an urlencoded form.
 
-use percent_encoding::percent_decode;
-
+use crate::bindings::ba::encoding::url_decoded;
 use crate::http::{PageRequest, is_form};
 
 /// A name and a value, decoded.
@@ -18,13 +17,8 @@ fn decode(text: &[u8]) -> impl Iterator<Item = Field> {
     text.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
         let equals = pair.iter().position(|&byte| byte == b'=');
         let (name, value) = equals.map_or((pair, &b""[..]), |at| (&pair[..at], &pair[at + 1..]));
-        (unescape(name), unescape(value))
+        (url_decoded(name), url_decoded(value))
     })
-}
-
-fn unescape(text: &[u8]) -> Vec<u8> {
-    let spaced: Vec<u8> = text.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
-    percent_decode(&spaced).collect()
 }
 
 #[cfg(test)]
