@@ -13,7 +13,8 @@ mod multipart;
 mod output;
 mod url;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 
@@ -58,6 +59,8 @@ struct Exchange {
     session: RefCell<Option<Session>>,
     /// Who was authenticated for this request alone, and for no session.
     user: RefCell<Option<User>>,
+    /// The first value of each field, once a script has asked for one: a page may ask for each of thousands.
+    first_values: OnceCell<HashMap<Vec<u8>, Vec<u8>>>,
     /// The end of the request's body has not been read yet.
     has_open_body: Cell<bool>,
     /// Somebody reads it.
@@ -102,6 +105,7 @@ impl Request {
             running: RefCell::default(),
             session: RefCell::new(session),
             user: RefCell::default(),
+            first_values: OnceCell::new(),
             is_deferred: Cell::default(),
         }));
         if let Some(admission) = admission {
@@ -183,6 +187,13 @@ impl Request {
     /// The fields in the order in which they came, the query's first.
     pub fn fields(&self) -> Vec<form::Field> {
         self.with_input(form::fields).unwrap_or_default()
+    }
+
+    /// The first value of a field.
+    pub fn field(&self, name: &[u8]) -> Option<&[u8]> {
+        // Of a repeated field the value that is collected last stays.
+        let read = || self.fields().into_iter().rev().collect();
+        self.0.first_values.get_or_init(read).get(name).map(Vec::as_slice)
     }
 
     pub fn method(&self) -> String {

@@ -462,6 +462,17 @@ async fn form_data_comes_from_the_query_and_the_body() {
 }
 
 #[tokio::test]
+async fn a_page_may_ask_for_each_of_thousands_of_fields() {
+    // Were the form read for each of them, the script would be stopped.
+    let code = "<?lsp for i = 1, 5000 do assert(request:data('field' .. i) == tostring(i)) end ?>all";
+    let site = site(&[("index.lsp", code)]).await;
+    let fields: Vec<_> = (1..=5000).map(|i| format!("field{i}={i}")).collect();
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    let reply = site.send("index.lsp", request(Method::POST, "/", &form, &fields.join("&"))).await;
+    assert_eq!(text(reply).await, "all");
+}
+
+#[tokio::test]
 async fn a_request_tells_where_it_came_from() {
     let code = "print(request:method(), request:uri(), request:url(), request:domain(), request:version()) \
                 print(request:peername()) print(request:issecure(), request:user(), request:session(), request:logout())";

@@ -120,11 +120,11 @@ struct Attempt {
 }
 
 /// What a login page sends in place of the password.
-struct Hashed {
+struct Hashed<'request> {
     /// See [`seeds::prove`].
-    response: String,
-    seed: String,
-    key: String,
+    response: &'request str,
+    seed: &'request str,
+    key: &'request str,
 }
 
 impl Authenticator {
@@ -171,21 +171,13 @@ impl Authenticator {
     }
 
     async fn form(&self, world: &World, request: &Request) -> Result<std::result::Result<(), Attempt>> {
-        let field = |name: &[u8]| request.fields().into_iter().find(|(sent, _)| sent == name).map(|(_, value)| value);
-        let Some(name) = field(b"ba_username") else { return Ok(Err(Attempt::default())) };
-        let response = field(b"ba_password2").filter(|response| !response.is_empty());
-        let user = match (response, field(b"ba_password")) {
-            (Some(response), _) => {
-                let text = |bytes: Option<Vec<u8>>| String::from_utf8(bytes.unwrap_or_default()).unwrap_or_default();
-                let hashed = Hashed {
-                    response: text(Some(response)),
-                    seed: text(field(b"ba_seed")),
-                    key: text(field(b"ba_seedkey")),
-                };
-                self.hashed(world, request, name, hashed).await?
-            }
-            (None, Some(password)) => self.check(world, request, name, password, "form").await?,
-            (None, None) => return Ok(Err(Attempt::default())),
+        let Some(name) = request.field(b"ba_username").map(<[u8]>::to_vec) else { return Ok(Err(Attempt::default())) };
+        let text = |name: &[u8]| str::from_utf8(request.field(name).unwrap_or_default()).unwrap_or_default();
+        let hashed = Hashed { response: text(b"ba_password2"), seed: text(b"ba_seed"), key: text(b"ba_seedkey") };
+        let user = match request.field(b"ba_password") {
+            _ if !hashed.response.is_empty() => self.hashed(world, request, name, hashed).await?,
+            Some(password) => self.check(world, request, name, password.to_vec(), "form").await?,
+            None => return Ok(Err(Attempt::default())),
         };
         Ok(user.map(drop))
     }
@@ -196,16 +188,16 @@ impl Authenticator {
         world: &World,
         request: &Request,
         name: Vec<u8>,
-        hashed: Hashed,
+        hashed: Hashed<'_>,
     ) -> Result<std::result::Result<User, Attempt>> {
         self.take_time(request).await;
         let account = self.users.find(world, request, &name, None).await?;
         let mut attempt = Attempt { was_made: true, name, ..Attempt::default() };
         let is_proven = |account: &Account| {
-            account.secret.password().is_some_and(|password| seeds::prove(password, &hashed.seed, &hashed.response))
+            account.secret.password().is_some_and(|password| seeds::prove(password, hashed.seed, hashed.response))
         };
         let Some(account) = account.filter(is_proven) else { return Ok(Err(self.failed(request, attempt))) };
-        if !self.seeds.take(&hashed.seed, &hashed.key) {
+        if !self.seeds.take(hashed.seed, hashed.key) {
             return Ok(Err(attempt));
         }
         attempt.true_password = account.secret.password().map(<[u8]>::to_vec);

@@ -168,8 +168,8 @@ fn header(lua: &Lua, this: &Request, args: MultiValue) -> Result<Value> {
 fn data(lua: &Lua, this: &Request, args: MultiValue) -> Result<Value> {
     match Args::new(lua, "request:data", args).optional_string(1, "name")? {
         None => this.data_table(lua).map(Value::Table),
-        Some(name) => match this.fields().into_iter().find(|(sent, _)| *sent == name) {
-            Some((_, value)) => lua.create_string(value).map(Value::String),
+        Some(name) => match this.field(&name) {
+            Some(value) => lua.create_string(value).map(Value::String),
             None => Ok(Value::Nil),
         },
     }
