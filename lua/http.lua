@@ -59,7 +59,7 @@ end
 
 local function is_success(status) return status >= 200 and status < 300 end
 
--- The status of a request whose body is not wanted, and its headers are not either: true, or nil, the status and the body.
+-- Reads what is left of the response: true, the status and the body; of a failure nil in place of true.
 local function outcome(self, status)
    local body, why, sentence = self:read"*a"
    if not body then return nil, why, sentence end

@@ -3,43 +3,40 @@ local http <const> = require"http"
 
 -- What the statuses of HTTP are called for files.
 local NAMES <const> = { [401] = "noaccess", [403] = "noaccess", [404] = "enoent", [410] = "enoent" }
-local MONTHS <const> = "JanFebMarAprMayJunJulAugSepOctNovDec"
 
--- The client behind the head of a good response; or nil and the error's name.
-local function ask(method, url)
+-- A client for the server behind the URL; or nil and the error's name.
+local function client_for(url)
    if type(url) ~= "string" then error(("bad argument 'path' (URL expected, got %s)"):format(type(url)), 3) end
    if not url:find"^https?://[^/%s]" then return nil, "invalidname" end
-   local client <const> = http.create()
-   local sent, why = client:request{ method = method, url = url }
-   local status
-   if sent then status, why = client:status() end
-   if status == 200 then return client end
-   client:close()
-   return nil, NAMES[status] or "ioerror " .. (status or why)
+   return http.create()
 end
 
--- Seconds since 1970 of a date as HTTP writes it; 0 without one.
-local function seconds(date)
-   local day, month, year, time = (date or ""):match"(%d+) (%a+) (%d+) ([%d:]+) GMT$"
-   local at = month and MONTHS:find(month, 1, true)
-   local moment = at and ba.datetime(("%s-%02d-%sT%sZ"):format(year, at // 3 + 1, day, time))
-   return moment and (moment:ticks()) or 0
-end
+-- The error's name for a status, or for a word of the client.
+local function name_of(why) return NAMES[why] or "ioerror " .. why end
 
 local Io <const> = {}
 
 -- A client reads like a file: as much as it is asked for, nil at the end.
 function Io:open(url, mode)
    if mode and not mode:find"^rb?$" then return nil, "noaccess" end
-   return ask("GET", url)
+   local client, why = client_for(url)
+   if not client then return nil, why end
+   local sent, status
+   sent, why = client:request{ url = url }
+   if sent then status, why = client:status() end
+   if status == 200 then return client end
+   client:close()
+   return nil, name_of(status or why)
 end
 
 function Io:stat(url)
-   local client <close>, why = ask("HEAD", url)
+   local client <close>, why = client_for(url)
    if not client then return nil, why end
-   local size, date = client:header"content-length", client:header"last-modified"
+   local info
+   info, why = client:stat(url)
+   if not info then return nil, name_of(why) end
    local name = url:gsub("[?#].*", ""):match"[^/]*$"
-   return { name = name, size = math.tointeger(size) or 0, mtime = seconds(date), isdir = false, type = "regular" }
+   return { name = name, size = info.size or 0, mtime = info.mtime or 0, isdir = false, type = "regular" }
 end
 
 function Io:loadfile(url, env)
