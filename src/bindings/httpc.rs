@@ -1,24 +1,23 @@
 //! `require"httpc"`: an HTTP client for scripts, on hyper. A coroutine that waits for the other server holds up nobody.
 //!
-//! `options` reads what scripts pass, `exchange` is one request and its response, `redirect` and `unpack` help it, here is
+//! `request` reads what scripts pass, `exchange` is one request and its response, `redirect` and `unpack` help it, here is
 //! what scripts call.
 
 mod exchange;
-mod options;
 mod redirect;
+mod request;
 mod unpack;
 
 use bytes::Bytes;
-use mlua::{
-    IntoLua, IntoLuaMulti, Lua, MetaMethod, MultiValue, Result, Table, UserData, UserDataMethods, UserDataRef, Value,
-};
+use mlua::{IntoLua, IntoLuaMulti, Lua, MetaMethod, MultiValue, Result, UserData, UserDataMethods, UserDataRef, Value};
 use tokio::sync::Mutex;
 
 use super::args::Args;
 use super::modules;
+use super::options::Options;
 use crate::dial;
 use exchange::{Exchange, Failure, Kept};
-use options::{Defaults, Request};
+use request::{Defaults, Request};
 
 /// The most that `read"*a"` gives, in bytes, unless `maxsize` says otherwise.
 const MAX_ALL: usize = 16 << 20;
@@ -46,7 +45,8 @@ struct State {
 /// `httpc.create([{trusted=, ca=, timeout=, user=, password=, header=, maxsize=, redirect=, compressed=}])`
 fn create(lua: &Lua, args: MultiValue) -> Result<Client> {
     let args = Args::new(lua, "httpc.create", args);
-    Ok(Client { defaults: Defaults::read(&args)?, state: Mutex::default() })
+    let defaults = Defaults::read(&Options::optional(&args, 1, "options")?)?;
+    Ok(Client { defaults, state: Mutex::default() })
 }
 
 impl UserData for Client {
@@ -74,7 +74,7 @@ fn failed(lua: &Lua, failure: &Failure) -> Result<MultiValue> {
 /// POST, PUT or PATCH without `data` is followed by `write`, in as many pieces as wanted, up to `size` bytes if given.
 async fn request(lua: Lua, this: UserDataRef<Client>, args: MultiValue) -> Result<MultiValue> {
     let args = Args::new(&lua, "http:request", args);
-    let request = Request::read(&args, &this.defaults)?;
+    let request = Request::read(&Options::required(&args, 1, "options")?, &this.defaults)?;
     let mut state = this.state.lock().await;
     let kept = match state.exchange.take() {
         Some(exchange) => exchange.into_kept().await,
@@ -201,19 +201,4 @@ pub async fn take_websocket(
 fn current<'state>(state: &'state mut State, function: &str) -> Result<&'state mut Exchange> {
     let none = || mlua::Error::runtime(format!("{function}: there is no request; call http:request first"));
     state.exchange.as_mut().ok_or_else(none)
-}
-
-/// A field of a table of options, or the error that names it.
-fn wrong(args: &Args, field: &str, expected: &str, got: &Value) -> mlua::Error {
-    args.refuse(1, "options", &format!("field '{field}': {expected} expected, got {}", got.type_name()))
-}
-
-/// A text field; numbers are taken as their text.
-fn text_field(lua: &Lua, args: &Args, table: &Table, field: &str) -> Result<Option<Vec<u8>>> {
-    let value = table.raw_get::<Value>(field)?;
-    match super::args::plain_text(lua, &value) {
-        _ if value.is_nil() => Ok(None),
-        Some(text) => Ok(Some(text)),
-        None => Err(wrong(args, field, "string", &value)),
-    }
 }

@@ -12,6 +12,7 @@ pub mod hub;
 pub mod io;
 pub mod mako;
 pub mod modules;
+mod options;
 pub mod request;
 pub mod session;
 pub mod trace;

@@ -19,8 +19,8 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::options::{Body, Request};
 use super::redirect::{self, Trail};
+use super::request::{Body, Request};
 use super::unpack::Unpacker;
 use crate::dial::{self, Duplex};
 use crate::http;

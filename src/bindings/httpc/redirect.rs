@@ -2,10 +2,10 @@
 
 use hyper::header::{AUTHORIZATION, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION};
 use hyper::http::response::Parts;
-use hyper::{HeaderMap, Method, StatusCode, Uri};
+use hyper::{Method, StatusCode, Uri};
 
 use super::exchange::Failure;
-use super::options::{self, Body, Request};
+use super::request::{self, Body, Request};
 use crate::bindings::request::resolve_url;
 use crate::dial::Target;
 use crate::tls::client::Trust;
@@ -15,12 +15,8 @@ pub const MAX: usize = 10;
 
 /// A request that may be made once more with another URL.
 pub struct Trail {
-    method: Method,
-    target: Target,
-    path: Uri,
-    headers: HeaderMap,
+    request: Request,
     trust: Trust,
-    unpacks: bool,
     left: usize,
 }
 
@@ -30,39 +26,24 @@ impl Trail {
         let trust = request.follow.clone()?;
         let is_harmless = matches!(request.method, Method::GET | Method::HEAD)
             && matches!(&request.body, Body::Whole(data) if data.is_empty());
-        is_harmless.then(|| Self {
-            method: request.method.clone(),
-            target: request.target.clone(),
-            path: request.path.clone(),
-            headers: request.headers.clone(),
-            trust,
-            unpacks: request.unpacks,
-            left: MAX,
-        })
+        is_harmless.then(|| Self { request: request.clone(), trust, left: MAX })
     }
 
     /// The request that this response asks for, if it does. One that leads nowhere is a response like others.
     pub fn next(&mut self, response: &Parts) -> Result<Option<Request>, Failure> {
         let Some((target, path)) = self.destination(response) else { return Ok(None) };
         self.left = self.left.checked_sub(1).ok_or(Failure::Redirects)?;
-        if (&target.host, target.port, &target.tls) != (&self.target.host, self.target.port, &self.target.tls) {
+        let from = &self.request.target;
+        if (&target.host, target.port, &target.tls) != (&from.host, from.port, &from.tls) {
             // What was meant for one server is not for another.
             for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
-                self.headers.remove(name);
+                self.request.headers.remove(name);
             }
-            let Some(host) = options::host(&target) else { return Ok(None) };
-            self.headers.insert(HOST, host);
+            let Some(host) = request::host(&target) else { return Ok(None) };
+            self.request.headers.insert(HOST, host);
         }
-        (self.target, self.path) = (target, path);
-        Ok(Some(Request {
-            method: self.method.clone(),
-            target: self.target.clone(),
-            path: self.path.clone(),
-            headers: self.headers.clone(),
-            body: Body::Whole(Vec::new()),
-            follow: Some(self.trust.clone()),
-            unpacks: self.unpacks,
-        }))
+        (self.request.target, self.request.path) = (target, path);
+        Ok(Some(self.request.clone()))
     }
 
     fn destination(&self, response: &Parts) -> Option<(Target, Uri)> {
@@ -75,10 +56,11 @@ impl Trail {
                 | StatusCode::PERMANENT_REDIRECT
         );
         let location = response.headers.get(LOCATION).filter(|_| is_redirect)?.to_str().ok()?;
-        let scheme = if self.target.tls.is_some() { "https" } else { "http" };
-        let authority = self.headers.get(HOST)?.to_str().ok()?;
-        let url = resolve_url(scheme, authority, self.path.path(), location);
-        let (target, uri) = options::target(url.as_bytes(), &self.trust, self.target.timeout)?;
+        let Request { target: from, path, headers, .. } = &self.request;
+        let scheme = if from.tls.is_some() { "https" } else { "http" };
+        let authority = headers.get(HOST)?.to_str().ok()?;
+        let url = resolve_url(scheme, authority, path.path(), location);
+        let (target, uri) = request::target(url.as_bytes(), &self.trust, from.timeout)?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         Some((target, Uri::try_from(path).ok()?))
     }

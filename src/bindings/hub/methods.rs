@@ -9,6 +9,7 @@ use mlua::{Function, Lua, MultiValue, ObjectLike, Result, Table, UserData, UserD
 
 use super::super::args::Args;
 use super::super::ba::json;
+use super::super::options::Options;
 use super::super::request;
 use super::callbacks::{Handler, Observer};
 use super::peers::{HubSocket, is_registered};
@@ -217,12 +218,10 @@ fn check_length(args: &Args<'_>, payload: &[u8]) -> Result<()> {
 // ---- Subscribing ----
 
 fn subscribe(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u32> {
-    let options = args.optional_table(2, "op")?;
-    let handler = options.as_ref().map(|options| handler(args, options)).transpose()?.flatten();
-    let subtopic = match &options {
-        Some(options) => options.get::<Value>("subtopic")?,
-        None => Value::Nil,
-    };
+    let options = Options::optional(args, 2, "op")?;
+    let json = options.truth("json")?;
+    let handler = options.function("onmsg")?.map(|function| Handler { function, json });
+    let subtopic = options.value("subtopic")?;
     check_subtopic(args, 2, &subtopic)?;
     let target = target_or_new(hub, args, 1)?;
     let is_self = target == Target::from(hub.hub.server().etid());
@@ -247,16 +246,6 @@ fn subscribe(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u32> {
         hub.act(|outbox| hub.hub.subscribe_server(outbox, Tid(target.0)));
     }
     Ok(target.0)
-}
-
-/// The callback in a subscription's options, if there is one.
-fn handler(args: &Args<'_>, options: &Table) -> Result<Option<Handler>> {
-    let json = !matches!(options.get("json")?, Value::Nil | Value::Boolean(false));
-    match options.get("onmsg")? {
-        Value::Nil => Ok(None),
-        Value::Function(function) => Ok(Some(Handler { function, json })),
-        other => Err(args.refuse(2, "op", &format!("op.onmsg: function expected, got {}", other.type_name()))),
-    }
 }
 
 fn unsubscribe(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<()> {

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::check;
 use crate::bindings::args::Args;
 use crate::bindings::coroutine::spawn;
+use crate::bindings::options::Options;
 
 /// The most that one read gives, in bytes.
 const PIECE: usize = 16 * 1024;
@@ -55,7 +56,7 @@ struct Settings {
 pub async fn forkpty(lua: Lua, args: MultiValue) -> Result<MultiValue> {
     let args = Args::new(&lua, "ba.forkpty", args);
     let (settings, first) = match args.value(1) {
-        Value::Table(conf) => (Settings::read(&args, &conf)?, 2),
+        Value::Table(_) => (Settings::read(&Options::required(&args, 1, "conf")?)?, 2),
         _ => (Settings::default(), 1),
     };
     let program = args.text(first, "program")?;
@@ -73,37 +74,23 @@ pub async fn forkpty(lua: Lua, args: MultiValue) -> Result<MultiValue> {
 }
 
 impl Settings {
-    fn read(args: &Args, conf: &Table) -> Result<Self> {
-        let wrong = |field: &str, expected: &str, got: &Value| {
-            args.refuse(1, "conf", &format!("field '{field}': {expected} expected, got {}", got.type_name()))
+    fn read(conf: &Options) -> Result<Self> {
+        let environment = match conf.table("env")? {
+            None => Vec::new(),
+            Some(table) => environment(&table)
+                .map_err(|_| conf.refuse("env", "a table of names and texts, or of \"NAME=text\", expected"))?,
         };
-        let start = match conf.raw_get::<Value>("async")? {
-            Value::Nil => None,
-            Value::Function(function) => Some(function),
-            other => return Err(wrong("async", "function", &other)),
-        };
-        let arg0 = match conf.raw_get::<Value>("arg0")? {
-            Value::Nil => None,
-            Value::String(text) => Some(text.to_string_lossy()),
-            other => return Err(wrong("arg0", "string", &other)),
-        };
-        let environment = match conf.raw_get::<Value>("env")? {
-            Value::Nil => Vec::new(),
-            Value::Table(table) => environment(&table).map_err(|_| {
-                args.refuse(1, "conf", "field 'env': a table of names and texts, or of \"NAME=text\", expected")
-            })?,
-            other => return Err(wrong("env", "table", &other)),
-        };
-        let stty = match conf.raw_get::<Value>("stty")? {
+        let stty = match conf.value("stty")? {
             Value::Nil => Vec::new(),
             Value::String(text) => text.to_string_lossy().split_whitespace().map(str::to_owned).collect(),
             Value::Table(table) => table
                 .sequence_values::<String>()
                 .collect::<Result<_>>()
-                .map_err(|_| args.refuse(1, "conf", "field 'stty': a list of texts expected"))?,
-            other => return Err(wrong("stty", "string or list", &other)),
+                .map_err(|_| conf.refuse("stty", "a list of texts expected"))?,
+            other => return Err(conf.mismatch("stty", "string or list", &other)),
         };
-        Ok(Self { start, arg0, environment, stty })
+        let arg0 = conf.text("arg0")?.map(|name| String::from_utf8_lossy(&name).into_owned());
+        Ok(Self { start: conf.function("async")?, arg0, environment, stty })
     }
 }
 

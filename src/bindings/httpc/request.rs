@@ -1,4 +1,4 @@
-//! What scripts pass to the HTTP client.
+//! Requests of the HTTP client, as scripts describe them.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use hyper::header::{
     SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 use hyper::{HeaderMap, Method, Uri};
-use mlua::{Lua, Result, Table, Value};
+use mlua::{Result, Value};
 
-use super::{text_field, wrong};
-use crate::bindings::args::{Args, plain_text};
+use crate::bindings::ba::encoding;
+use crate::bindings::options::Options;
 use crate::dial::Target;
 use crate::tls::client::Trust;
 
@@ -31,6 +31,7 @@ pub struct Defaults {
 }
 
 /// A request to be sent.
+#[derive(Clone)]
 pub struct Request {
     pub method: Method,
     pub target: Target,
@@ -44,6 +45,7 @@ pub struct Request {
     pub unpacks: bool,
 }
 
+#[derive(Clone)]
 pub enum Body {
     /// All of it, or none.
     Whole(Vec<u8>),
@@ -52,36 +54,26 @@ pub enum Body {
 }
 
 impl Defaults {
-    pub fn read(args: &Args) -> Result<Self> {
-        let mut defaults = Self {
-            trust: Trust::System,
-            timeout: TIMEOUT,
-            max_size: None,
-            headers: HeaderMap::new(),
-            follows: true,
-            compressed: false,
-        };
-        defaults.headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        let Some(options) = args.optional_table(1, "options")? else { return Ok(defaults) };
-        let lua = args.lua();
-        if !flag(args, &options, "trusted", true)? {
-            defaults.trust = Trust::Anybody;
+    pub fn read(options: &Options) -> Result<Self> {
+        let mut headers = HeaderMap::new();
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        add_headers(options, &mut headers)?;
+        if let Some(user) = options.text("user")? {
+            let password = options.text("password")?.unwrap_or_default();
+            headers.insert(AUTHORIZATION, basic(&user, &password));
         }
-        defaults.follows = flag(args, &options, "redirect", true)?;
-        defaults.compressed = flag(args, &options, "compressed", false)?;
-        if let Some(pem) = text_field(lua, args, &options, "ca")? {
-            defaults.trust = Trust::Pem(pem);
-        }
-        if let Some(milliseconds) = number(args, &options, "timeout")? {
-            defaults.timeout = Duration::from_millis(milliseconds);
-        }
-        defaults.max_size = number(args, &options, "maxsize")?.map(|size| size as usize);
-        add_headers(lua, args, &options, &mut defaults.headers)?;
-        if let Some(user) = text_field(lua, args, &options, "user")? {
-            let password = text_field(lua, args, &options, "password")?.unwrap_or_default();
-            defaults.headers.insert(AUTHORIZATION, basic(&user, &password));
-        }
-        Ok(defaults)
+        Ok(Self {
+            trust: match (options.text("ca")?, options.flag("trusted")?) {
+                (Some(pem), _) => Trust::Pem(pem),
+                (None, Some(false)) => Trust::Anybody,
+                (None, _) => Trust::System,
+            },
+            timeout: options.count("timeout")?.map_or(TIMEOUT, Duration::from_millis),
+            max_size: options.count("maxsize")?.map(|size| size as usize),
+            headers,
+            follows: options.flag("redirect")?.unwrap_or(true),
+            compressed: options.flag("compressed")?.unwrap_or(false),
+        })
     }
 }
 
@@ -94,39 +86,17 @@ fn basic(user: &[u8], password: &[u8]) -> HeaderValue {
     value
 }
 
-fn flag(args: &Args, options: &Table, field: &str, default: bool) -> Result<bool> {
-    match options.raw_get::<Value>(field)? {
-        Value::Nil => Ok(default),
-        Value::Boolean(flag) => Ok(flag),
-        other => Err(wrong(args, field, "boolean", &other)),
-    }
-}
-
-fn number(args: &Args, options: &Table, field: &str) -> Result<Option<u64>> {
-    match options.raw_get::<Value>(field)? {
-        Value::Nil => Ok(None),
-        Value::Integer(number) if number >= 0 => Ok(Some(number as u64)),
-        Value::Number(number) if (0.0..1e15).contains(&number) => Ok(Some(number as u64)),
-        other => Err(wrong(args, field, "number not below 0", &other)),
-    }
-}
-
-fn add_headers(lua: &Lua, args: &Args, options: &Table, headers: &mut HeaderMap) -> Result<()> {
-    let table = match options.raw_get::<Value>("header")? {
-        Value::Nil => return Ok(()),
-        Value::Table(table) => table,
-        other => return Err(wrong(args, "header", "table", &other)),
-    };
+fn add_headers(options: &Options, headers: &mut HeaderMap) -> Result<()> {
+    let Some(table) = options.table("header")? else { return Ok(()) };
     for pair in table.pairs::<Value, Value>() {
         let (name, value) = pair?;
-        let (name, value) = (plain_text(lua, &name), plain_text(lua, &value));
-        let name = name.and_then(|name| HeaderName::from_bytes(&name).ok());
-        let value = value.and_then(|value| HeaderValue::from_bytes(&value).ok());
+        let name = options.plain_text(&name).and_then(|name| HeaderName::from_bytes(&name).ok());
+        let value = options.plain_text(&value).and_then(|value| HeaderValue::from_bytes(&value).ok());
         let (Some(name), Some(value)) = (name, value) else {
-            return Err(args.refuse(1, "options", "field 'header': a name or value that no header can have"));
+            return Err(options.refuse("header", "a name or value that no header can have"));
         };
         if name == CONTENT_LENGTH || name == TRANSFER_ENCODING {
-            return Err(args.refuse(1, "options", &format!("field 'header': {name} follows from 'data' or 'size'")));
+            return Err(options.refuse("header", &format!("{name} follows from 'data' or 'size'")));
         }
         headers.insert(name, value);
     }
@@ -134,26 +104,24 @@ fn add_headers(lua: &Lua, args: &Args, options: &Table, headers: &mut HeaderMap)
 }
 
 impl Request {
-    pub fn read(args: &Args, defaults: &Defaults) -> Result<Self> {
-        let (lua, options) = (args.lua(), args.table(1, "options")?);
-        let url = text_field(lua, args, &options, "url")?.ok_or_else(|| wrong(args, "url", "string", &Value::Nil))?;
-        let method = text_field(lua, args, &options, "method")?.unwrap_or_else(|| b"GET".to_vec());
-        let method = Method::from_bytes(&method).map_err(|_| args.refuse(1, "options", "field 'method': no method"))?;
-        let (target, path) = address(args, &options, &url, defaults)?;
+    pub fn read(options: &Options, defaults: &Defaults) -> Result<Self> {
+        let url = options.text("url")?.ok_or_else(|| options.mismatch("url", "string", &Value::Nil))?;
+        let method = options.text("method")?.unwrap_or_else(|| b"GET".to_vec());
+        let method = Method::from_bytes(&method).map_err(|_| options.refuse("method", "no method"))?;
+        let (target, path) = address(options, &url, defaults)?;
         let mut headers = defaults.headers.clone();
-        headers.insert(HOST, host(&target).ok_or_else(|| args.refuse(1, "options", "field 'url': no host"))?);
+        headers.insert(HOST, host(&target).ok_or_else(|| options.refuse("url", "no host"))?);
         if is_websocket(&url) {
             add_handshake(&mut headers);
         }
-        let unpacks = flag(args, &options, "compressed", defaults.compressed)?;
+        let unpacks = options.flag("compressed")?.unwrap_or(defaults.compressed);
         if unpacks {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         }
-        add_headers(lua, args, &options, &mut headers)?;
-        let data = text_field(lua, args, &options, "data")?;
-        let size = number(args, &options, "size")?;
+        add_headers(options, &mut headers)?;
+        let size = options.count("size")?;
         let takes_body = matches!(method, Method::POST | Method::PUT | Method::PATCH);
-        let body = match data {
+        let body = match options.text("data")? {
             Some(data) => Body::Whole(data),
             None if takes_body || size.is_some() => Body::Written,
             None => Body::Whole(Vec::new()),
@@ -161,7 +129,7 @@ impl Request {
         if let (Body::Written, Some(size)) = (&body, size) {
             headers.insert(CONTENT_LENGTH, size.into());
         }
-        let follows = flag(args, &options, "redirect", defaults.follows)?;
+        let follows = options.flag("redirect")?.unwrap_or(defaults.follows);
         Ok(Self { method, target, path, headers, body, follow: follows.then(|| defaults.trust.clone()), unpacks })
     }
 }
@@ -181,18 +149,18 @@ fn add_handshake(headers: &mut HeaderMap) {
 }
 
 /// Where a URL with its query leads.
-fn address(args: &Args, options: &Table, url: &[u8], defaults: &Defaults) -> Result<(Target, Uri)> {
+fn address(options: &Options, url: &[u8], defaults: &Defaults) -> Result<(Target, Uri)> {
     let no_url = || {
         let url = String::from_utf8_lossy(url);
-        args.refuse(1, "options", &format!("field 'url': an http or https URL expected, got \"{url}\""))
+        options.refuse("url", &format!("an http or https URL expected, got \"{url}\""))
     };
     let (target, uri) = target(url, &defaults.trust, defaults.timeout).ok_or_else(no_url)?;
     let mut path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    for (name, value) in query(args, options)? {
+    for (name, value) in query(options)? {
         path.push(if path.contains('?') { '&' } else { '?' });
         path.push_str(&format!("{name}={value}"));
     }
-    let path = Uri::try_from(path).map_err(|_| args.refuse(1, "options", "field 'url': too long"))?;
+    let path = Uri::try_from(path).map_err(|_| options.refuse("url", "too long"))?;
     Ok((target, path))
 }
 
@@ -211,21 +179,17 @@ pub fn target(url: &[u8], trust: &Trust, timeout: Duration) -> Option<(Target, U
 }
 
 /// The fields of the query, encoded and in the order of their names.
-fn query(args: &Args, options: &Table) -> Result<Vec<(String, String)>> {
-    let table = match options.raw_get::<Value>("query")? {
-        Value::Nil => return Ok(Vec::new()),
-        Value::Table(table) => table,
-        other => return Err(wrong(args, "query", "table", &other)),
-    };
+fn query(options: &Options) -> Result<Vec<(String, String)>> {
+    let Some(table) = options.table("query")? else { return Ok(Vec::new()) };
     let text = |value: &Value| match value {
         Value::Boolean(truth) => Some(truth.to_string()),
-        value => plain_text(args.lua(), value).map(|text| crate::bindings::ba::encoding::url(&text)),
+        value => options.plain_text(value).map(|text| encoding::url(&text)),
     };
     let mut fields = Vec::new();
     for pair in table.pairs::<Value, Value>() {
         let (name, value) = pair?;
         let (Some(name), Some(value)) = (text(&name), text(&value)) else {
-            return Err(wrong(args, "query", "a table of texts", &value));
+            return Err(options.mismatch("query", "a table of texts", &value));
         };
         fields.push((name, value));
     }
