@@ -10,6 +10,7 @@
 //! | [`protocol`] | packets, ids, return codes: bytes to packets and back | I/O, tokio, Lua, HTTP |
 //! | [`broker`] | topics, peers, subscriptions, observers, routing; decides, never waits | HTTP, Lua |
 //! | [`connection`], [`transport`] | one client's life on a raw socket or a WebSocket, plain or TLS | Lua, pages |
+//! | [`socket`], [`tls`] | sockets that HTTP and the transports hand to each other; certificates, own and others' | what is sent |
 //! | [`dial`] | connections that scripts open, plain or TLS | Lua |
 //! | [`http`] | accepting, TLS, static files; hands a request to a page, gives its socket away when asked | SMQ |
 //! | [`lua`] | the one thread that runs Lua | HTTP, SMQ |
