@@ -27,7 +27,7 @@ local FUNCTIONS <const> = {
 local ba = ...
 
 local function refusal(name, what)
-   return ("'%s' is not offered: %s is not part of this server"):format(name, what)
+   return ("'%s' is not offered: this server does without %s"):format(name, what)
 end
 
 table.insert(package.searchers, function(name)

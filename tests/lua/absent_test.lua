@@ -23,7 +23,7 @@ end)
 
 test("a function that is not offered is named when it is called", function()
    local problem = raises(function() ba.create.dav() end)
-   assert(problem:find("'ba.create.dav' is not offered: WebDAV is not part of this server", 1, true), problem)
+   assert(problem:find("'ba.create.dav' is not offered: this server does without WebDAV", 1, true), problem)
    assert(problem:find("absent_test.lua:", 1, true), problem)
    assert(raises(ba.pipe, "x"):find("'ba.pipe' is not offered", 1, true))
 end)
