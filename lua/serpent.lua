@@ -319,6 +319,12 @@ local function with_defaults(name, defaults)
 end
 
 local function load_text(text, options)
+    if type(text) ~= "string" then
+        error(("bad argument #1 'text' to 'serpent.load' (string expected, got %s)"):format(type(text)), 2)
+    end
+    if options ~= nil and type(options) ~= "table" then
+        error(("bad argument #2 'options' to 'serpent.load' (table expected, got %s)"):format(type(options)), 2)
+    end
     local safe = not options or options.safe ~= false
     local environment = safe and { math = { huge = math.huge, mininteger = math.mininteger } } or _G
     local chunk = load("return " .. text, "=serpent", "t", environment)
@@ -334,7 +340,7 @@ end
 
 return {
     _NAME = "serpent",
-    serialize = serialize,
+    serialize = with_defaults("serialize", {}),
     line = with_defaults("line", { sortkeys = true, comment = true }),
     block = with_defaults("block", { indent = "  ", sortkeys = true, comment = true }),
     dump = with_defaults("dump", { name = "_", compact = true, sparse = true }),

@@ -99,6 +99,7 @@ fn every_function_of_the_tables_is_documented() {
     expect_documented(&in_server("require'smq.client'"), &["clientmodule."]);
     expect_documented(&in_server("require'smq.hub'"), &["hubmodule."]);
     expect_documented(&in_server("require'rwfile'"), &["rwfile."]);
+    expect_documented(&in_server("require'serpent'"), &["serpent."]);
 }
 
 #[test]
