@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Milliseconds after which a script is stopped: so many that none is which only had to wait for a processor.
+const LIMIT: &str = "300";
+
 /// Makes the script of this kind loop, which `trigger` calls, and waits until it was stopped.
 #[track_caller]
 fn expect_stopped(server: &Server, kind: &str, trigger: impl FnOnce()) {
@@ -21,7 +24,7 @@ fn expect_stopped(server: &Server, kind: &str, trigger: impl FnOnce()) {
 
 #[test]
 fn a_page_that_loops_fails_and_lets_nobody_in() {
-    let server = server("100");
+    let server = server(LIMIT);
     for (kind, path, headers) in [
         ("page", "/page.lsp", ""),
         ("include", "/include.lsp", ""),
@@ -40,7 +43,7 @@ fn a_page_that_loops_fails_and_lets_nobody_in() {
 
 #[test]
 fn jobs_that_loop_are_stopped() {
-    let server = server("100");
+    let server = server(LIMIT);
     for kind in ["timer", "job", "queue", "event", "coroutine"] {
         expect_stopped(&server, kind, || ());
     }
@@ -48,7 +51,7 @@ fn jobs_that_loop_are_stopped() {
 
 #[test]
 fn a_callback_of_a_hub_that_loops_is_stopped_and_where_it_was_asked_it_denies() {
-    let server = server("100");
+    let server = server(LIMIT);
     expect_stopped(&server, "authenticate", || {
         let mut client = Client::open(&server, Via::Raw, "/hub.lsp");
         client.send(&connect(b"a client", b"", b""));
