@@ -10,64 +10,64 @@
 local rwfile = {}
 
 local function check(method, io)
-    -- Some userdata has no fields at all.
-    local fine, can_open = pcall(function() return io.open ~= nil end)
-    if not (fine and can_open) or type(io) == "string" then
-        error(("bad argument #1 'io' to '%s' (io object expected, got %s)"):format(method, type(io)), 3)
-    end
+   -- Some userdata has no fields at all.
+   local fine, can_open = pcall(function() return io.open ~= nil end)
+   if not (fine and can_open) or type(io) == "string" then
+      error(("bad argument #1 'io' to '%s' (io object expected, got %s)"):format(method, type(io)), 3)
+   end
 end
 
 local function read(io, name)
-    local file, reason = io:open(name, "r")
-    if not file then
-        return nil, reason
-    end
-    local text
-    text, reason = file:read "*a"
-    file:close()
-    if not text then
-        return nil, reason
-    end
-    return text
+   local file, reason = io:open(name, "r")
+   if not file then
+      return nil, reason
+   end
+   local text
+   text, reason = file:read "*a"
+   file:close()
+   if not text then
+      return nil, reason
+   end
+   return text
 end
 
 local function write(io, name, data)
-    local file, reason = io:open(name, "w")
-    if not file then
-        return nil, reason
-    end
-    local written
-    written, reason = file:write(data)
-    file:close()
-    if not written then
-        return nil, reason
-    end
-    return true
+   local file, reason = io:open(name, "w")
+   if not file then
+      return nil, reason
+   end
+   local written
+   written, reason = file:write(data)
+   file:close()
+   if not written then
+      return nil, reason
+   end
+   return true
 end
 
 function rwfile.file(io, name, data)
-    check("rwfile.file", io)
-    if data ~= nil then
-        return write(io, name, data)
-    end
-    return read(io, name)
+   check("rwfile.file", io)
+   if data ~= nil then
+      return write(io, name, data)
+   end
+   return read(io, name)
 end
 
 function rwfile.json(io, name, tab)
-    check("rwfile.json", io)
-    if tab ~= nil then
-        return write(io, name, ba.json.encode(tab))
-    end
-    local text, reason = read(io, name)
-    if not text then
-        return nil, reason
-    end
-    -- Editors on some systems begin a file with a byte order mark.
-    local value = ba.json.decode((text:gsub("^\u{FEFF}", "")))
-    if value == nil then
-        return nil, "jsonerr"
-    end
-    return value
+   check("rwfile.json", io)
+   if tab ~= nil then
+      return write(io, name, ba.json.encode(tab))
+   end
+   local text, reason = read(io, name)
+   if not text then
+      return nil, reason
+   end
+   -- Editors on some systems begin a file with a byte order mark.
+   local value = ba.json.decode((text:gsub("^\u{FEFF}", "")))
+   if value == nil then
+      return nil, "jsonerr"
+   end
+   return value
 end
 
 return rwfile

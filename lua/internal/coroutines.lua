@@ -7,51 +7,51 @@
 local pending, plain = ...
 local pcall, xpcall, error, type = pcall, xpcall, error, type
 local create, resume, yield, status, close =
-  coroutine.create, coroutine.resume, coroutine.yield, coroutine.status, coroutine.close
+   coroutine.create, coroutine.resume, coroutine.yield, coroutine.status, coroutine.close
 
 local function caught(ok, err, ...)
-  if not ok and type(err) == "userdata" then
-    local text, is_final = plain(err)
-    if is_final then error(err, 0) end
-    return false, text
-  end
-  return ok, err, ...
+   if not ok and type(err) == "userdata" then
+      local text, is_final = plain(err)
+      if is_final then error(err, 0) end
+      return false, text
+   end
+   return ok, err, ...
 end
 
 function _G.pcall(...)
-  return caught(pcall(...))
+   return caught(pcall(...))
 end
 
 function _G.xpcall(f, handler, ...)
-  return caught(xpcall(f, function(err, ...)
-    if type(err) == "userdata" then
-      local text, is_final = plain(err)
-      -- The handler would run where nothing can stop it.
-      if is_final then return err end
-      err = text
-    end
-    return handler(err, ...)
-  end, ...))
+   return caught(xpcall(f, function(err, ...)
+      if type(err) == "userdata" then
+         local text, is_final = plain(err)
+         -- The handler would run where nothing can stop it.
+         if is_final then return err end
+         err = text
+      end
+      return handler(err, ...)
+   end, ...))
 end
 
 local function settle(co, ok, first, ...)
-  if ok and first == pending then return settle(co, resume(co, yield(pending))) end
-  return ok, first, ...
+   if ok and first == pending then return settle(co, resume(co, yield(pending))) end
+   return ok, first, ...
 end
 
 function coroutine.resume(co, ...)
-  return caught(settle(co, resume(co, ...)))
+   return caught(settle(co, resume(co, ...)))
 end
 
 local function unwrap(co, ok, ...)
-  if ok then return ... end
-  if status(co) == "dead" then close(co) end
-  error((...), 0)
+   if ok then return ... end
+   if status(co) == "dead" then close(co) end
+   error((...), 0)
 end
 
 function coroutine.wrap(f)
-  local co = create(f)
-  return function(...)
-    return unwrap(co, settle(co, resume(co, ...)))
-  end
+   local co = create(f)
+   return function(...)
+      return unwrap(co, settle(co, resume(co, ...)))
+   end
 end

@@ -2,24 +2,24 @@
 -- `drain`, which waits, worth a call. Where a script cannot wait (in a gsub callback, say) the output stays stored.
 local put, drain = ...
 local isyieldable, pack, concat, tostring, setmetatable =
-  coroutine.isyieldable, table.pack, table.concat, tostring, setmetatable
+   coroutine.isyieldable, table.pack, table.concat, tostring, setmetatable
 local globals = { __index = _G }
 
 local function write(response, ...)
-  if put(response, ...) and isyieldable() then drain(response) end
+   if put(response, ...) and isyieldable() then drain(response) end
 end
 
 -- The environment of one request; pages that it includes or forwards to share it.
 local function environment(response)
-  local function emit(text)
-    if put(response, text) and isyieldable() then drain(response) end
-  end
-  local function print(...)
-    local line = pack(...)
-    for i = 1, line.n do line[i] = tostring(line[i]) end
-    emit(concat(line, "\t") .. "\n")
-  end
-  return setmetatable({ request = response, response = response, print = print, _emit = emit }, globals)
+   local function emit(text)
+      if put(response, text) and isyieldable() then drain(response) end
+   end
+   local function print(...)
+      local line = pack(...)
+      for i = 1, line.n do line[i] = tostring(line[i]) end
+      emit(concat(line, "\t") .. "\n")
+   end
+   return setmetatable({ request = response, response = response, print = print, _emit = emit }, globals)
 end
 
 return write, environment

@@ -3,84 +3,84 @@
 local script, url, begin, ended, request = ...
 
 local function show(value)
-  if type(value) == "string" then return ("%q"):format(value) end
-  if type(value) ~= "table" then return tostring(value) end
-  local parts = {}
-  for key, item in pairs(value) do parts[#parts + 1] = "[" .. show(key) .. "]=" .. show(item) end
-  table.sort(parts)
-  return "{" .. table.concat(parts, ", ") .. "}"
+   if type(value) == "string" then return ("%q"):format(value) end
+   if type(value) ~= "table" then return tostring(value) end
+   local parts = {}
+   for key, item in pairs(value) do parts[#parts + 1] = "[" .. show(key) .. "]=" .. show(item) end
+   table.sort(parts)
+   return "{" .. table.concat(parts, ", ") .. "}"
 end
 
 -- The innermost place of the script that is running: what the script called may have raised the error.
 local function place()
-  for level = 2, 100 do
-    local info = debug.getinfo(level)
-    if not info then return script end
-    if info.source == "@" .. script then return script .. ":" .. info.currentline end
-  end
-  return script
+   for level = 2, 100 do
+      local info = debug.getinfo(level)
+      if not info then return script end
+      if info.source == "@" .. script then return script .. ":" .. info.currentline end
+   end
+   return script
 end
 
 local env = setmetatable({}, { __index = _G })
 
 function env.test(name, body)
-  begin(name)
-  local where
-  local fine, problem = xpcall(body, function(problem)
-    where = place()
-    return problem
-  end)
-  if fine then return ended() end
-  problem = type(problem) == "string" and problem or show(problem)
-  local prefix = where .. ": "
-  if problem:sub(1, #prefix) == prefix then problem = problem:sub(#prefix + 1) end
-  ended(prefix .. name .. ": " .. problem)
+   begin(name)
+   local where
+   local fine, problem = xpcall(body, function(problem)
+      where = place()
+      return problem
+   end)
+   if fine then return ended() end
+   problem = type(problem) == "string" and problem or show(problem)
+   local prefix = where .. ": "
+   if problem:sub(1, #prefix) == prefix then problem = problem:sub(#prefix + 1) end
+   ended(prefix .. name .. ": " .. problem)
 end
 
 function env.same(got, expected)
-  if show(got) ~= show(expected) then error("expected " .. show(expected) .. ", got " .. show(got), 2) end
+   if show(got) ~= show(expected) then error("expected " .. show(expected) .. ", got " .. show(got), 2) end
 end
 
 function env.raises(f, ...)
-  local fine, problem = pcall(f, ...)
-  if fine then error("no error was raised", 2) end
-  return tostring(problem)
+   local fine, problem = pcall(f, ...)
+   if fine then error("no error was raised", 2) end
+   return tostring(problem)
 end
 
 function env.eventually(condition, what)
-  local deadline = os.time() + 10
-  while not condition() do
-    if os.time() > deadline then error((what or "it") .. " has not happened", 2) end
-    ba.sleep(5)
-  end
+   local deadline = os.time() + 10
+   while not condition() do
+      if os.time() > deadline then error((what or "it") .. " has not happened", 2) end
+      ba.sleep(5)
+   end
 end
 
 local server = { url = url }
 env.server = server
 
 function server.request(method, path, headers, body)
-  return request(method, url .. path, headers, body)
+   return request(method, url .. path, headers, body)
 end
 
 function server.get(path, headers)
-  return request("GET", url .. path, headers)
+   return request("GET", url .. path, headers)
 end
 
 -- Posts a table as a form, a string as it is.
 function server.post(path, data, headers)
-  local sent = {}
-  for name, value in pairs(headers or {}) do sent[name] = value end
-  if type(data) == "table" then
-    local fields = {}
-    local function encode(text)
-      return (tostring(text):gsub("[^%w%-._~]", function(char) return ("%%%02X"):format(char:byte()) end))
-    end
-    for name, value in pairs(data) do fields[#fields + 1] = encode(name) .. "=" .. encode(value) end
-    table.sort(fields)
-    data = table.concat(fields, "&")
-    sent["Content-Type"] = "application/x-www-form-urlencoded"
-  end
-  return request("POST", url .. path, sent, data)
+   local sent = {}
+   for name, value in pairs(headers or {}) do sent[name] = value end
+   if type(data) == "table" then
+      local fields = {}
+      local function encode(text)
+         return (tostring(text):gsub("[^%w%-._~]", function(char) return ("%%%02X"):format(char:byte()) end))
+      end
+      for name, value in pairs(data) do fields[#fields + 1] = encode(name) .. "=" .. encode(value) end
+      table.sort(fields)
+      data = table.concat(fields, "&")
+      sent["Content-Type"] = "application/x-www-form-urlencoded"
+   end
+   return request("POST", url .. path, sent, data)
 end
 
 return env
