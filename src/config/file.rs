@@ -1,0 +1,162 @@
+//! The configuration file: Lua, whose globals say what holds.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use mlua::{FromLua, Lua, Table, Value};
+
+use super::app_spec;
+use super::value::ConfigValue;
+use crate::lsp::AppSpec;
+
+/// What a configuration file says.
+#[derive(Default)]
+pub struct ConfigFile {
+    pub host: Option<String>,
+    pub port: Option<u16>,
+    pub tls_host: Option<String>,
+    pub tls_port: Option<u16>,
+    /// Certificate and key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    pub apps: Vec<AppSpec>,
+    pub script_warning: Option<u64>,
+    pub script_limit: Option<u64>,
+    pub all: Vec<(ConfigValue, ConfigValue)>,
+    pub allow_exec: bool,
+}
+
+impl ConfigFile {
+    /// Runs the file in an environment of its own, in a Lua state of its own, and reads the globals it left.
+    pub fn read(path: &Path) -> Result<Self> {
+        let name = path.display();
+        let source = std::fs::read(path).with_context(|| format!("cannot read the configuration {name}"))?;
+        let lua = Lua::new();
+        let found =
+            run(&lua, &source, &format!("@{name}")).map_err(|error| anyhow!("the configuration fails: {error}"))?;
+        Self::from_table(&lua, &found).map_err(|error| anyhow!("the configuration {name}: {error}"))
+    }
+
+    fn from_table(lua: &Lua, table: &Table) -> Result<Self> {
+        Ok(Self {
+            host: get(lua, table, "host", "a string")?,
+            port: get(lua, table, "port", "a number from 0 to 65535")?,
+            tls_host: get(lua, table, "sslhost", "a string")?,
+            tls_port: get(lua, table, "sslport", "a number from 0 to 65535")?,
+            certificate: get(lua, table, "certificate", "a table")?.as_ref().map(certificate).transpose()?,
+            // To Lua nearly everything is true, which is not good enough here.
+            allow_exec: match get::<Value>(lua, table, "allowexec", "true or false")? {
+                None => false,
+                Some(Value::Boolean(allowed)) => allowed,
+                Some(other) => bail!("`allowexec` must be true or false, not this {}", other.type_name()),
+            },
+            apps: match get::<Value>(lua, table, "apps", "a list")? {
+                None => Vec::new(),
+                Some(one @ Value::String(_)) => vec![app(&one)?],
+                Some(Value::Table(list)) => {
+                    list.sequence_values().map(|value| app(&value.map_err(plain)?)).collect::<Result<_>>()?
+                }
+                Some(other) => bail!("`apps` must be a list of apps, not this {}", other.type_name()),
+            },
+            script_warning: get(lua, table, "scriptwarning", "a number of milliseconds")?,
+            script_limit: get(lua, table, "scriptlimit", "a number of milliseconds")?,
+            all: ConfigValue::pairs(table),
+        })
+    }
+}
+
+fn run(lua: &Lua, source: &[u8], name: &str) -> mlua::Result<Table> {
+    let environment = lua.create_table()?;
+    let meta = lua.create_table()?;
+    meta.set("__index", lua.globals())?;
+    environment.set_metatable(Some(meta))?;
+    lua.load(source)
+        .set_name(name)
+        .set_mode(mlua::chunk::ChunkMode::Text)
+        .set_environment(environment.clone())
+        .exec()?;
+    Ok(environment)
+}
+
+/// A key that the file itself has set: what the environment falls back to does not count.
+fn get<T: FromLua>(lua: &Lua, table: &Table, key: &str, expected: &str) -> Result<Option<T>> {
+    let value: Value = table.raw_get(key).map_err(plain)?;
+    if value.is_nil() {
+        return Ok(None);
+    }
+    let kind = value.type_name();
+    T::from_lua(value, lua).map(Some).map_err(|_| anyhow!("`{key}` must be {expected}, not this {kind}"))
+}
+
+/// `{cert = FILE, key = FILE}` or `{FILE, FILE}`.
+fn certificate(table: &Table) -> Result<(PathBuf, PathBuf)> {
+    let field = |name: &str, place: i64| -> Result<PathBuf> {
+        let value: Option<String> = match table.get::<Option<String>>(name).map_err(plain)? {
+            None => table.get(place).map_err(plain)?,
+            named => named,
+        };
+        value.map(PathBuf::from).ok_or_else(|| anyhow!("`certificate` must name two files, as {{cert=FILE, key=FILE}}"))
+    };
+    Ok((field("cert", 1)?, field("key", 2)?))
+}
+
+/// `"[[NAME]:[PRIO]:]PATH"` or `{name = NAME, priority = PRIO, path = PATH}`.
+fn app(value: &Value) -> Result<AppSpec> {
+    let spec = match value {
+        Value::String(text) => text.to_str().map_err(plain)?.parse(),
+        Value::Table(table) => {
+            let name: Option<String> = table.get("name").map_err(plain)?;
+            let priority: Option<i64> = table.get("priority").map_err(plain)?;
+            let path: Option<String> = table.get("path").map_err(plain)?;
+            app_spec(&name.unwrap_or_default(), priority.unwrap_or(0), &path.unwrap_or_default())
+        }
+        other => bail!("an app in `apps` must be a string or a table, not this {}", other.type_name()),
+    };
+    spec.map_err(anyhow::Error::msg)
+}
+
+/// mlua's errors stay on their thread; their text need not.
+fn plain(error: mlua::Error) -> anyhow::Error {
+    anyhow!("{error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(name: &str, priority: i32, path: &str) -> AppSpec {
+        AppSpec { name: name.into(), priority, path: path.into() }
+    }
+
+    fn read(source: &str) -> Result<ConfigFile> {
+        let lua = Lua::new();
+        let table = run(&lua, source.as_bytes(), "@test").map_err(|error| anyhow!("{error}"))?;
+        ConfigFile::from_table(&lua, &table)
+    }
+
+    #[test]
+    fn a_configuration_is_lua() {
+        let file = read(
+            "local base = 8000; port = base + 80; host = ('x'):rep(2); sslport = 1 \
+             certificate = {cert = 'c.pem', key = 'k.pem'} \
+             apps = {'www', {name = 'shop', path = 'shop', priority = 3}}",
+        )
+        .unwrap();
+        assert_eq!((file.port, file.host.as_deref(), file.tls_port), (Some(8080), Some("xx"), Some(1)));
+        assert_eq!(file.certificate, Some(("c.pem".into(), "k.pem".into())));
+        assert_eq!(file.apps, [spec("", 0, "www"), spec("shop", 3, "shop")]);
+    }
+
+    #[test]
+    fn a_wrong_value_is_named() {
+        for (source, expected) in [
+            ("port = {}", "`port` must be a number from 0 to 65535, not this table"),
+            ("port = 65536", "`port` must be a number from 0 to 65535, not this integer"),
+            ("apps = 5", "`apps` must be a list of apps, not this integer"),
+            ("allowexec = 'no'", "`allowexec` must be true or false, not this string"),
+            ("apps = {{}}", "the path of the app is empty"),
+            ("certificate = {cert = 'c'}", "`certificate` must name two files, as {cert=FILE, key=FILE}"),
+        ] {
+            assert_eq!(read(source).err().map(|error| error.to_string()).as_deref(), Some(expected), "{source}");
+        }
+    }
+}
