@@ -77,7 +77,7 @@ async fn request(lua: Lua, this: UserDataRef<Client>, args: MultiValue) -> Resul
     let request = Request::read(&Options::required(&args, 1, "options")?, &this.defaults)?;
     let mut state = this.state.lock().await;
     let kept = match state.exchange.take() {
-        Some(exchange) => exchange.into_kept().await,
+        Some(mut exchange) => exchange.take_kept().await,
         None => state.kept.take(),
     };
     match Exchange::start(request, kept).await {

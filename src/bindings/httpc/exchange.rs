@@ -201,11 +201,7 @@ impl Exchange {
     }
 
     /// The connection, if it can serve another request: what is left of this response is read, unless that takes long.
-    pub async fn into_kept(mut self) -> Option<Kept> {
-        self.take_kept().await
-    }
-
-    async fn take_kept(&mut self) -> Option<Kept> {
+    pub async fn take_kept(&mut self) -> Option<Kept> {
         let Stage::Answered(answered) = &mut self.stage else { return None };
         let drain = async {
             let mut left = MAX_REST;

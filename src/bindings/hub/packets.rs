@@ -227,7 +227,7 @@ impl Packets {
     /// Asks about a packet, or handles it where there is nothing to ask.
     fn begin(&mut self, frame: Frame) {
         match self.session.question(frame.bytes(&self.frames)) {
-            None => self.handle(&frame, true),
+            None => self.handle(&frame),
             Some(Question::Publish(_)) => self.asked = Some(frame),
             Some(_) => self.pause = Pause::Ask(frame.bytes(&self.frames).to_vec()),
         }
@@ -245,10 +245,9 @@ impl Packets {
     /// The message that was asked about is granted or not.
     fn decided(&mut self, granted: bool) {
         let Some(frame) = self.asked.take() else { return };
-        if !granted {
-            return;
+        if granted {
+            self.handle(&frame);
         }
-        self.handle(&frame, true);
     }
 
     /// Asks one of the other callbacks and handles the packet.
@@ -260,9 +259,9 @@ impl Packets {
         self.handle_bytes(frame, granted);
     }
 
-    fn handle(&mut self, frame: &Frame, granted: bool) {
+    fn handle(&mut self, frame: &Frame) {
         let frames = std::mem::take(&mut self.frames);
-        self.handle_bytes(frame.bytes(&frames), granted);
+        self.handle_bytes(frame.bytes(&frames), true);
         self.frames = frames;
     }
 
