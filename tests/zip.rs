@@ -2,7 +2,6 @@
 
 mod support;
 
-use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -10,19 +9,12 @@ use std::path::PathBuf;
 use flate2::read::GzDecoder;
 use support::*;
 use tempfile::TempDir;
-use zip::ZipWriter;
-use zip::write::SimpleFileOptions;
 
 /// A zip file with these files, compressed.
 fn zip_file(files: &[(&str, &str)]) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("the system has room for a temporary folder");
     let path = folder.path().join("app.zip");
-    let mut zip = ZipWriter::new(File::create(&path).expect("the folder is ours"));
-    for (name, contents) in files {
-        zip.start_file(*name, SimpleFileOptions::default()).expect("a valid name");
-        zip.write_all(contents.as_bytes()).expect("the file is open");
-    }
-    zip.finish().expect("the file is open");
+    pack(&path, files);
     (folder, path)
 }
 

@@ -87,15 +87,6 @@ fn write(path: &Path, text: &str) {
     fs::write(path, text).expect("the temporary folder is ours");
 }
 
-fn pack(path: &Path, files: &[(&str, &str)]) {
-    let mut zip = zip::ZipWriter::new(fs::File::create(path).expect("the folder is ours"));
-    for (name, text) in files {
-        zip.start_file(*name, zip::write::SimpleFileOptions::default()).expect("a valid name");
-        zip.write_all(text.as_bytes()).expect("the file is open");
-    }
-    zip.finish().expect("the file is open");
-}
-
 const UP: [&str; 13] = [
     "..",
     "%2e%2e",

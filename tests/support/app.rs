@@ -1,9 +1,12 @@
 //! App folders written by tests.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
 
 use tempfile::TempDir;
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
 
 /// A folder with an app in it; removed when dropped.
 pub struct App {
@@ -36,4 +39,14 @@ impl App {
             .file("eval.lsp", include_str!("app/eval.lsp"))
             .file("static.txt", "a file\n")
     }
+}
+
+/// Writes a zip file with these files, compressed.
+pub fn pack(path: &Path, files: &[(&str, &str)]) {
+    let mut zip = ZipWriter::new(File::create(path).expect("the folder is ours"));
+    for (name, contents) in files {
+        zip.start_file(*name, SimpleFileOptions::default()).expect("a valid name");
+        zip.write_all(contents.as_bytes()).expect("the file is open");
+    }
+    zip.finish().expect("the file is open");
 }

@@ -18,7 +18,7 @@ mod server;
 mod stranger;
 mod stream;
 
-pub use app::App;
+pub use app::{App, pack};
 pub use client::{Client, End, Via};
 pub use hub::Hub;
 pub use packet::*;
