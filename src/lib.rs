@@ -13,7 +13,7 @@
 //! | [`socket`], [`tls`] | sockets that HTTP and the transports hand to each other; certificates, own and others' | what is sent |
 //! | [`dial`] | connections that scripts open, plain or TLS | Lua |
 //! | [`http`] | accepting, TLS, static files; hands a request to a page, gives its socket away when asked | SMQ |
-//! | [`lua`] | the one thread that runs Lua | HTTP, SMQ |
+//! | [`lua`] | the one thread that runs Lua, and the ways to it and back | what pages and hubs do |
 //! | [`lsp`], [`bindings`] | pages, apps and what scripts can call | wire bytes |
 //! | [`mod@bench`] | `smq bench`: clients that put a load on a broker | everything but the protocol |
 //! | [`traces`] | what scripts say, for the trace console of `--dev` | HTTP, Lua |
