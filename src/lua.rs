@@ -7,11 +7,13 @@ pub mod budget;
 pub mod hop;
 
 use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use mlua::Lua;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
@@ -122,7 +124,7 @@ impl LuaThread {
         Ok(())
     }
 
-    /// Runs `job` to its end as a task of the Lua thread and returns its answer.
+    /// Runs `job` to its end on the Lua thread, where others run whenever it waits, and returns its answer.
     pub async fn call<T, F>(&self, job: impl FnOnce(Rc<World>) -> F + Send + 'static) -> Result<T, Ended>
     where
         T: Send + 'static,
@@ -131,9 +133,18 @@ impl LuaThread {
         let (reply, answered) = hop::reply();
         self.send(move |world| {
             let work = job(world.clone());
-            tokio::task::spawn_local(async move { reply.send(work.await) });
+            run_now(async move { reply.send(work.await) });
         })?;
         answered.await.map_err(|_| Ended)
+    }
+}
+
+/// For the Lua thread: runs a future up to where it waits; from there on it is a task.
+pub fn run_now(work: impl Future<Output = ()> + 'static) {
+    let mut work: Pin<Box<dyn Future<Output = ()>>> = Box::pin(work);
+    let first = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    if first == Poll::Pending {
+        tokio::task::spawn_local(work);
     }
 }
 

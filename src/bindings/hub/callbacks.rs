@@ -2,11 +2,8 @@
 //! traceback and harms nobody; where an answer was asked for, it denies.
 
 use std::collections::HashMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use mlua::{Function, IntoLuaMulti, MultiValue, Result, Value};
 
@@ -15,7 +12,7 @@ use super::HubState;
 use super::peers::HubSocket;
 use crate::broker::hooks::{Interest, Newcomer, Verdict};
 use crate::broker::peer::{CloseReason, Peer};
-use crate::lua::budget;
+use crate::lua::{budget, run_now};
 use crate::protocol::ReturnCode;
 
 /// The functions given to `create`.
@@ -187,14 +184,5 @@ impl HubState {
                 console::report(what, &error);
             }
         });
-    }
-}
-
-/// Runs a future up to where it waits; from there on it is a task.
-fn run_now(work: impl Future<Output = ()> + 'static) {
-    let mut work: Pin<Box<dyn Future<Output = ()>>> = Box::pin(work);
-    let first = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-    if first == Poll::Pending {
-        tokio::task::spawn_local(work);
     }
 }
