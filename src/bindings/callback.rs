@@ -154,12 +154,14 @@ impl Future for Waiting {
     }
 }
 
+/// What stands for a result where it leaves the loop.
 fn mark(result: bool) -> LightUserData {
     LightUserData((&raw const RESULTS[usize::from(result)]).cast_mut().cast::<c_void>())
 }
 
-fn result_of(mark_: LightUserData) -> Option<bool> {
-    [false, true].into_iter().find(|&result| mark(result).0 == mark_.0)
+/// The result that a mark stands for.
+fn result_of(marked: LightUserData) -> Option<bool> {
+    [false, true].into_iter().find(|&result| mark(result).0 == marked.0)
 }
 
 /// The result, if this is what a runner yields when it has left a call behind.

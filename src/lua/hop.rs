@@ -21,7 +21,7 @@ type Delivery = Box<dyn FnOnce() + Send>;
 
 thread_local! {
     /// What this thread has for each Lua thread in this turn. Whoever asks waits for the answer, so each client has at
-    /// most one job here.
+    /// most one question here, and the news that its handshake is over.
     static JOBS: RefCell<Vec<(Jobs, Vec<Job>)>> = const { RefCell::new(Vec::new()) };
     /// What this Lua thread has answered each thread in this turn.
     static ANSWERS: RefCell<Vec<(Asker, Vec<Delivery>)>> = const { RefCell::new(Vec::new()) };

@@ -105,8 +105,8 @@ impl HubState {
                 ("permittop", self.ask_topic(name, is_subscription, peer).await)
             }
             Question::Subtopic { name } => ("permitsubtop", self.ask_subtopic(name, peer).await),
-            // It was asked in the loop.
-            Question::Publish(_) => return true,
+            // That is asked in the loop, and nowhere else.
+            Question::Publish(_) => return false,
         };
         match answer {
             Ok(answer) => is_truthy(&answer),
