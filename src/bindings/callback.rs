@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use mlua::thread::AsyncThread;
-use mlua::{Error, Function, IntoLuaMulti, LightUserData, Lua, Result, Table, Thread, Value};
+use mlua::{Error, Function, LightUserData, Lua, Result, Table, Thread, Value};
 
 use crate::lua::budget;
 
@@ -25,26 +25,53 @@ const MAX_IDLE: usize = 32;
 /// handed out without an allocation.
 static RESULTS: [u8; 2] = [0, 1];
 
-/// `next` returns a function and its arguments, or nothing when there is no more to call. Traces show the name `callback`.
+/// Traces show the name `callback`. What `next` does not say again is as it was for the call before.
 const LOOP: &str = "local next, yield, no, yes = ...
-    local function step(result, callback, ...)
-        if callback then
-            result = callback(...) and yes or no
-            return step(result, next(result))
+    local function run()
+        local result, callback, peer
+        local data, ptid, tid, subtid, new_callback, new_peer = next()
+        while ptid do
+            callback, peer = new_callback or callback, new_peer or peer
+            if peer then
+                result = callback(data, ptid, tid, subtid, peer) and yes or no
+            else
+                result = callback(data, ptid, tid, subtid) and yes or no
+            end
+            data, ptid, tid, subtid, new_callback, new_peer = next(result)
         end
-        yield(result or no)
-        return step(nil, next())
+        return result or no
     end
-    return function() return step(nil, next()) end";
+    return function()
+        while true do yield(run()) end
+    end";
+
+/// A message that a callback is called with: `callback(data, ptid, tid, subtid, peer)`.
+pub struct Call {
+    pub data: Value,
+    pub ptid: u32,
+    pub tid: u32,
+    pub subtid: u32,
+    /// `None`: the one of the call before.
+    pub callback: Option<Function>,
+    /// `None`: the one of the call before, or none at all.
+    pub peer: Option<Table>,
+}
+
+impl Call {
+    /// What the loop is given; tuples are pushed without an allocation.
+    fn values(call: Option<Self>) -> (Value, Option<u32>, u32, u32, Option<Function>, Option<Table>) {
+        match call {
+            Some(Self { data, ptid, tid, subtid, callback, peer }) => (data, Some(ptid), tid, subtid, callback, peer),
+            None => (Value::Nil, None, 0, 0, None, None),
+        }
+    }
+}
 
 /// Calls that are to be made one after the other.
 pub trait Calls: 'static {
-    /// The function and its arguments; by default nothing, when there is no more to call.
-    type Call: IntoLuaMulti + Default;
-
-    /// Takes in whether the result of the call before was true, and tells what to call next. An error is met as if the
-    /// callback had raised it.
-    fn next(&mut self, lua: &Lua, result: Option<bool>) -> Result<Self::Call>;
+    /// Takes in whether the result of the call before was true, and tells what to call next, if anything. There was none
+    /// before the first call of a run. An error is met as if the callback had raised it.
+    fn next(&mut self, result: Option<bool>) -> Result<Option<Call>>;
 }
 
 /// Runs calls of one kind, and keeps the coroutines for that.
@@ -118,13 +145,13 @@ impl<C: Calls> Runner<C> {
     fn new(lua: &Lua) -> Result<Self> {
         let calls = Rc::new(RefCell::new(None::<C>));
         let for_next = calls.clone();
-        let next = lua.create_function(move |lua, result: Option<LightUserData>| {
+        let next = lua.create_function(move |_, result: Option<LightUserData>| {
             let result = result.and_then(result_of);
             // Scripts that run meanwhile have runners of their own.
             let mut calls = for_next.borrow_mut();
-            let Some(calls) = &mut *calls else { return Ok(C::Call::default()) };
+            let Some(calls) = &mut *calls else { return Ok(Call::values(None)) };
             budget::restart();
-            calls.next(lua, result)
+            calls.next(result).map(Call::values)
         })?;
         let yield_: Function = lua.globals().get::<Table>("coroutine")?.get("yield")?;
         let source = lua.load(LOOP).set_name("=[smq]");
@@ -182,14 +209,14 @@ mod tests {
     }
 
     impl Calls for Each {
-        type Call = (Option<Function>, i64);
-
-        fn next(&mut self, _: &Lua, result: Option<bool>) -> Result<Self::Call> {
+        fn next(&mut self, result: Option<bool>) -> Result<Option<Call>> {
             self.results.extend(result);
             if self.numbers.is_empty() {
-                return Ok(Default::default());
+                return Ok(None);
             }
-            Ok((Some(self.function.clone()), self.numbers.remove(0)))
+            let data = Value::Integer(self.numbers.remove(0));
+            let callback = result.is_none().then(|| self.function.clone());
+            Ok(Some(Call { data, ptid: 0, tid: 0, subtid: 0, callback, peer: None }))
         }
     }
 

@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use mlua::{Function, Lua, Result, Value};
+use mlua::{Result, Value};
 
 use super::super::ba::json;
-use super::super::callback::{Calls, Ran};
+use super::super::callback::{Call, Calls, Ran};
 use super::super::console;
 use super::HubState;
 use super::callbacks::Handler;
@@ -23,9 +23,6 @@ pub struct Messages {
     /// Where the packets begin that are still to be told.
     at: usize,
 }
-
-/// `onmsg(data, ptid, tid, subtid)`
-type Onmsg = (Option<Function>, Value, u32, u32, u32);
 
 impl HubState {
     /// Runs the callbacks for what is queued for the server. True if there may be more.
@@ -91,7 +88,7 @@ impl HubState {
     }
 
     /// What to call for a message: the callback for topic and sub-topic, else the topic's catch-all, else the global one.
-    fn onmsg(&self, publish: &Publish<'_>) -> Result<Onmsg> {
+    fn onmsg(&self, publish: &Publish<'_>) -> Result<Option<Call>> {
         let Publish { target, subtid, publisher, payload } = *publish;
         let text = || self.lua.create_string(payload).map(Value::String);
         let heard = match self.handler(target, subtid) {
@@ -102,10 +99,14 @@ impl HubState {
             None => None,
         };
         let (function, data) = match heard {
-            Some((function, data)) => (Some(function), data),
-            None => (self.onmsg.borrow().clone(), text()?),
+            Some(heard) => heard,
+            None => match &*self.onmsg.borrow() {
+                Some(global) => (global.clone(), text()?),
+                None => return Ok(None),
+            },
         };
-        Ok((function, data, publisher.0, target.0, subtid.0))
+        let callback = Some(function);
+        Ok(Some(Call { data, ptid: publisher.0, tid: target.0, subtid: subtid.0, callback, peer: None }))
     }
 
     fn log_unheard(&self, publish: &Publish<'_>) {
@@ -133,16 +134,13 @@ impl HubState {
 }
 
 impl Calls for Messages {
-    type Call = Onmsg;
-
-    fn next(&mut self, _: &Lua, _: Option<bool>) -> Result<Onmsg> {
+    fn next(&mut self, _: Option<bool>) -> Result<Option<Call>> {
         while let Some(frame) = raw::frames(&self.frames[self.at..]).next() {
             self.at += frame.len();
             match Packet::decode(&frame[2..]) {
                 Ok(Packet::Publish(publish)) => {
-                    let call = self.state.onmsg(&publish)?;
-                    if call.0.is_some() {
-                        return Ok(call);
+                    if let Some(call) = self.state.onmsg(&publish)? {
+                        return Ok(Some(call));
                     }
                     self.state.log_unheard(&publish);
                 }
@@ -151,6 +149,6 @@ impl Calls for Messages {
                 _ => {}
             }
         }
-        Ok(Default::default())
+        Ok(None)
     }
 }

@@ -7,9 +7,9 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mlua::{Function, Lua, LuaString, Result, Table, Value};
+use mlua::{LuaString, Result, Table, Value};
 
-use super::super::callback::{Calls, Ran};
+use super::super::callback::{Call, Calls, Ran};
 use super::super::console;
 use super::HubState;
 use crate::broker::hooks::Batch;
@@ -52,9 +52,6 @@ enum Pause {
     /// All is handled, or the client must be closed.
     End(Option<CloseReason>),
 }
-
-/// `onpublish(data, ptid, tid, subtid, peer)`
-type Onpublish = (Option<Function>, Option<LuaString>, u32, u32, u32, Option<Table>);
 
 impl HubState {
     /// Handles a client's packets one by one, asking the script where it wants to be asked.
@@ -168,23 +165,24 @@ impl HubState {
 }
 
 impl Calls for Packets {
-    type Call = Onpublish;
-
-    fn next(&mut self, _: &Lua, result: Option<bool>) -> Result<Onpublish> {
+    /// `onpublish(data, ptid, tid, subtid, peer)`
+    fn next(&mut self, result: Option<bool>) -> Result<Option<Call>> {
         if let Some(granted) = result {
             self.decided(granted);
         }
         if matches!(self.pause, Pause::None) {
             self.handle_some();
         }
-        let (Some(onpublish), Some(asked)) = (&self.state.callbacks.onpublish, &self.asked) else {
-            return Ok(Default::default());
-        };
-        let Ok(Packet::Publish(publish)) = Packet::decode(&asked.bytes(&self.frames)[2..]) else {
-            return Ok(Default::default());
-        };
-        let (data, ptid, tid, subtid, peer) = self.state.message_and_peer(&publish, self.session.peer())?;
-        Ok((Some(onpublish.clone()), Some(data), ptid, tid, subtid, Some(peer)))
+        let Some(asked) = &self.asked else { return Ok(None) };
+        let Ok(Packet::Publish(publish)) = Packet::decode(&asked.bytes(&self.frames)[2..]) else { return Ok(None) };
+        let Publish { payload, publisher, target, subtid } = publish;
+        let data = Value::String(self.state.lua.create_string(payload)?);
+        let mut call = Call { data, ptid: publisher.0, tid: target.0, subtid: subtid.0, callback: None, peer: None };
+        if result.is_none() {
+            call.callback = self.state.callbacks.onpublish.clone();
+            call.peer = Some(self.state.peer_table(self.session.peer())?);
+        }
+        Ok(Some(call))
     }
 }
 
