@@ -76,9 +76,14 @@ impl<H: Handler> Door<H> {
         match self.shards.get(shard) {
             Some(other) if shard != 0 => {
                 let stream = stream.into_std();
-                other.spawn(watch_over(peer, async move { serve(TcpStream::from_std(stream?)?).await }))
+                other.spawn(async move {
+                    match stream.and_then(TcpStream::from_std) {
+                        Ok(stream) => serve(stream).await,
+                        Err(error) => tracing::warn!(%peer, %error, "a connection cannot change its thread"),
+                    }
+                })
             }
-            _ => tokio::spawn(watch_over(peer, serve(stream))),
+            _ => tokio::spawn(serve(stream)),
         };
     }
 
@@ -93,12 +98,6 @@ impl<H: Handler> Door<H> {
             tracing::warn!(%peer, connections = refusals.since_report, "refused: {full}");
             *refusals = Refusals { since_report: 0, next_report: Instant::now() + REPORT_EVERY };
         }
-    }
-}
-
-async fn watch_over(peer: SocketAddr, served: impl Future<Output = io::Result<()>>) {
-    if let Err(error) = served.await {
-        tracing::debug!(%peer, %error, "connection lost");
     }
 }
 

@@ -48,10 +48,24 @@ pub async fn serve<H: Handler>(
     tls: Option<TlsAcceptor>,
     handler: Arc<H>,
     stopping: watch::Receiver<bool>,
+) {
+    if let Err(error) = try_serve(stream, peer, seat, tls, handler, stopping).await {
+        tracing::debug!(%peer, %error, "connection lost");
+    }
+}
+
+async fn try_serve<H: Handler>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    seat: Seat,
+    tls: Option<TlsAcceptor>,
+    handler: Arc<H>,
+    stopping: watch::Receiver<bool>,
 ) -> io::Result<()> {
+    // A task is copied as a whole when it starts and ends: the rare states that are large are boxed.
     let stream = match tls {
         None => Stream::Plain(stream),
-        Some(tls) => Stream::Tls(Box::new(timeout(HANDSHAKE_TIME, tls.accept(stream)).await??)),
+        Some(tls) => Stream::Tls(Box::new(Box::pin(timeout(HANDSHAKE_TIME, tls.accept(stream))).await??)),
     };
     let socket = Socket { stream, seat };
     let ends = Ends { peer, local: socket.tcp().local_addr()?, is_tls: socket.is_tls() };
@@ -61,7 +75,7 @@ pub async fn serve<H: Handler>(
         Outcome::Taken(takeover) => takeover(socket, early),
         Outcome::Finished(result) => {
             let is_overlong = exchange.lock().is_overlong;
-            part(socket, refusal(is_overlong, result.err())).await?;
+            Box::pin(part(socket, refusal(is_overlong, result.err()))).await?;
         }
     }
     Ok(())
@@ -250,9 +264,8 @@ mod tests {
         let seat = seats.take(peer.ip()).ok().unwrap();
         let (stop, stopping) = watch::channel(false);
         tokio::spawn(async move {
-            let served = serve(stream, peer, seat, None, fake, stopping).await;
+            serve(stream, peer, seat, None, fake, stopping).await;
             drop(stop);
-            served
         });
         (client, got)
     }
