@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, Divan, black_box};
-use mlua::{Function, Lua, LuaString, Table};
+use mlua::{Function, Lua, Table, Value};
 use smq::bindings::ba::json;
-use smq::bindings::callback::{Calls, Ran, Runners};
+use smq::bindings::callback::{Call, Calls, Ran, Runners};
 use smq::broker::outbound::{Outbound, Writer};
 use smq::broker::outbox::{Outbox, Span};
 use smq::broker::peer::{Identity, Peer};
@@ -155,20 +155,25 @@ fn websocket_encode(bencher: Bencher) {
 
 /// `onpublish` for the messages of a read.
 struct Questions {
+    lua: Lua,
     onpublish: Function,
     peer: Table,
     left: usize,
 }
 
 impl Calls for Questions {
-    type Call = (Option<Function>, Option<LuaString>, u32, u32, u32, Option<Table>);
-
-    fn next(&mut self, lua: &Lua, _: Option<bool>) -> mlua::Result<Self::Call> {
+    fn next(&mut self, result: Option<bool>) -> mlua::Result<Option<Call>> {
         if self.left == 0 {
-            return Ok(Default::default());
+            return Ok(None);
         }
         self.left -= 1;
-        Ok((Some(self.onpublish.clone()), Some(lua.create_string(PAYLOAD)?), 8, 7, 0, Some(self.peer.clone())))
+        let data = Value::String(self.lua.create_string(PAYLOAD)?);
+        let mut call = Call { data, ptid: 8, tid: 7, subtid: 0, callback: None, peer: None };
+        if result.is_none() {
+            call.callback = Some(self.onpublish.clone());
+            call.peer = Some(self.peer.clone());
+        }
+        Ok(Some(call))
     }
 }
 
@@ -180,7 +185,8 @@ fn lua_hook(bencher: Bencher, messages: usize) {
     let peer = lua.create_table().unwrap();
     let runners = Runners::new(&lua);
     bencher.counter(ItemsCount::new(messages)).bench_local(|| {
-        let questions = Questions { onpublish: onpublish.clone(), peer: peer.clone(), left: messages };
+        let (lua, onpublish, peer) = (lua.clone(), onpublish.clone(), peer.clone());
+        let questions = Questions { lua, onpublish, peer, left: messages };
         assert!(matches!(runners.run(questions), Ran::All(_)));
     });
 }

@@ -1,7 +1,8 @@
 //! One client's life on a socket that a page gave away: Init, Connect, packets, the end.
 //!
-//! The connection's task runs on the shard that accepted the socket. It reads and routes; it sends only what other
-//! threads could not (see [`crate::broker::outbound`]).
+//! The connection's task runs on the shard that accepted the socket; where a script is asked about every message, it runs
+//! on the script's own thread. It reads and routes; it sends only what other threads could not (see
+//! [`crate::broker::outbound`]).
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
@@ -72,15 +73,36 @@ impl Upgrade {
     /// it begins.
     pub fn into_takeover(self, over: impl FnOnce() + Send + 'static) -> Takeover {
         Box::new(move |socket: Socket, early: Bytes| {
-            tokio::spawn(async move {
-                let connected = self.handshake(socket, early).await;
-                over();
-                if let Some((wire, session)) = connected {
-                    // A task of its own, since a task is as large as its largest state for all its life.
-                    tokio::spawn(run(wire, session));
-                }
-            });
+            let hub = self.hub.clone();
+            // What TLS costs stays with the shards.
+            if hub.interest().onpublish && !socket.is_tls() {
+                hub.hooks().adopt(Box::pin(async move {
+                    match socket.move_here() {
+                        Ok(socket) => self.live(socket, early, over).await,
+                        Err(error) => tracing::warn!("a client's socket cannot change its thread: {error}"),
+                    }
+                }));
+            } else {
+                tokio::spawn(self.live(socket, early, over));
+            }
         })
+    }
+
+    /// From the handshake to the end.
+    fn live(self, socket: Socket, early: Bytes, over: impl FnOnce() + Send) -> impl Future<Output = ()> + Send {
+        // Boxed, since a task is as large as its largest state for all its life.
+        let handshake = Box::pin(async move {
+            let connected = self.handshake(socket, early).await;
+            over();
+            connected
+        });
+        async move {
+            let Some((mut wire, session)) = handshake.await else { return };
+            let (hub, peer) = (session.hub().clone(), session.peer().clone());
+            let reason = run(&mut wire, &hub, &peer, session).await;
+            // Boxed, so that a living connection is not as large as a dying one.
+            Box::pin(end(wire, &hub, &peer, reason)).await;
+        }
     }
 
     /// Init, Connect, authentication, Connack. `None` if no client came of it.
@@ -234,25 +256,22 @@ enum Turn {
     End(CloseReason),
 }
 
-/// Handles a connected client's packets until it ends.
-async fn run(mut wire: Wire, mut session: Session) {
-    let (hub, peer) = (session.hub().clone(), session.peer().clone());
-    let reason = loop {
-        match poll_fn(|cx| poll_turn(cx, &mut wire, &mut session, &peer)).await {
-            Turn::End(reason) => break reason,
+/// Handles a connected client's packets until it ends. Borrows what is large: a future keeps room for its arguments twice.
+async fn run(wire: &mut Wire, hub: &Hub, peer: &Peer, mut session: Session) -> CloseReason {
+    loop {
+        match poll_fn(|cx| poll_turn(cx, wire, &mut session, peer)).await {
+            Turn::End(reason) => return reason,
             Turn::Ask { frames, first_was_dropped, stop } => {
                 let batch = Batch { session, frames, first_was_dropped };
-                let answer = while_sending(&mut wire, &peer, hub.hooks().packets(batch)).await;
-                let Ok((back, close)) = answer else { break CloseReason::Shutdown };
+                let answer = while_sending(wire, peer, hub.hooks().packets(batch)).await;
+                let Ok((back, close)) = answer else { return CloseReason::Shutdown };
                 session = back;
                 if let Some(reason) = close.or(stop.map(close_reason)) {
-                    break reason;
+                    return reason;
                 }
             }
         }
-    };
-    // Boxed, so that a living connection is not as large as a dying one.
-    Box::pin(end(wire, &hub, &peer, reason)).await;
+    }
 }
 
 /// One turn: sends what only this task can, then reads and routes.

@@ -6,9 +6,10 @@
 pub mod budget;
 pub mod hop;
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -56,6 +57,11 @@ pub struct World {
     pub sessions: crate::bindings::session::Sessions,
 }
 
+thread_local! {
+    /// On a Lua thread, what is shared there.
+    static HERE: RefCell<Weak<World>> = const { RefCell::new(Weak::new()) };
+}
+
 /// A handle to the Lua thread, for all other threads.
 #[derive(Clone)]
 pub struct LuaThread {
@@ -91,6 +97,7 @@ impl LuaThread {
                 hubs: Default::default(),
                 sessions: Default::default(),
             });
+            HERE.set(Rc::downgrade(&world));
             // Neither depends on anything but this program, and every test would fail without them.
             budget::install(&world.lua, world.settings.budget).expect("a new Lua state takes a hook");
             crate::bindings::install(&world).expect("the built-in Lua modules load");
@@ -124,18 +131,29 @@ impl LuaThread {
         Ok(())
     }
 
-    /// Runs `job` to its end on the Lua thread, where others run whenever it waits, and returns its answer.
+    /// Runs `job` to its end on the Lua thread, where others run whenever it waits, and returns its answer. A task of the
+    /// Lua thread itself has it run at once.
     pub async fn call<T, F>(&self, job: impl FnOnce(Rc<World>) -> F + Send + 'static) -> Result<T, Ended>
     where
         T: Send + 'static,
         F: Future<Output = T> + 'static,
     {
         let (reply, answered) = hop::reply();
-        self.send(move |world| {
+        let job = move |world: &Rc<World>| {
             let work = job(world.clone());
             run_now(async move { reply.send(work.await) });
-        })?;
+        };
+        match self.here() {
+            Some(world) => job(&world),
+            None => self.send(job)?,
+        }
         answered.await.map_err(|_| Ended)
+    }
+
+    /// What is shared on the Lua thread, if this is it.
+    fn here(&self) -> Option<Rc<World>> {
+        let world = HERE.with_borrow(Weak::upgrade)?;
+        Arc::ptr_eq(&world.thread.stopping, &self.stopping).then_some(world)
     }
 }
 
@@ -150,7 +168,19 @@ pub fn run_now(work: impl Future<Output = ()> + 'static) {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_task_of_the_lua_thread_itself_is_answered_at_once() {
+        let (lua, _) = LuaThread::start().unwrap();
+        let answered = lua.call(|world| async move {
+            let mut asked = pin!(world.thread.call(|_| std::future::ready(7)));
+            asked.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        });
+        assert!(matches!(answered.await, Ok(Poll::Ready(Ok(7)))));
+    }
 
     #[tokio::test]
     async fn a_thread_that_was_stopped_ends_and_whoever_asked_hears_so() {

@@ -42,6 +42,15 @@ impl Socket {
     pub fn is_tls(&self) -> bool {
         matches!(self.stream, Stream::Tls(_))
     }
+
+    /// The socket under the event loop of this thread, if it is a plain one; a TLS socket stays where it is.
+    pub fn move_here(self) -> io::Result<Self> {
+        let stream = match self.stream {
+            Stream::Plain(stream) => Stream::Plain(TcpStream::from_std(stream.into_std()?)?),
+            tls => tls,
+        };
+        Ok(Self { stream, ..self })
+    }
 }
 
 /// Probes a silent connection, so that a peer that has vanished without a word is found out: after `idle`, and again after

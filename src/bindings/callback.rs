@@ -251,6 +251,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_call_does_not_name_again_is_as_in_the_call_before() {
+        struct Named(Vec<Call>);
+        impl Calls for Named {
+            fn next(&mut self, result: Option<bool>) -> Result<Option<Call>> {
+                assert_ne!(result, Some(false), "the callback got something else");
+                Ok(self.0.pop())
+            }
+        }
+        let lua = lua();
+        let whose = lua.create_table().unwrap();
+        lua.globals().set("whose", &whose).unwrap();
+        let call = |function: Option<&str>, peer| {
+            let callback = function.map(|function| lua.load(function).eval().unwrap());
+            Call { data: Value::Integer(7), ptid: 1, tid: 2, subtid: 3, callback, peer }
+        };
+        let without_peer = call(Some("function(...) return select('#', ...) == 4 end"), None);
+        let with_peer = call(Some("function(...) return select(5, ...) == whose end"), Some(whose));
+        let calls = vec![call(None, None), with_peer, call(None, None), without_peer];
+        assert!(matches!(Runners::new(&lua).run(Named(calls)), Ran::All(_)));
+    }
+
+    #[test]
     fn an_error_ends_only_its_own_callback() {
         let lua = lua();
         let runners = Runners::new(&lua);

@@ -84,10 +84,19 @@ impl Batch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnerGone;
 
+/// A client's connection, from its handshake to its end.
+pub type Life = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// A hub's owner. The defaults agree with everything.
 pub trait Hooks: Send + Sync + 'static {
     fn interest(&self) -> Interest {
         Interest::default()
+    }
+
+    /// Runs a client's connection where the callbacks run, so that no message has to change threads. Asked for if
+    /// [`Interest::onpublish`] is set: then every message of a client waits for a callback anyway.
+    fn adopt(&self, life: Life) {
+        tokio::spawn(life);
     }
 
     /// May this client connect? Asked if [`Interest::authenticate`] is set. A refusal's code goes into the Connack.

@@ -52,9 +52,13 @@ impl<T: Send + 'static> Reply<T> {
         self.answer.is_closed()
     }
 
-    /// Answers at the end of this turn. For the Lua thread.
+    /// Answers at the end of this turn, a task of this thread at once. For the Lua thread.
     pub fn send(self, answer: T) {
         let Self { answer: sender, asker } = self;
+        if asker.thread == thread::current().id() {
+            let _ = sender.send(answer);
+            return;
+        }
         // Who asked may have gone meanwhile.
         let delivery: Delivery = Box::new(move || drop(sender.send(answer)));
         let is_first = ANSWERS.with_borrow_mut(|answers| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::HubState;
-use crate::broker::hooks::{Answer, Batch, Hooks, Interest, Newcomer, OwnerGone, Verdict};
+use crate::broker::hooks::{Answer, Batch, Hooks, Interest, Life, Newcomer, OwnerGone, Verdict};
 use crate::broker::peer::{CloseReason, Peer};
 use crate::broker::session::Session;
 use crate::lua::LuaThread;
@@ -43,6 +43,11 @@ impl Owner {
 impl Hooks for Owner {
     fn interest(&self) -> Interest {
         self.interest
+    }
+
+    fn adopt(&self, life: Life) {
+        // When the thread has ended, the client's socket is closed.
+        let _ = self.thread.send(|_| drop(tokio::task::spawn_local(life)));
     }
 
     fn authenticate(&self, newcomer: Newcomer) -> Answer<'_, Verdict> {
