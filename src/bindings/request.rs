@@ -90,7 +90,7 @@ pub fn install(lua: &Lua) -> mlua::Result<()> {
 
 impl Request {
     /// The answer goes to `reply`: once, and at the latest by [`Request::finish`].
-    pub fn new(world: &Rc<World>, mut request: PageRequest, reply: Reply<PageReply>, defaults: Defaults) -> Self {
+    pub fn new(world: &Rc<World>, mut request: Box<PageRequest>, reply: Reply<PageReply>, defaults: Defaults) -> Self {
         let is_head = request.head.method == Method::HEAD;
         let admission = request.head.extensions.remove::<Admission>();
         let session = cookies::value(&request, super::session::COOKIE).and_then(|id| world.sessions.find(&id));
@@ -98,7 +98,7 @@ impl Request {
         let this = Self(Rc::new(Exchange {
             has_open_body,
             is_body_claimed: Cell::default(),
-            input: RefCell::new(Some(Box::new(request))),
+            input: RefCell::new(Some(request)),
             output: RefCell::new(Output::new(reply, is_head, defaults)),
             world: Rc::downgrade(world),
             environment: RefCell::default(),

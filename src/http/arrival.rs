@@ -32,14 +32,16 @@ pub struct Arrival {
 impl Arrival {
     /// Reads the body if it is a form or small, and makes the request one for a page. The status is the answer to a body
     /// that cannot be read: too long (413), too slow (408), or broken (400).
-    pub async fn into_page_request(self) -> Result<PageRequest, StatusCode> {
+    pub async fn into_page_request(self: Box<Self>) -> Result<Box<PageRequest>, StatusCode> {
         let is_upload = self.is_upload();
-        let Ends { peer, local, is_tls } = self.ends;
+        let Self { head, headers, body, ends: Ends { peer, local, is_tls } } = *self;
         let (body, upload) = match is_upload {
-            true => (Bytes::new(), Some(Upload::new(self.body))),
-            false => (read_body(self.body).await?, None),
+            true => (Bytes::new(), Some(Upload::new(body))),
+            false if body.is_end_stream() => (Bytes::new(), None),
+            // Boxed, since most requests have none.
+            false => (Box::pin(read_body(body)).await?, None),
         };
-        Ok(PageRequest { head: self.head, headers: self.headers, body, upload, peer, local, is_tls })
+        Ok(Box::new(PageRequest { head, headers, body, upload, peer, local, is_tls }))
     }
 
     /// Whether a page reads the body as it comes.

@@ -36,7 +36,7 @@ use crate::socket::{Socket, Stream, Takeover};
 
 /// Who answers requests.
 pub trait Handler: Send + Sync + 'static {
-    fn handle(&self, arrival: Arrival) -> impl Future<Output = PageReply> + Send;
+    fn handle(&self, arrival: Box<Arrival>) -> impl Future<Output = PageReply> + Send;
 }
 
 /// Serves one accepted connection. `stopping` becomes true when the server stops: what is being answered then is
@@ -146,7 +146,7 @@ async fn answer<H: Handler>(
         return Ok(answers::error(status));
     }
     let (head, body) = request.into_parts();
-    let arrival = Arrival { head, headers, body, ends };
+    let arrival = Box::new(Arrival { head, headers, body, ends });
     let has_unseen_end = arrival.has_unseen_end();
     let reply = handler.handle(arrival).await;
     if !has_unseen_end {
@@ -234,7 +234,7 @@ mod tests {
     }
 
     impl Handler for Fake {
-        async fn handle(&self, arrival: Arrival) -> PageReply {
+        async fn handle(&self, arrival: Box<Arrival>) -> PageReply {
             if arrival.head.uri.path() != "/take" {
                 return PageReply::Response(Response::new(answers::whole(vec![b'x'; SIZE])));
             }

@@ -71,7 +71,7 @@ impl Site {
         *self.apps.write() = by_priority(apps);
     }
 
-    async fn find(&self, arrival: Arrival, path: &UrlPath) -> PageReply {
+    async fn find(&self, arrival: Box<Arrival>, path: &UrlPath) -> PageReply {
         if let Some(file) = path.below(rtl::NAME)
             && let Some(response) = self.rtl.serve(&arrival.head, arrival.ends.peer, &file).await
         {
@@ -82,7 +82,7 @@ impl Site {
             let status = if path.is_root() { StatusCode::OK } else { StatusCode::NOT_FOUND };
             return PageReply::Response(answers::welcome(status));
         }
-        let mut request = Request::Unread(Box::new(arrival));
+        let mut request = Request::Unread(arrival);
         for app in apps.iter() {
             let Some(below) = path.below(app.name()) else { continue };
             request = match ask(app, path, &below, request).await {
@@ -110,7 +110,7 @@ impl Site {
         let (Some(app), Some(below)) = (app, path.below("")) else { return Search::Continues(request) };
         match request.read().await {
             Err(response) => Search::Answered(PageReply::Response(response)),
-            Ok(request) => Search::from(app.directories_beside(&below, *request).await),
+            Ok(request) => Search::from(app.directories_beside(&below, request).await),
         }
     }
 }
@@ -121,7 +121,7 @@ fn by_priority(mut apps: Vec<Arc<App>>) -> Arc<[Arc<App>]> {
 }
 
 impl Handler for Site {
-    async fn handle(&self, arrival: Arrival) -> PageReply {
+    async fn handle(&self, arrival: Box<Arrival>) -> PageReply {
         let mut reply = match UrlPath::parse(arrival.head.uri.path()) {
             Ok(path) => self.find(arrival, &path).await,
             Err(Refused::Malformed) => PageReply::Response(answers::error(StatusCode::BAD_REQUEST)),
@@ -158,13 +158,13 @@ async fn ask(app: &Arc<App>, path: &UrlPath, below: &str, request: Request) -> S
         }
         Found::Directory => Search::Answered(PageReply::Response(request.redirect_to_directory(path))),
         Found::Page(page, metadata) => Search::Answered(match request.read().await {
-            Ok(request) => app.page(&page, &metadata, *request).await,
+            Ok(request) => app.page(&page, &metadata, request).await,
             Err(response) => PageReply::Response(response),
         }),
         Found::Nothing if !app.has_directories() => Search::Continues(request),
         Found::Nothing => match request.read().await {
             Err(response) => Search::Answered(PageReply::Response(response)),
-            Ok(request) => Search::from(app.directories(below, *request).await),
+            Ok(request) => Search::from(app.directories(below, request).await),
         },
     }
 }
@@ -173,7 +173,7 @@ async fn ask(app: &Arc<App>, path: &UrlPath, below: &str, request: Request) -> S
 async fn enter(app: &App, below: &str, request: Request) -> Search {
     match request.read().await {
         Err(response) => Search::Answered(PageReply::Response(response)),
-        Ok(request) => Search::from(app.enter(below, *request).await),
+        Ok(request) => Search::from(app.enter(below, request).await),
     }
 }
 
@@ -195,7 +195,7 @@ impl Request {
 
     async fn read(self) -> Result<Box<PageRequest>, Response> {
         match self {
-            Self::Unread(arrival) => arrival.into_page_request().await.map(Box::new).map_err(answers::error),
+            Self::Unread(arrival) => arrival.into_page_request().await.map_err(answers::error),
             Self::Read(request) => Ok(request),
         }
     }

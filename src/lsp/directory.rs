@@ -245,7 +245,7 @@ impl Found {
 }
 
 /// Asks the guard and the prologue of an app's own directory.
-pub async fn enter(world: &Rc<World>, id: AppId, path: String, request: PageRequest, reply: Reply<PageReply>) {
+pub async fn enter(world: &Rc<World>, id: AppId, path: String, request: Box<PageRequest>, reply: Reply<PageReply>) {
     let Some(app) = world.apps.get(id) else { return };
     let mut found = Found::default();
     app.directory.search_gate(&path, &mut found);
@@ -253,14 +253,14 @@ pub async fn enter(world: &Rc<World>, id: AppId, path: String, request: PageRequ
 }
 
 /// Asks the directory functions of an app.
-pub async fn serve(world: &Rc<World>, id: AppId, path: String, request: PageRequest, reply: Reply<PageReply>) {
+pub async fn serve(world: &Rc<World>, id: AppId, path: String, request: Box<PageRequest>, reply: Reply<PageReply>) {
     let Some(app) = world.apps.get(id) else { return };
     let found = Found::behind_files(&app.directory, &path);
     answer(world, Some(&app), found, request, reply).await;
 }
 
 /// Asks the directory functions that are mounted beside all apps.
-pub async fn serve_beside(world: &Rc<World>, path: String, request: PageRequest, reply: Reply<PageReply>) {
+pub async fn serve_beside(world: &Rc<World>, path: String, request: Box<PageRequest>, reply: Reply<PageReply>) {
     let found = Found::behind_files(&world.apps.server, &path);
     answer(world, None, found, request, reply).await;
 }
@@ -269,7 +269,7 @@ async fn answer(
     world: &Rc<World>,
     app: Option<&Rc<super::AppState>>,
     found: Found,
-    request: PageRequest,
+    request: Box<PageRequest>,
     reply: Reply<PageReply>,
 ) {
     if found.needs_slash {

@@ -147,16 +147,16 @@ impl App {
 
     /// Runs the page at `path`, which is relative to the root and has been checked to lie in it. `metadata` tells
     /// whether the page has to be compiled anew.
-    pub async fn page(&self, path: &str, metadata: &Metadata, request: PageRequest) -> PageReply {
+    pub async fn page(&self, path: &str, metadata: &Metadata, request: Box<PageRequest>) -> PageReply {
         let stamp = page::Stamp::of(metadata);
         let (id, path) = (self.id, path.to_owned());
         self.ask(move |world, reply| async move { page::serve(&world, id, path, stamp, request, reply).await }).await
     }
 
     /// Asks the directory functions that are responsible for `path`, which is relative to the root and decoded.
-    pub async fn directories(&self, path: &str, request: PageRequest) -> PageReply {
+    pub async fn directories(&self, path: &str, request: Box<PageRequest>) -> PageReply {
         if !self.has_directories() {
-            return PageReply::NotMine(Box::new(request));
+            return PageReply::NotMine(request);
         }
         let (id, path) = (self.id, path.to_owned());
         self.ask(move |world, reply| async move { directory::serve(&world, id, path, request, reply).await }).await
@@ -164,7 +164,7 @@ impl App {
 
     /// Asks the directory functions that scripts mounted beside all apps. Every app leads there; `path` is relative to
     /// the server's root and decoded.
-    pub async fn directories_beside(&self, path: &str, request: PageRequest) -> PageReply {
+    pub async fn directories_beside(&self, path: &str, request: Box<PageRequest>) -> PageReply {
         let path = path.to_owned();
         self.ask(move |world, reply| async move { directory::serve_beside(&world, path, request, reply).await }).await
     }
@@ -187,7 +187,7 @@ impl App {
 
     /// Authenticates the client where the app's own directory asks for it, then asks its prologue directories.
     /// [`PageReply::NotMine`] means that the request may go on to the files and pages of the app.
-    pub async fn enter(&self, path: &str, request: PageRequest) -> PageReply {
+    pub async fn enter(&self, path: &str, request: Box<PageRequest>) -> PageReply {
         let (id, path) = (self.id, path.to_owned());
         self.ask(move |world, reply| async move { directory::enter(&world, id, path, request, reply).await }).await
     }

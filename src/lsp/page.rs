@@ -72,7 +72,7 @@ pub async fn serve(
     id: AppId,
     path: String,
     stamp: Stamp,
-    request: PageRequest,
+    request: Box<PageRequest>,
     reply: Reply<PageReply>,
 ) {
     // An app that has just been unloaded answers no more; the dropped reply says so.

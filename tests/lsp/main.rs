@@ -97,7 +97,7 @@ async fn text(response: Response) -> String {
 impl Site {
     async fn send(&self, path: &str, request: PageRequest) -> Response {
         let metadata = std::fs::metadata(self.folder.0.join(path)).expect("the page exists");
-        response(self.app.page(path, &metadata, request).await)
+        response(self.app.page(path, &metadata, Box::new(request)).await)
     }
 
     async fn page(&self, path: &str) -> String {
@@ -108,14 +108,14 @@ impl Site {
     async fn visit(&self, path: &str, request: PageRequest) -> Response {
         let request = match self.app.has_gate() {
             false => request,
-            true => match self.app.enter(path, request).await {
+            true => match self.app.enter(path, Box::new(request)).await {
                 PageReply::NotMine(request) => *request,
                 reply => return response(reply),
             },
         };
         match std::fs::metadata(self.folder.0.join(path)) {
-            Ok(metadata) if metadata.is_file() => response(self.app.page(path, &metadata, request).await),
-            _ => response(self.app.directories(path, request).await),
+            Ok(metadata) if metadata.is_file() => response(self.app.page(path, &metadata, Box::new(request)).await),
+            _ => response(self.app.directories(path, Box::new(request)).await),
         }
     }
 }
@@ -609,7 +609,7 @@ async fn no_name_leads_out_of_the_app() {
 }
 
 async fn ask(app: &App, path: &str) -> String {
-    match app.directories(path, get(&format!("/{path}"))).await {
+    match app.directories(path, Box::new(get(&format!("/{path}")))).await {
         PageReply::NotMine(_) => "not mine".into(),
         PageReply::Taken(_) => "taken".into(),
         PageReply::Response(response) if response.status() == StatusCode::FOUND => header(&response, LOCATION).into(),
@@ -660,9 +660,9 @@ async fn a_directory_function_starts_without_headers() {
     let preload = "local d = ba.create.dir'd' d:setfunc(function(_ENV, path) \
                    if path == 'html' then response:setdefaultheaders() end assert(app == nil and io.popen) end) dir:insert(d)";
     let site = site(&[(".preload", preload)]).await;
-    let plain = response(site.app.directories("d/", get("/d/")).await);
+    let plain = response(site.app.directories("d/", Box::new(get("/d/"))).await);
     assert_eq!((header(&plain, CONTENT_TYPE), header(&plain, CONTENT_LENGTH)), ("", "0"));
-    let html = response(site.app.directories("d/html", get("/d/html")).await);
+    let html = response(site.app.directories("d/html", Box::new(get("/d/html"))).await);
     assert_eq!(header(&html, CONTENT_TYPE), "text/html; charset=utf-8");
 }
 
@@ -679,7 +679,7 @@ async fn a_directory_at_the_servers_root_is_beside_all_apps() {
         "local d = ba.create.dir'top' d:setfunc(function(_ENV, path) response:write(path) end) assert(d:insert())";
     let site = site(&[(".preload", preload)]).await;
     assert!(site.app.has_directories_beside() && !site.app.has_directories());
-    assert_eq!(text(response(site.app.directories_beside("top/x", get("/top/x")).await)).await, "x");
+    assert_eq!(text(response(site.app.directories_beside("top/x", Box::new(get("/top/x"))).await)).await, "x");
 }
 
 #[tokio::test]
@@ -688,7 +688,10 @@ async fn onunload_is_called_and_its_error_does_no_harm() {
     site.app.unload().await;
     assert!(site.folder.0.join("gone").exists());
     assert_eq!(
-        site.app.page("x.lsp", &std::fs::metadata(&site.folder.0).expect("it exists"), get("/x.lsp")).await.status(),
+        site.app
+            .page("x.lsp", &std::fs::metadata(&site.folder.0).expect("it exists"), Box::new(get("/x.lsp")))
+            .await
+            .status(),
         500
     );
 }
@@ -733,7 +736,7 @@ async fn a_page_whose_socket_was_taken_leaves_it_alone_whatever_it_does() {
         let seen = "<?lsp while not app.done do ba.sleep(1) end print(app.taken, app.valid, app.again, app.header, app.ok, app.why) ?>";
         let site = site_with_take(&[("index.lsp", &code), ("seen.lsp", seen)]).await;
         let metadata = std::fs::metadata(site.folder.0.join("index.lsp")).expect("the page exists");
-        let reply = site.app.page("index.lsp", &metadata, get("/")).await;
+        let reply = site.app.page("index.lsp", &metadata, Box::new(get("/"))).await;
         assert!(matches!(reply, PageReply::Taken(_)), "{end}");
         assert_eq!(site.page("seen.lsp").await, "true\ttrue\tfalse\texample.org\tfalse\tindex.lsp:1: iscommitted\n");
     }

@@ -211,7 +211,7 @@ async fn a_request_is_forgotten_once_it_has_been_answered() {
             site.send(page, get(&format!("/{page}"))).await;
         }
         for path in ["d/yes", "d/no"] {
-            let _ = site.app.directories(path, get(&format!("/{path}"))).await;
+            let _ = site.app.directories(path, Box::new(get(&format!("/{path}")))).await;
         }
         site.page("count.lsp").await
     };

@@ -79,7 +79,7 @@ async fn a_body_that_is_still_to_come_is_read_by_one_and_keeps_the_socket() {
     )])
     .await;
     let metadata = std::fs::metadata(site.folder.0.join("index.lsp")).expect("the page exists");
-    let reply = site.app.page("index.lsp", &metadata, upload("text/plain", "hello", 2, false)).await;
+    let reply = site.app.page("index.lsp", &metadata, Box::new(upload("text/plain", "hello", 2, false))).await;
     assert!(matches!(reply, PageReply::Taken(_)), "once the body has been read");
 }
 
