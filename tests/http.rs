@@ -519,6 +519,25 @@ fn the_headers_of_an_app_stand_in_for_the_default_ones() {
 }
 
 #[test]
+fn a_prologue_that_declines_may_add_headers_to_whatever_answers() {
+    let preload = "local filter = ba.create.dir() dir:insertprolog(filter, true)
+        filter:setfunc(function(_ENV)
+            response:setheader('Access-Control-Allow-Origin', '*')
+            response:setheader('ETag', 'not of the file')
+            return false
+        end)";
+    let files = [(".preload", preload), ("page.lsp", "page"), ("a.txt", "file"), ("sub/a.txt", "deep")];
+    let (server, _folder) = Server::of(&files);
+    for (path, status) in [("/page.lsp", 200), ("/a.txt", 200), ("/sub", 302), ("/missing.txt", 404)] {
+        let answer = server.ask("GET", path, &[]);
+        assert_eq!(answer.status, status, "{path}");
+        assert_eq!(answer.header("access-control-allow-origin"), "*", "{path}");
+    }
+    let file = server.ask("GET", "/a.txt", &[]);
+    assert_ne!(file.header("etag"), "not of the file", "what a file says of itself stays");
+}
+
+#[test]
 fn a_page_reads_a_body_of_any_length_as_it_comes() {
     let count = "<?lsp local n = 0 for data in request:rawrdr() do n = n + #data end response:write(n) ?>";
     let (server, _folder) = Server::of(&[("count.lsp", count), ("early.lsp", "early")]);

@@ -256,9 +256,9 @@ impl Request {
         self.0.output.borrow().is_complete()
     }
 
-    /// Forgets what a directory function prepared that did not want the request.
-    pub fn start_over(&self) {
-        self.0.output.borrow_mut().start_over();
+    /// A directory function did not want the request: of its response only the headers stay.
+    pub fn decline(&self) {
+        self.0.output.borrow_mut().decline();
     }
 
     /// Hands the request back to HTTP, which goes on with its search.

@@ -97,10 +97,8 @@ impl Site {
         }
         match self.find_beside(path, request).await {
             Search::Answered(reply) => reply,
-            Search::Continues(request) if path.may_be_a_directory() => {
-                PageReply::Response(request.redirect_to_directory(path))
-            }
-            Search::Continues(_) => PageReply::Response(answers::error(StatusCode::NOT_FOUND)),
+            Search::Continues(request) if path.may_be_a_directory() => request.redirect_to_directory(path),
+            Search::Continues(request) => request.answer(answers::error(StatusCode::NOT_FOUND)),
         }
     }
 
@@ -138,7 +136,7 @@ impl Handler for Site {
 async fn ask(app: &Arc<App>, path: &UrlPath, below: &str, request: Request) -> Search {
     // The mount itself, without its slash.
     if below.is_empty() && !path.is_dir() {
-        return Search::Answered(PageReply::Response(request.redirect_to_directory(path)));
+        return Search::Answered(request.redirect_to_directory(path));
     }
     let request = if app.has_gate() {
         match enter(app, below, request).await {
@@ -150,13 +148,10 @@ async fn ask(app: &Arc<App>, path: &UrlPath, below: &str, request: Request) -> S
     };
     match look_up(app.root(), below) {
         Found::File(file) => {
-            let mut response = static_files::serve(request.head(), &file, app.gzip_of(&file).as_deref()).await;
-            if let Some(admission) = request.head().extensions.get::<Admission>() {
-                admission.add_cookies(response.headers_mut());
-            }
-            Search::Answered(PageReply::Response(response))
+            let response = static_files::serve(request.head(), &file, app.gzip_of(&file).as_deref()).await;
+            Search::Answered(request.answer(response))
         }
-        Found::Directory => Search::Answered(PageReply::Response(request.redirect_to_directory(path))),
+        Found::Directory => Search::Answered(request.redirect_to_directory(path)),
         Found::Page(page, metadata) => Search::Answered(match request.read().await {
             Ok(request) => app.page(&page, &metadata, request).await,
             Err(response) => PageReply::Response(response),
@@ -185,12 +180,20 @@ impl Request {
         }
     }
 
-    fn redirect_to_directory(&self, path: &UrlPath) -> Response {
+    /// Answers with what is no script's, and adds what scripts have set that did not want the request.
+    fn answer(&self, mut response: Response) -> PageReply {
+        if let Some(admission) = self.head().extensions.get::<Admission>() {
+            admission.add_to(response.headers_mut());
+        }
+        PageReply::Response(response)
+    }
+
+    fn redirect_to_directory(&self, path: &UrlPath) -> PageReply {
         let ends = match self {
             Self::Unread(arrival) => arrival.ends,
             Self::Read(request) => request.ends(),
         };
-        answers::redirect(&absolute_url(self.head(), ends, &path.to_directory_url()))
+        self.answer(answers::redirect(&absolute_url(self.head(), ends, &path.to_directory_url())))
     }
 
     async fn read(self) -> Result<Box<PageRequest>, Response> {

@@ -305,7 +305,7 @@ async fn take(world: &World, request: &Request, steps: Vec<Step>) -> Result<bool
         if answer != Value::Boolean(false) || request.is_answered() {
             return Ok(true);
         }
-        request.start_over();
+        request.decline();
     }
     Ok(false)
 }

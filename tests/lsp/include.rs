@@ -214,13 +214,15 @@ async fn a_template_around_a_page_goes_on_only_while_there_is_a_response() {
 #[tokio::test]
 async fn a_prologue_is_asked_before_pages() {
     let preload = "local p = ba.create.dir() p:setfunc(function(_ENV, path) app_path = path \
-                   if path ~= 'closed.lsp' then response:setheader('X-Lost', '1') return false end \
+                   if path ~= 'closed.lsp' then response:setheader('X-Seen', '1') response:setstatus(202) \
+                   response:setcontenttype'text/css' response:write'lost' return false end \
                    response:write'closed' end) assert(dir:insertprolog(p, true)) function open() return p:unlink() end";
     let site = site(&[(".preload", preload), ("closed.lsp", "page"), ("index.lsp", "open <?lsp=app.open()?>")]).await;
     assert!(site.app.has_gate());
     assert_eq!(text(site.visit("closed.lsp", get("/closed.lsp")).await).await, "closed");
     let open = site.visit("index.lsp", get("/")).await;
-    assert!(!open.headers().contains_key("x-lost"));
+    assert_eq!((open.status().as_u16(), header(&open, "x-seen".parse().unwrap())), (200, "1"));
+    assert_eq!(header(&open, CONTENT_TYPE), "text/html; charset=utf-8");
     assert_eq!(text(open).await, "open true");
     assert_eq!(text(site.visit("closed.lsp", get("/closed.lsp")).await).await, "page");
 }

@@ -16,13 +16,21 @@ pub struct Admission {
     user: Option<User>,
     session: Option<String>,
     cookies: Vec<(String, HeaderValue)>,
+    headers: HeaderMap,
 }
 
 impl Admission {
-    /// Adds the cookies that were to be set, to a response that is no script's.
-    pub fn add_cookies(&self, headers: &mut HeaderMap) {
+    /// Adds the headers and cookies that were to be set, to a response that is no script's. What the response says itself
+    /// stays.
+    pub fn add_to(&self, response: &mut HeaderMap) {
+        for name in self.headers.keys() {
+            if !response.contains_key(name) {
+                let values: Vec<_> = self.headers.get_all(name).iter().cloned().collect();
+                response.extend(values.into_iter().map(|value| (name.clone(), value)));
+            }
+        }
         for (_, cookie) in &self.cookies {
-            headers.append(SET_COOKIE, cookie.clone());
+            response.append(SET_COOKIE, cookie.clone());
         }
     }
 }
@@ -127,10 +135,12 @@ impl Request {
     }
 
     pub(super) fn admission(&self) -> Admission {
+        let output = self.0.output.borrow();
         Admission {
             user: self.0.user.borrow().clone(),
             session: self.session().map(|session| session.id()),
-            cookies: self.0.output.borrow().cookies().to_vec(),
+            cookies: output.cookies().to_vec(),
+            headers: output.headers.clone(),
         }
     }
 
@@ -140,6 +150,7 @@ impl Request {
             *self.0.session.borrow_mut() = world.sessions.peek(id.as_bytes());
         }
         let mut output = self.0.output.borrow_mut();
+        output.headers.extend(admission.headers);
         for (name, cookie) in admission.cookies {
             output.set_cookie(&name, cookie);
         }

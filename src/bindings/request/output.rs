@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Frame, SizeHint};
-use hyper::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, SET_COOKIE};
+use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, SET_COOKIE};
 use hyper::{HeaderMap, Response, StatusCode};
 use tokio::sync::mpsc;
 
@@ -260,6 +260,17 @@ impl Output {
         self.headers = default_headers(self.defaults);
         self.collected = None;
         self.clear();
+    }
+
+    /// Forgets what a directory function has written that did not want the request. The headers that it has set stay, for
+    /// whoever answers; but those that tell of a body go with it.
+    pub fn decline(&mut self) {
+        let mut headers = std::mem::take(&mut self.headers);
+        for name in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
+            headers.remove(name);
+        }
+        self.start_over();
+        self.headers.extend(headers);
     }
 
     /// Forgets the stored output.
