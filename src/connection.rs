@@ -1,7 +1,7 @@
 //! One client's life on a socket that a page gave away: Init, Connect, packets, the end.
 //!
-//! The connection's task runs on the shard that accepted the socket; where a script is asked about every message, it runs
-//! on the script's own thread. It reads and routes; it sends only what other threads could not (see
+//! The connection's task runs on the shard that accepted the socket; where the hub's owner is asked about every message,
+//! it runs on the owner's thread. It reads and routes; it sends only what other threads could not (see
 //! [`crate::broker::outbound`]).
 
 use std::future::{Future, poll_fn};
@@ -79,7 +79,9 @@ impl Upgrade {
                 hub.hooks().adopt(Box::pin(async move {
                     match socket.move_here() {
                         Ok(socket) => self.live(socket, early, over).await,
-                        Err(error) => tracing::warn!("a client's socket cannot change its thread: {error}"),
+                        Err(error) => {
+                            tracing::debug!(%error, "a client's socket is lost on its way to the owner's thread")
+                        }
                     }
                 }));
             } else {

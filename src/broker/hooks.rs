@@ -93,8 +93,8 @@ pub trait Hooks: Send + Sync + 'static {
         Interest::default()
     }
 
-    /// Runs a client's connection where the callbacks run, so that no message has to change threads. Asked for if
-    /// [`Interest::onpublish`] is set: then every message of a client waits for a callback anyway.
+    /// Runs a client's connection on the thread that answers, so that no message has to change threads. Called if
+    /// [`Interest::onpublish`] is set: then every message of a client waits for an answer anyway.
     fn adopt(&self, life: Life) {
         tokio::spawn(life);
     }

@@ -76,14 +76,9 @@ impl<H: Handler> Door<H> {
         match self.shards.get(shard) {
             Some(other) if shard != 0 => {
                 let stream = stream.into_std();
-                other.spawn(async move {
-                    match stream.and_then(TcpStream::from_std) {
-                        Ok(stream) => serve(stream).await,
-                        Err(error) => tracing::warn!(%peer, %error, "a connection cannot change its thread"),
-                    }
-                })
+                other.spawn(watch_over(peer, || async move { serve(TcpStream::from_std(stream?)?).await }))
             }
-            _ => tokio::spawn(serve(stream)),
+            _ => tokio::spawn(watch_over(peer, || serve(stream))),
         };
     }
 
@@ -98,6 +93,14 @@ impl<H: Handler> Door<H> {
             tracing::warn!(%peer, connections = refusals.since_report, "refused: {full}");
             *refusals = Refusals { since_report: 0, next_report: Instant::now() + REPORT_EVERY };
         }
+    }
+}
+
+/// Takes a closure and no future: an argument has its place twice in a task, which is copied as a whole when it starts and
+/// ends.
+async fn watch_over<F: Future<Output = io::Result<()>>>(peer: SocketAddr, serve: impl FnOnce() -> F) {
+    if let Err(error) = serve().await {
+        tracing::debug!(%peer, %error, "connection lost");
     }
 }
 

@@ -48,21 +48,8 @@ pub async fn serve<H: Handler>(
     tls: Option<TlsAcceptor>,
     handler: Arc<H>,
     stopping: watch::Receiver<bool>,
-) {
-    if let Err(error) = try_serve(stream, peer, seat, tls, handler, stopping).await {
-        tracing::debug!(%peer, %error, "connection lost");
-    }
-}
-
-async fn try_serve<H: Handler>(
-    stream: TcpStream,
-    peer: SocketAddr,
-    seat: Seat,
-    tls: Option<TlsAcceptor>,
-    handler: Arc<H>,
-    stopping: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    // A task is copied as a whole when it starts and ends: the rare states that are large are boxed.
+    // The rare states that are large are boxed, so that the task is not.
     let stream = match tls {
         None => Stream::Plain(stream),
         Some(tls) => Stream::Tls(Box::new(Box::pin(timeout(HANDSHAKE_TIME, tls.accept(stream))).await??)),
@@ -264,8 +251,9 @@ mod tests {
         let seat = seats.take(peer.ip()).ok().unwrap();
         let (stop, stopping) = watch::channel(false);
         tokio::spawn(async move {
-            serve(stream, peer, seat, None, fake, stopping).await;
+            let served = serve(stream, peer, seat, None, fake, stopping).await;
             drop(stop);
+            served
         });
         (client, got)
     }
