@@ -26,6 +26,7 @@ use crate::http::site::Site;
 use crate::http::trace_console;
 use crate::lsp::{App, AppSpec, archive};
 use crate::lua::{LuaThread, Settings};
+use crate::socket::defer_accept;
 use crate::tls;
 use crate::traces::Traces;
 
@@ -367,6 +368,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval))?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    defer_accept(&socket);
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }

@@ -1,6 +1,8 @@
 //! A client's socket, plain or TLS, while nobody above cares which.
 
 use std::io;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -61,6 +63,28 @@ pub fn keep_alive(socket: &TcpStream, idle: Duration, interval: Duration) {
         tracing::debug!("no TCP keepalive for {:?}: {error}", socket.peer_addr());
     }
 }
+
+/// Lets the kernel keep a new connection to itself until its client has sent something, since every client of this server
+/// speaks first: the server then wakes once for it, and not twice. A client that stays silent is accepted after about a
+/// second. A listener works without this, too; so a failure is only logged.
+#[cfg(target_os = "linux")]
+pub fn defer_accept(listener: &socket2::Socket) {
+    let seconds: libc::c_int = 1;
+    let length = size_of_val(&seconds) as libc::socklen_t;
+    // SAFETY: the kernel reads `length` bytes of `seconds` during the call and keeps no pointer; the descriptor is open,
+    // since its socket is borrowed.
+    let result = unsafe {
+        let option = (&raw const seconds).cast();
+        libc::setsockopt(listener.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, option, length)
+    };
+    if result != 0 {
+        tracing::debug!("no TCP_DEFER_ACCEPT: {}", io::Error::last_os_error());
+    }
+}
+
+/// Only Linux can do that.
+#[cfg(not(target_os = "linux"))]
+pub fn defer_accept(_: &socket2::Socket) {}
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

@@ -1,6 +1,6 @@
 //! Accepts connections on the first shard, and spreads them over all.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -83,9 +83,13 @@ impl<H: Handler> Door<H> {
     }
 
     fn refuse(&self, stream: TcpStream, peer: SocketAddr, full: Full) {
-        if self.tls.is_none() {
-            // A courtesy: a client that is not ready to read it goes without.
-            let _ = stream.try_write(&answers::raw_error(StatusCode::SERVICE_UNAVAILABLE));
+        if self.tls.is_none()
+            && let Ok(mut stream) = stream.into_std()
+        {
+            // Read first, since closing on what was not read is a reset, which can overtake the answer. That is a courtesy:
+            // a client that has sent more or is not ready to read goes without.
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write(&answers::raw_error(StatusCode::SERVICE_UNAVAILABLE));
         }
         let mut refusals = self.refusals.lock();
         refusals.since_report += 1;
