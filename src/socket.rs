@@ -66,7 +66,8 @@ pub fn keep_alive(socket: &TcpStream, idle: Duration, interval: Duration) {
 
 /// Lets the kernel keep a new connection to itself until its client has sent something, since every client of this server
 /// speaks first: the server then wakes once for it, and not twice. A client that stays silent is accepted after about a
-/// second. A listener works without this, too; so a failure is only logged.
+/// second; when the server ends before that, the client hears so when it speaks. A listener works without this, too; so a
+/// failure is only logged.
 #[cfg(target_os = "linux")]
 pub fn defer_accept(listener: &socket2::Socket) {
     let seconds: libc::c_int = 1;
