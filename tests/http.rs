@@ -454,7 +454,12 @@ fn one_address_may_be_limited() {
     // An answer, so that the connection is known to be accepted.
     first.write_all(b"HEAD /a.txt HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     assert!(first.read(&mut [0; 1000]).unwrap() > 0);
-    assert_eq!(Reply::read(&mut server.connect()).status, 503);
+    assert_eq!(Reply::read(&mut server.connect()).status, 503, "to one that says nothing");
+    let mut refused = server.connect();
+    refused.write_all(b"GET /a.txt HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    refused.read_to_string(&mut answer).expect("no reset behind the answer");
+    assert!(answer.starts_with("HTTP/1.1 503 "));
 }
 
 // Authentication, headers of an app, bodies
