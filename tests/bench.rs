@@ -2,12 +2,12 @@
 
 mod support;
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use support::Hub;
+use support::{App, Hub, Server};
 
 const WORKLOADS: [(&str, &str); 5] = [
     ("fanout --publishers 2 --subscribers 3", "delivered"),
@@ -55,11 +55,35 @@ fn every_workload_gets_through_over_https() {
 }
 
 #[test]
+fn publishers_can_go_by_way_of_a_script() {
+    let app = App::new()
+        .file(".preload", include_str!("../examples/compare/publisher/.preload"))
+        .file("smq.lsp", include_str!("../examples/compare/publisher/smq.lsp"));
+    let server = Server::start(app);
+    let url = format!("http://{}/smq.lsp", server.http());
+    let output = bench(&url, &["--json"], "fanout --publishers 2 --subscribers 3 --via relay");
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(result["delivered"].as_u64() > Some(0), "{result}");
+    assert_eq!(result["lost"], 0, "{result}");
+}
+
+#[test]
 fn people_get_a_table() {
     let hub = Hub::new();
     let output = bench(&format!("http://{}{}", hub.server.http(), hub.path()), &[], "rtt");
     let table = String::from_utf8(output.stdout).unwrap();
     assert!(table.contains("workload") && table.contains("latency p50, us"), "{table}");
+}
+
+#[test]
+fn a_terminal_shows_how_the_run_goes_on() {
+    let hub = Hub::new();
+    let url = format!("http://{}{}", hub.server.http(), hub.path());
+    let command = format!("{} bench {url} --warmup 0 --seconds 0.5 fanout 2>&1", env!("CARGO_BIN_EXE_smq"));
+    // `script` gives it a terminal; Debian's base system has it.
+    let output = Command::new("script").args(["-qec", &command, "/dev/null"]).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("\r\x1b[Kfanout: measuring, "), "{said:?}");
 }
 
 #[test]

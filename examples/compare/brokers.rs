@@ -21,6 +21,10 @@ pub enum Broker {
     Raw,
     WebSocket,
     Hooked,
+    /// Our own, with a Lua function among the subscribers.
+    LuaSubscriber,
+    /// Our own, where a Lua function publishes what clients send.
+    LuaPublisher,
     /// Our own with so many shards: raw transport, without a hook.
     Shards(Shards),
 }
@@ -43,6 +47,8 @@ impl Broker {
             Self::Raw => "smq",
             Self::WebSocket => "smq, WebSocket",
             Self::Hooked => "smq, Lua hook",
+            Self::LuaSubscriber => "smq, Lua subscriber",
+            Self::LuaPublisher => "smq, Lua publisher",
             Self::Shards(Shards::One) => "1 shard",
             Self::Shards(Shards::Two) => "2 shards",
             Self::Shards(Shards::Four) => "4 shards",
@@ -61,9 +67,30 @@ impl Broker {
             Self::Raw => "`smq serve`, a hub without callbacks, raw transport",
             Self::WebSocket => "the same over WebSocket",
             Self::Hooked => "raw transport, a hub whose `onpublish` asks Lua about every message",
+            Self::LuaSubscriber => "raw transport, a hub with a Lua function that gets every message, too",
+            Self::LuaPublisher => "raw transport, a hub whose Lua function gets every message and publishes it again",
             Self::Shards(Shards::One) => "`smq serve --shards 1`, raw transport",
             Self::Shards(Shards::Two) => "`smq serve --shards 2`, raw transport",
             Self::Shards(Shards::Four) => "`smq serve --shards 4`, raw transport",
+        }
+    }
+
+    /// What `smq bench` has to be told besides the workload.
+    pub fn bench_arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::WebSocket => &["--websocket"],
+            Self::LuaPublisher => &["--via", "relay"],
+            _ => &[],
+        }
+    }
+
+    /// The folder of the app that makes the hub.
+    fn app(self) -> &'static str {
+        match self {
+            Self::Hooked => "hooked",
+            Self::LuaSubscriber => "subscriber",
+            Self::LuaPublisher => "publisher",
+            _ => "plain",
         }
     }
 
@@ -93,9 +120,8 @@ impl Broker {
                 Command::new("nats-server")
             }
             ours => {
-                let app = if ours == Self::Hooked { "hooked" } else { "plain" };
                 let mut command = Command::new(smq);
-                command.args(["serve", &format!("examples/compare/{app}"), "--port", &port.to_string()]);
+                command.args(["serve", &format!("examples/compare/{}", ours.app()), "--port", &port.to_string()]);
                 if let Self::Shards(shards) = ours {
                     command.args(["--shards", shards.count()]);
                 }

@@ -61,10 +61,8 @@ fn run_once(plan: &Plan, smq: &Path, workload: &Workload, broker: Broker) -> Res
     let mut command = Command::new(smq);
     command.args(["bench", &running.url(), "--json", "--pid", &running.pid().to_string()]);
     command.args(["--warmup", &plan.warmup.to_string(), "--seconds", &plan.seconds.to_string()]);
-    if broker == Broker::WebSocket {
-        command.arg("--websocket");
-    }
-    let output = command.args(workload.arguments.split(' ')).output()?;
+    command.args(workload.arguments.split(' ')).args(broker.bench_arguments());
+    let output = command.output()?;
     if !output.status.success() {
         bail!("{}", String::from_utf8_lossy(&output.stderr));
     }

@@ -53,8 +53,7 @@ const CHURN: &[Metric] =
 pub fn all() -> Vec<Workload> {
     let workload =
         |title, arguments, is_quick, metrics| Workload { title, arguments, is_quick, metrics, brokers: Broker::ALL };
-    let on_shards =
-        |title, arguments| Workload { title, arguments, is_quick: false, metrics: FLOW, brokers: Broker::SHARDS };
+    let among_ours = |title, arguments, brokers| Workload { title, arguments, is_quick: false, metrics: FLOW, brokers };
     vec![
         workload("1 publisher to 100 subscribers, 64 B", "fanout --subscribers 100 --window 64", true, FLOW),
         workload(
@@ -74,7 +73,21 @@ pub fn all() -> Vec<Workload> {
         workload("request and reply, 50 pairs", "rtt --pairs 50", true, ROUND_TRIPS),
         workload("5000 idle clients, one subscription each", "idle --connections 5000", false, IDLE),
         workload("churn: connect, subscribe, leave", "churn --concurrency 32", false, CHURN),
-        on_shards("1 publisher to 100 subscribers on 1, 2 and 4 shards", "fanout --subscribers 100 --window 64"),
-        on_shards("50 pairs on 1, 2 and 4 shards", "pairs --pairs 50 --window 16"),
+        among_ours(
+            "4 publishers to a Lua function",
+            "fanout --publishers 4 --subscribers 1 --window 64",
+            &[Broker::Raw, Broker::LuaSubscriber],
+        ),
+        among_ours(
+            "a Lua function publishes to 100 subscribers",
+            "fanout --subscribers 100 --window 64",
+            &[Broker::Raw, Broker::LuaPublisher],
+        ),
+        among_ours(
+            "1 publisher to 100 subscribers on 1, 2 and 4 shards",
+            "fanout --subscribers 100 --window 64",
+            Broker::SHARDS,
+        ),
+        among_ours("50 pairs on 1, 2 and 4 shards", "pairs --pairs 50 --window 16", Broker::SHARDS),
     ]
 }

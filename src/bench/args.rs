@@ -68,6 +68,9 @@ pub struct FanoutArgs {
     /// Messages that each publisher may have under way
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = count())]
     pub window: u32,
+    /// Publish to this topic, from which a script of the broker has to send everything on to topic bench.0, the subscribers'
+    #[arg(long, value_name = "TOPIC")]
+    pub via: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -20,6 +20,8 @@ pub struct Plan {
     shape: Shape,
     size: usize,
     window: usize,
+    /// Where publishers send to, if not to the topic of their subscribers.
+    via: Option<String>,
 }
 
 impl From<&FanoutArgs> for Plan {
@@ -29,6 +31,7 @@ impl From<&FanoutArgs> for Plan {
             shape: Shape { topics: 1, publishers, subscribers },
             size: args.size as usize,
             window: args.window as usize,
+            via: args.via.clone(),
         }
     }
 }
@@ -39,13 +42,14 @@ impl From<&PairsArgs> for Plan {
             shape: Shape { topics: args.pairs as usize, publishers: 1, subscribers: 1 },
             size: args.size as usize,
             window: args.window as usize,
+            via: None,
         }
     }
 }
 
 pub async fn run(run: &Run, plan: &Plan, report: &mut Report) -> Result<()> {
     let shape = plan.shape;
-    let clients = run.connect(&roles(&shape)).await?;
+    let clients = run.connect(&roles(plan)).await?;
     let (crew, usage, delivered) = run.work(clients, Flow::new(plan)).await?;
     let memory = run.meter.broker_memory()?;
     let flow = crew.workload.borrow();
@@ -68,10 +72,12 @@ pub async fn run(run: &Run, plan: &Plan, report: &mut Report) -> Result<()> {
 }
 
 /// The subscribers first, then the publishers, topic by topic.
-fn roles(shape: &Shape) -> Vec<Role> {
+fn roles(plan: &Plan) -> Vec<Role> {
+    let shape = &plan.shape;
     let topic = |index: usize| format!("bench.{index}");
+    let target = |index: usize| plan.via.clone().unwrap_or_else(|| topic(index));
     let subscribers = (0..shape.all_subscribers()).map(|index| Role::Subscriber(topic(index / shape.subscribers)));
-    let publishers = (0..shape.all_publishers()).map(|index| Role::Publisher(topic(index / shape.publishers)));
+    let publishers = (0..shape.all_publishers()).map(|index| Role::Publisher(target(index / shape.publishers)));
     subscribers.chain(publishers).collect()
 }
 
