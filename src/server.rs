@@ -1,37 +1,31 @@
 //! Start and stop of the whole server.
 
+mod listeners;
 mod reload;
+mod shards;
 
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
-use tokio::runtime::{Builder, Handle};
+use anyhow::{Context, Result, bail};
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::bindings::mako;
-use crate::broker::Keepalive;
 use crate::config::Config;
-use crate::http::accept::Door;
 use crate::http::admission::Seats;
 use crate::http::rtl::Rtl;
 use crate::http::site::Site;
-use crate::http::trace_console;
 use crate::lsp::{App, AppSpec, archive};
 use crate::lua::{LuaThread, Settings};
-use crate::socket::defer_accept;
-use crate::tls;
 use crate::traces::Traces;
+use listeners::Listeners;
+use shards::Shards;
 
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 4096;
 /// File descriptors kept for what is no connection: files that are sent, listeners, what scripts open.
 const SPARE_FILES: u64 = 64;
 /// Time for the `onunload` functions of all apps.
@@ -129,7 +123,7 @@ impl Server {
     pub fn open(&mut self) -> Result<()> {
         let (stop, stopping) = watch::channel(false);
         let shards = Shards::start(self.config.shards.get())?;
-        let seats = Seats::new(self.max_connections, self.config.max_connections_per_address, shards.threads.len());
+        let seats = Seats::new(self.max_connections, self.config.max_connections_per_address, shards.count());
         let rtl = Rtl::new(self.config.rtl.as_deref(), self.traces.clone()).context("the folder of --rtl")?;
         let site = Arc::new(Site::new(self.apps(), rtl));
         self.listeners.open(&shards, &site, &seats, &stopping)?;
@@ -261,170 +255,4 @@ fn settings(config: &Config, listeners: &Listeners) -> Settings {
 fn say(line: impl Display) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
-
-struct Listeners {
-    plain: Listener,
-    tls: Option<(Listener, tokio_rustls::TlsAcceptor)>,
-}
-
-struct Listener {
-    listener: TcpListener,
-    address: SocketAddr,
-}
-
-impl Listeners {
-    fn bind(config: &Config) -> Result<Self> {
-        let tls = match &config.tls {
-            None => None,
-            Some(tls) => {
-                let acceptor = tls::acceptor(&tls.certificate, &tls.key)?;
-                Some((Listener::bind(&tls.host, tls.port)?, acceptor))
-            }
-        };
-        Ok(Self { plain: Listener::bind(&config.host, config.port)?, tls })
-    }
-
-    /// Lets the first shard accept from these listeners, for all.
-    fn open(
-        &self,
-        shards: &Shards,
-        site: &Arc<Site>,
-        seats: &Arc<Seats>,
-        stopping: &watch::Receiver<bool>,
-    ) -> Result<()> {
-        let runtimes: Arc<[Handle]> = shards.threads.iter().map(|shard| shard.runtime.clone()).collect();
-        let door = |tls| Door::new(site.clone(), tls, seats.clone(), stopping.clone(), runtimes.clone());
-        let plain = Some((&self.plain, door(None)));
-        let tls = self.tls.as_ref().map(|(listener, acceptor)| (listener, door(Some(acceptor.clone()))));
-        for (listener, door) in plain.into_iter().chain(tls) {
-            let _inside = runtimes[0].enter();
-            let listener = tokio::net::TcpListener::from_std(listener.listener.try_clone()?)?;
-            tokio::spawn(door.accept(listener));
-        }
-        Ok(())
-    }
-
-    /// Tells the URL of each app on each listener.
-    fn announce(&self, apps: &[Arc<App>]) {
-        let bases = [Some(("http", &self.plain)), self.tls.as_ref().map(|(listener, _)| ("https", listener))];
-        for (scheme, listener) in bases.into_iter().flatten() {
-            let base = format!("{scheme}://{}/", listener.reachable_address());
-            for app in apps {
-                let (path, name) = (app.path().display(), app.name());
-                let slash = if name.is_empty() { "" } else { "/" };
-                say(format_args!("{path} is served at {base}{name}{slash}"));
-            }
-            if apps.is_empty() {
-                say(format_args!("no app is mounted; a welcome page is served at {base}"));
-            }
-        }
-    }
-
-    /// Tells the URL of the trace console, if it can be reached: it is shown to this machine only.
-    fn announce_console(&self) {
-        let address = self.plain.reachable_address();
-        if address.ip().is_loopback() {
-            say(format_args!("what scripts print and trace is shown at http://{address}/{}", trace_console::PATH));
-        }
-    }
-}
-
-impl Listener {
-    fn bind(host: &str, port: u16) -> Result<Self> {
-        let addresses =
-            (host, port).to_socket_addrs().with_context(|| format!("no address is known for host {host}"))?;
-        let mut failure = anyhow!("no address is known for host {host}");
-        for address in addresses {
-            match listen(address) {
-                Ok(listener) => return Ok(Self { address: listener.local_addr()?, listener }),
-                Err(error) => failure = explain(&error, address),
-            }
-        }
-        Err(failure)
-    }
-
-    /// The address for a URL on this machine: nobody can connect to "any address".
-    fn reachable_address(&self) -> SocketAddr {
-        let mut address = self.address;
-        if address.ip().is_unspecified() {
-            match &mut address {
-                SocketAddr::V4(v4) => v4.set_ip(std::net::Ipv4Addr::LOCALHOST),
-                SocketAddr::V6(v6) => v6.set_ip(std::net::Ipv6Addr::LOCALHOST),
-            }
-        }
-        address
-    }
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restart need not wait until the connections of the last run are forgotten. Two servers at a time are still
-    // refused: that would take SO_REUSEPORT.
-    socket.set_reuse_address(true)?;
-    // Accepted sockets inherit both, so that a connection to a hub with the usual keepalive costs no call for it.
-    socket.set_tcp_nodelay(true)?;
-    let keepalive = Keepalive::default();
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval))?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    defer_accept(&socket);
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-fn explain(error: &io::Error, address: SocketAddr) -> anyhow::Error {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => anyhow!("cannot listen on {address}: the port is in use"),
-        io::ErrorKind::AddrNotAvailable => anyhow!("cannot listen on {address}: not an address of this machine"),
-        io::ErrorKind::PermissionDenied => anyhow!("cannot listen on {address}: this user may not use the port"),
-        _ => anyhow!("cannot listen on {address}: {error}"),
-    }
-}
-
-/// The threads that serve connections.
-struct Shards {
-    threads: Vec<Shard>,
-}
-
-/// A thread with an event loop of its own.
-struct Shard {
-    runtime: Handle,
-    close: watch::Sender<bool>,
-    thread: thread::JoinHandle<()>,
-}
-
-impl Shards {
-    fn start(count: usize) -> Result<Self> {
-        let shard = |index| Shard::start(index).with_context(|| format!("cannot start shard {index}"));
-        Ok(Self { threads: (0..count).map(shard).collect::<Result<_>>()? })
-    }
-
-    /// Ends the threads, and with them every connection.
-    fn close(self) {
-        for shard in &self.threads {
-            let _ = shard.close.send(true);
-        }
-        for shard in self.threads {
-            if shard.thread.join().is_err() {
-                tracing::error!("a shard has failed");
-            }
-        }
-    }
-}
-
-impl Shard {
-    fn start(index: usize) -> Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
-        let (close, mut closing) = watch::channel(false);
-        let run = move || {
-            // An error means that the server has ended in another way.
-            let _ = runtime.block_on(closing.wait_for(|closing| *closing));
-            // Waits for no file that is being read.
-            runtime.shutdown_background();
-        };
-        let thread = thread::Builder::new().name(format!("shard-{index}")).spawn(run)?;
-        Ok(Self { runtime: handle, close, thread })
-    }
 }

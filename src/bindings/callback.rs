@@ -17,6 +17,7 @@ use mlua::thread::AsyncThread;
 use mlua::{Error, Function, LightUserData, Lua, Result, Table, Thread, Value};
 
 use crate::lua::budget;
+use crate::protocol::Publish;
 
 /// Runners kept for later; as many as callbacks nest, and then some.
 const MAX_IDLE: usize = 32;
@@ -58,6 +59,12 @@ pub struct Call {
 }
 
 impl Call {
+    /// A call for a message, by the callback and with the peer of the call before, unless they are set.
+    pub fn about(publish: &Publish<'_>, data: Value) -> Self {
+        let Publish { publisher, target, subtid, .. } = *publish;
+        Self { data, ptid: publisher.0, tid: target.0, subtid: subtid.0, callback: None, peer: None }
+    }
+
     /// What the loop is given; tuples are pushed without an allocation.
     fn values(call: Option<Self>) -> (Value, Option<u32>, u32, u32, Option<Function>, Option<Table>) {
         match call {

@@ -89,7 +89,7 @@ impl HubState {
 
     /// What to call for a message: the callback for topic and sub-topic, else the topic's catch-all, else the global one.
     fn onmsg(&self, publish: &Publish<'_>) -> Result<Option<Call>> {
-        let Publish { target, subtid, publisher, payload } = *publish;
+        let Publish { target, subtid, payload, .. } = *publish;
         let text = || self.lua.create_string(payload).map(Value::String);
         let heard = match self.handler(target, subtid) {
             Some(Handler { function, json: true }) => {
@@ -105,8 +105,7 @@ impl HubState {
                 None => return Ok(None),
             },
         };
-        let callback = Some(function);
-        Ok(Some(Call { data, ptid: publisher.0, tid: target.0, subtid: subtid.0, callback, peer: None }))
+        Ok(Some(Call { callback: Some(function), ..Call::about(publish, data) }))
     }
 
     fn log_unheard(&self, publish: &Publish<'_>) {

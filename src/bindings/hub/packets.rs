@@ -175,9 +175,8 @@ impl Calls for Packets {
         }
         let Some(asked) = &self.asked else { return Ok(None) };
         let Ok(Packet::Publish(publish)) = Packet::decode(&asked.bytes(&self.frames)[2..]) else { return Ok(None) };
-        let Publish { payload, publisher, target, subtid } = publish;
-        let data = Value::String(self.state.lua.create_string(payload)?);
-        let mut call = Call { data, ptid: publisher.0, tid: target.0, subtid: subtid.0, callback: None, peer: None };
+        let data = self.state.lua.create_string(publish.payload)?;
+        let mut call = Call::about(&publish, Value::String(data));
         if result.is_none() {
             call.callback = self.state.callbacks.onpublish.clone();
             call.peer = Some(self.state.peer_table(self.session.peer())?);

@@ -1,0 +1,88 @@
+//! Arguments that several methods have.
+
+use std::sync::Arc;
+
+use mlua::{Result, Value};
+
+use super::super::super::args::Args;
+use super::super::HubState;
+use crate::broker::Named;
+use crate::broker::peer::Peer;
+use crate::protocol::{Etid, Subtid, Target};
+
+/// The name under which scripts mean the server's own etid.
+pub(super) const SELF: &[u8] = b"self";
+
+/// The connected client with this etid; neither the server nor a topic.
+pub(super) fn client(hub: &HubState, etid: Etid) -> Option<Arc<Peer>> {
+    hub.hub.peer(etid).filter(|peer| !peer.is_server())
+}
+
+pub(super) fn name(args: &Args<'_>, position: usize, title: &str) -> Result<Vec<u8>> {
+    match args.value(position) {
+        Value::String(name) => Ok(name.as_bytes().to_vec()),
+        other => Err(args.mismatch(position, title, "string", &other)),
+    }
+}
+
+/// A number of 32 bits.
+pub(super) fn number(args: &Args<'_>, position: usize, title: &str) -> Result<u32> {
+    // The range makes the conversion exact.
+    args.integer_in(position, title, 0..=i64::from(u32::MAX)).map(|number| number as u32)
+}
+
+pub(super) fn optional_number(args: &Args<'_>, position: usize, title: &str) -> Result<Option<u32>> {
+    if args.is_absent(position) { Ok(None) } else { number(args, position, title).map(Some) }
+}
+
+/// The target that a topic argument names: a number, `"self"`, or a topic's name if it is known.
+pub(super) fn target(hub: &HubState, args: &Args<'_>, position: usize) -> Result<Option<Target>> {
+    match args.value(position) {
+        Value::String(name) if &*name.as_bytes() == SELF => Ok(Some(hub.hub.server().etid().into())),
+        Value::String(name) => Ok(hub.hub.topic_number(&name.as_bytes()).map(Target::from)),
+        Value::Integer(_) | Value::Number(_) => Ok(Some(Target(number(args, position, "topic")?))),
+        other => Err(args.mismatch(position, "topic", "string or number", &other)),
+    }
+}
+
+/// Likewise; an unknown name becomes a topic.
+pub(super) fn target_or_new(hub: &HubState, args: &Args<'_>, position: usize) -> Result<Target> {
+    if let Some(target) = target(hub, args, position)? {
+        return Ok(target);
+    }
+    let name = name(args, position, "topic")?;
+    created(args, position, hub.hub.create(&name, None)).map(Target::from)
+}
+
+pub(super) fn check_subtopic(args: &Args<'_>, position: usize, value: &Value) -> Result<()> {
+    match value {
+        Value::Nil | Value::String(_) => Ok(()),
+        Value::Integer(number) if u32::try_from(*number).is_ok() => Ok(()),
+        other => {
+            let got = match other {
+                Value::Integer(number) => number.to_string(),
+                other => other.type_name().to_owned(),
+            };
+            Err(args.refuse(position, "subtopic", &format!("string or number of 32 bits expected, got {got}")))
+        }
+    }
+}
+
+/// The number of a sub-topic given by name or number; 0 for nil. An unknown name becomes a sub-topic.
+pub(super) fn subtopic_or_new(hub: &HubState, args: &Args<'_>, position: usize, value: &Value) -> Result<Subtid> {
+    check_subtopic(args, position, value)?;
+    match value {
+        Value::String(name) => created(args, position, hub.hub.createsub(&name.as_bytes(), None)),
+        // Checked to fit above.
+        Value::Integer(number) => Ok(Subtid(*number as u32)),
+        _ => Ok(Subtid(0)),
+    }
+}
+
+/// The number of a name that was asked for.
+pub(super) fn created<T>(args: &Args<'_>, position: usize, named: Named<T>) -> Result<T> {
+    match named {
+        Named::Known(id) => Ok(id),
+        Named::Refused => Err(args.refuse(position, "name", "the name is too long, or the hub has its fill of names")),
+    }
+}

@@ -1,0 +1,83 @@
+//! Peers, the hub's settings, its end.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use mlua::{Function, Lua, MultiValue, Result, Table, UserDataRef, Value};
+
+use super::super::super::args::Args;
+use super::super::HubState;
+use super::super::peers::{HubSocket, is_registered};
+use super::arguments::{client, number, optional_number};
+use crate::broker::Keepalive;
+use crate::broker::outbox::with_outbox;
+use crate::broker::peer::CloseReason;
+use crate::protocol::Etid;
+
+/// An iterator over the peers that are connected now; those that end during the loop are left out.
+pub(super) fn peers(lua: &Lua, hub: &Rc<HubState>, _: &Args<'_>) -> Result<Function> {
+    let (hub, peers, at) = (hub.clone(), hub.hub.peers(), Cell::new(0));
+    lua.create_function(move |_, _: MultiValue| {
+        while let Some(peer) = peers.get(at.replace(at.get() + 1)) {
+            if is_registered(&hub.hub, peer) {
+                let table = hub.peer_table(peer)?;
+                return Ok((table.raw_get::<Value>("sock")?, Some(table)));
+            }
+        }
+        Ok((Value::Nil, None))
+    })
+}
+
+pub(super) fn sock2peer(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<Option<Table>> {
+    let value = args.value(1);
+    let socket: UserDataRef<HubSocket> = match &value {
+        Value::Nil if args.count() > 0 => return Ok(None),
+        Value::UserData(data) => match data.borrow() {
+            Ok(socket) => socket,
+            Err(_) => return Ok(None),
+        },
+        other => return Err(args.mismatch(1, "sock", "socket", other)),
+    };
+    let peer = socket.peer().filter(|peer| is_registered(&hub.hub, peer));
+    peer.map(|peer| hub.peer_table(&peer)).transpose()
+}
+
+pub(super) fn etid2peer(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<Option<Table>> {
+    let etid = Etid(number(args, 1, "etid")?);
+    hub.hub.peer(etid).map(|peer| hub.peer_table(&peer)).transpose()
+}
+
+pub(super) fn setkeepalive(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<()> {
+    let seconds = |position, name: &str| {
+        let seconds = args.number(position, name)?;
+        // The kernel takes no more than 32767 seconds.
+        if (1.0..=32_767.0).contains(&seconds) {
+            return Ok(Duration::from_secs_f64(seconds));
+        }
+        Err(args.refuse(position, name, &format!("1..32767 seconds expected, got {seconds}")))
+    };
+    let idle = seconds(1, "keepalive")?;
+    let interval = if args.is_absent(2) { None } else { Some(seconds(2, "interval")?) };
+    hub.hub.set_keepalive(Keepalive::new(idle, interval));
+    Ok(())
+}
+
+pub(super) fn shutdown(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<()> {
+    let farewell = args.optional_string(1, "msg")?;
+    let peers = match optional_number(args, 2, "etid")? {
+        Some(etid) => client(hub, Etid(etid)).into_iter().collect(),
+        None => hub.hub.peers(),
+    };
+    let clients: Vec<_> = peers.into_iter().filter(|peer| !peer.is_server()).collect();
+    with_outbox(|outbox| {
+        for peer in &clients {
+            hub.hub.close(outbox, peer, CloseReason::Shutdown, farewell.as_deref());
+        }
+        outbox.flush();
+    });
+    for peer in clients {
+        hub.end_now(peer);
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! Topics and sub-topics.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mlua::{Function, Lua, LuaString, MultiValue, Result};
+
+use super::super::super::args::Args;
+use super::super::HubState;
+use super::arguments::{SELF, created, name, number, optional_number};
+use crate::protocol::{Subtid, Tid};
+
+pub(super) fn create(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u32> {
+    let name = name(args, 1, "topic")?;
+    let wanted = optional_number(args, 2, "tid")?.map(Tid);
+    if &name[..] == SELF {
+        return Err(args.refuse(1, "topic", "'self' is the server's own address and no topic"));
+    }
+    created(args, 1, hub.hub.create(&name, wanted)).map(u32::from)
+}
+
+pub(super) fn createsub(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u32> {
+    if args.is_absent(1) {
+        return Ok(0);
+    }
+    let name = name(args, 1, "subtopic")?;
+    let wanted = optional_number(args, 2, "subtid")?.map(Subtid);
+    created(args, 1, hub.hub.createsub(&name, wanted)).map(u32::from)
+}
+
+pub(super) fn topic2tid(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<Option<u32>> {
+    Ok(hub.hub.topic_number(&name(args, 1, "topic")?).map(u32::from))
+}
+
+pub(super) fn subtopic2tid(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<Option<u32>> {
+    Ok(hub.hub.subtopic_number(&name(args, 1, "subtopic")?).map(u32::from))
+}
+
+pub(super) fn tid2topic(lua: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<Option<LuaString>> {
+    text(lua, hub.hub.topic_name(Tid(number(args, 1, "tid")?)))
+}
+
+pub(super) fn tid2subtopic(lua: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<Option<LuaString>> {
+    text(lua, hub.hub.subtopic_name(Subtid(number(args, 1, "subtid")?)))
+}
+
+pub(super) fn text(lua: &Lua, name: Option<Arc<[u8]>>) -> Result<Option<LuaString>> {
+    name.map(|name| lua.create_string(&name[..])).transpose()
+}
+
+/// An iterator over numbers and names as they are now, whatever the loop does.
+pub(super) fn names(lua: &Lua, names: Vec<(u32, Arc<[u8]>)>) -> Result<Function> {
+    let at = Cell::new(0);
+    lua.create_function(move |lua, _: MultiValue| {
+        let Some((number, name)) = names.get(at.replace(at.get() + 1)) else { return Ok((None, None)) };
+        Ok((Some(*number), Some(lua.create_string(&name[..])?)))
+    })
+}

@@ -1,0 +1,56 @@
+//! The server's own subscriptions.
+
+use std::rc::Rc;
+
+use mlua::{Lua, Result};
+
+use super::super::super::args::Args;
+use super::super::super::options::Options;
+use super::super::HubState;
+use super::super::callbacks::Handler;
+use super::arguments::{check_subtopic, subtopic_or_new, target, target_or_new};
+use crate::protocol::{Target, Tid};
+
+pub(super) fn subscribe(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u32> {
+    let options = Options::optional(args, 2, "op")?;
+    let json = options.truth("json")?;
+    let handler = options.function("onmsg")?.map(|function| Handler { function, json });
+    let subtopic = options.value("subtopic")?;
+    check_subtopic(args, 2, &subtopic)?;
+    let target = target_or_new(hub, args, 1)?;
+    let is_self = target == Target::from(hub.hub.server().etid());
+    if !is_self && hub.hub.topic_name(Tid(target.0)).is_none() {
+        return Err(args.refuse(
+            1,
+            "topic",
+            &format!("{target} is no topic; only its own client receives for an etid"),
+        ));
+    }
+    if let Some(handler) = handler {
+        let subtid = subtopic_or_new(hub, args, 2, &subtopic)?;
+        let mut topics = hub.topics.borrow_mut();
+        let callbacks = topics.entry(target.0).or_default();
+        if subtopic.is_nil() {
+            callbacks.catch_all = Some(handler);
+        } else {
+            callbacks.by_subtopic.insert(subtid.0, handler);
+        }
+    }
+    if !is_self {
+        hub.act(|outbox| hub.hub.subscribe_server(outbox, Tid(target.0)));
+    }
+    Ok(target.0)
+}
+
+pub(super) fn unsubscribe(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<()> {
+    if let Some(target) = target(hub, args, 1)? {
+        hub.topics.borrow_mut().remove(&target.0);
+        hub.act(|outbox| hub.hub.unsubscribe(outbox, hub.hub.server(), Tid(target.0)));
+    }
+    Ok(())
+}
+
+pub(super) fn onmsg(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<()> {
+    *hub.onmsg.borrow_mut() = Some(args.function(1, "func")?);
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! Topics and sub-topics: names and their numbers.
+
+use std::sync::Arc;
+
+use super::{Hub, Route};
+use crate::broker::directory::Directory;
+use crate::broker::names::random_number;
+use crate::broker::topic::Topic;
+use crate::protocol::{Subtid, Tid};
+
+/// What came of a request for a name's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named<T> {
+    Known(T),
+    /// The name is too long, or the hub is full.
+    Refused,
+}
+
+impl Hub {
+    /// The number of a topic, which is created if it is new. A `wanted` number is used if it is free.
+    pub fn create(&self, name: &[u8], wanted: Option<Tid>) -> Named<Tid> {
+        self.create_in(&mut self.0.directory.lock(), name, wanted)
+    }
+
+    pub(super) fn create_in(&self, directory: &mut Directory, name: &[u8], wanted: Option<Tid>) -> Named<Tid> {
+        if let Some(number) = directory.topics.number(name) {
+            return Named::Known(Tid(number));
+        }
+        if name.len() > self.0.limits.name || directory.topics.len() >= self.0.limits.topics {
+            return Named::Refused;
+        }
+        let mut routes = self.0.routes.write();
+        let number = match wanted {
+            Some(Tid(number)) if number != 0 && !routes.contains_key(&number) => number,
+            _ => random_number(|number| routes.contains_key(&number)),
+        };
+        routes.insert(number, Route::Topic(Arc::new(Topic::new(Tid(number)))));
+        directory.topics.insert(name, number);
+        Named::Known(Tid(number))
+    }
+
+    /// The number of a sub-topic, likewise.
+    pub fn createsub(&self, name: &[u8], wanted: Option<Subtid>) -> Named<Subtid> {
+        let names = &mut self.0.directory.lock().subtopics;
+        if let Some(number) = names.number(name) {
+            return Named::Known(Subtid(number));
+        }
+        if name.len() > self.0.limits.name || names.len() >= self.0.limits.subtopics {
+            return Named::Refused;
+        }
+        let number = match wanted {
+            Some(Subtid(number)) if number != 0 && names.name(number).is_none() => number,
+            _ => random_number(|number| names.name(number).is_some()),
+        };
+        names.insert(name, number);
+        Named::Known(Subtid(number))
+    }
+
+    pub fn topic_number(&self, name: &[u8]) -> Option<Tid> {
+        self.0.directory.lock().topics.number(name).map(Tid)
+    }
+
+    pub fn topic_name(&self, tid: Tid) -> Option<Arc<[u8]>> {
+        self.0.directory.lock().topics.name(tid.0).cloned()
+    }
+
+    pub fn subtopic_number(&self, name: &[u8]) -> Option<Subtid> {
+        self.0.directory.lock().subtopics.number(name).map(Subtid)
+    }
+
+    pub fn subtopic_name(&self, subtid: Subtid) -> Option<Arc<[u8]>> {
+        self.0.directory.lock().subtopics.name(subtid.0).cloned()
+    }
+
+    /// All topics, in no order.
+    pub fn topics(&self) -> Vec<(u32, Arc<[u8]>)> {
+        self.0.directory.lock().topics.all()
+    }
+
+    /// All sub-topics, in no order.
+    pub fn subtopics(&self) -> Vec<(u32, Arc<[u8]>)> {
+        self.0.directory.lock().subtopics.all()
+    }
+}

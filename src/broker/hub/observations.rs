@@ -1,0 +1,83 @@
+//! Observations.
+
+use std::sync::Arc;
+
+use super::Hub;
+use crate::broker::directory::Directory;
+use crate::broker::encoded;
+use crate::broker::outbox::Outbox;
+use crate::broker::peer::Peer;
+use crate::broker::topic::Topic;
+use crate::protocol::{Etid, Packet, Target, Tid};
+
+/// What came of an observation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observed {
+    Topic,
+    Peer,
+    /// Neither a topic nor a peer, and nothing is remembered; or the limit is reached.
+    Nothing,
+    /// The observer's own etid.
+    Own,
+}
+
+impl Hub {
+    /// Observes a topic or a peer. A client (`tells`) hears at once how many subscribers a topic has, and 0 for what does
+    /// not exist.
+    pub fn observe(&self, outbox: &mut Outbox, observer: &Arc<Peer>, target: Target, tells: bool) -> Observed {
+        outbox.settle();
+        if target == observer.etid().into() {
+            return Observed::Own;
+        }
+        let mut guard = self.0.directory.lock();
+        let directory = &mut *guard;
+        let topic = self.topic(Tid(target.0));
+        let (observed, now) = self.enter_observer(directory, observer, target, topic.as_deref());
+        if let Some(subscribers) = now.filter(|_| tells) {
+            outbox.control(observer, &encoded(&Packet::Change { target, subscribers }));
+        }
+        observed
+    }
+
+    /// Remembers an observer; with it, the number that a client is told at once.
+    fn enter_observer(
+        &self,
+        directory: &mut Directory,
+        observer: &Arc<Peer>,
+        target: Target,
+        topic: Option<&Topic>,
+    ) -> (Observed, Option<u32>) {
+        let Some(member) = directory.peers.get_mut(&observer.etid()) else { return (Observed::Nothing, None) };
+        let is_new = !member.observing.contains(&target);
+        if is_new && member.observing.len() >= self.0.limits.observations {
+            return (Observed::Nothing, Some(0));
+        }
+        let observed = match topic {
+            Some(topic) => {
+                let observers = directory.topic_observers.entry(topic.tid()).or_default();
+                observers.insert(observer.etid(), observer.clone());
+                (Observed::Topic, Some(topic.len() as u32))
+            }
+            None => match directory.peers.get_mut(&Etid(target.0)) {
+                Some(peer) => {
+                    peer.observers.insert(observer.etid(), observer.clone());
+                    (Observed::Peer, None)
+                }
+                None => return (Observed::Nothing, Some(0)),
+            },
+        };
+        if let Some(member) = directory.peers.get_mut(&observer.etid()) {
+            member.observing.insert(target);
+        }
+        observed
+    }
+
+    /// Ends an observation; nothing else changes.
+    pub fn unobserve(&self, observer: &Peer, target: Target) {
+        let mut directory = self.0.directory.lock();
+        let Some(member) = directory.peers.get_mut(&observer.etid()) else { return };
+        if member.observing.remove(&target) {
+            directory.forget_observer(target, observer.etid());
+        }
+    }
+}

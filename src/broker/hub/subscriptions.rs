@@ -1,0 +1,108 @@
+//! Subscriptions.
+
+use std::sync::Arc;
+
+use super::{Hub, Named};
+use crate::broker::directory::{Directory, Subscription};
+use crate::broker::encoded;
+use crate::broker::outbox::Outbox;
+use crate::broker::peer::Peer;
+use crate::protocol::{Ack, Etid, Packet, Tid};
+
+impl Hub {
+    /// The topics a peer is subscribed to.
+    pub fn subscriptions(&self, etid: Etid) -> Vec<Tid> {
+        let directory = self.0.directory.lock();
+        directory.peers.get(&etid).map(|member| member.subscriptions.keys().copied().collect()).unwrap_or_default()
+    }
+
+    /// Whether a peer is subscribed to the topic with this name.
+    pub fn is_subscribed(&self, peer: &Peer, name: &[u8]) -> bool {
+        let directory = self.0.directory.lock();
+        let tid = directory.topics.number(name).map(Tid);
+        tid.zip(directory.peers.get(&peer.etid())).is_some_and(|(tid, member)| member.subscriptions.contains_key(&tid))
+    }
+
+    /// Subscribes a client by name and acknowledges it: Change for itself if it observes the topic, then Suback, then
+    /// whatever is published. To subscribe twice is no change.
+    pub fn subscribe(&self, outbox: &mut Outbox, peer: &Arc<Peer>, name: &[u8]) {
+        outbox.settle();
+        let mut guard = self.0.directory.lock();
+        let directory = &mut *guard;
+        let has_room = directory
+            .peers
+            .get(&peer.etid())
+            .is_some_and(|member| member.subscriptions.len() < self.0.limits.subscriptions);
+        let granted = match self.create_in(directory, name, None) {
+            Named::Known(tid) if has_room => Some(tid),
+            _ => None,
+        };
+        let suback = Packet::Suback(Ack { granted: granted.map(u32::from), name });
+        match granted {
+            Some(tid) => self.join(outbox, directory, peer, tid, Some(&suback)),
+            None => outbox.control(peer, &encoded(&suback)),
+        }
+    }
+
+    /// Subscribes the server to a topic.
+    pub fn subscribe_server(&self, outbox: &mut Outbox, tid: Tid) {
+        outbox.settle();
+        let mut guard = self.0.directory.lock();
+        self.join(outbox, &mut guard, &self.0.server, tid, None);
+    }
+
+    /// Makes a peer a subscriber. The acknowledgement is queued before the first publisher can see the peer, and behind
+    /// the peer's own Change.
+    fn join(
+        &self,
+        outbox: &mut Outbox,
+        directory: &mut Directory,
+        peer: &Arc<Peer>,
+        tid: Tid,
+        ack: Option<&Packet<'_>>,
+    ) {
+        let topic = self.topic(tid);
+        let Some((member, topic)) = directory.peers.get_mut(&peer.etid()).zip(topic) else { return };
+        if member.subscriptions.contains_key(&tid) {
+            if let Some(ack) = ack {
+                outbox.control(peer, &encoded(ack));
+            }
+            return;
+        }
+        let change = Packet::Change { target: tid.into(), subscribers: topic.len() as u32 + 1 };
+        let change = encoded(&change);
+        if member.observing.contains(&tid.into()) {
+            outbox.control(peer, &change);
+        }
+        if let Some(ack) = ack {
+            outbox.control(peer, &encoded(ack));
+        }
+        let place = topic.insert(peer.clone());
+        member.subscriptions.insert(tid, Subscription { topic, place });
+        for (etid, observer) in directory.topic_observers.get(&tid).into_iter().flatten() {
+            if *etid != peer.etid() {
+                outbox.control(observer, &change);
+            }
+        }
+    }
+
+    /// Ends a subscription; what is not subscribed is ignored.
+    pub fn unsubscribe(&self, outbox: &mut Outbox, peer: &Peer, tid: Tid) {
+        outbox.settle();
+        let mut guard = self.0.directory.lock();
+        let directory = &mut *guard;
+        let Some(member) = directory.peers.get_mut(&peer.etid()) else { return };
+        let Some(Subscription { topic, place }) = member.subscriptions.remove(&tid) else { return };
+        topic.remove(place);
+        tell_change(outbox, directory, tid, topic.len());
+    }
+}
+
+/// Tells a topic's observers how many subscribers it has.
+pub(super) fn tell_change(outbox: &mut Outbox, directory: &Directory, tid: Tid, subscribers: usize) {
+    let Some(observers) = directory.topic_observers.get(&tid) else { return };
+    let change = encoded(&Packet::Change { target: tid.into(), subscribers: subscribers as u32 });
+    for observer in observers.values() {
+        outbox.control(observer, &change);
+    }
+}

@@ -1,0 +1,145 @@
+//! The ports on which the server listens.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use super::say;
+use super::shards::Shards;
+use crate::broker::Keepalive;
+use crate::config::Config;
+use crate::http::accept::Door;
+use crate::http::admission::Seats;
+use crate::http::site::Site;
+use crate::http::trace_console;
+use crate::lsp::App;
+use crate::socket::defer_accept;
+use crate::tls;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// The ports, each with what its connections are wrapped in.
+pub(super) struct Listeners {
+    pub(super) plain: Listener,
+    pub(super) tls: Option<(Listener, TlsAcceptor)>,
+}
+
+pub(super) struct Listener {
+    listener: TcpListener,
+    pub(super) address: SocketAddr,
+}
+
+impl Listeners {
+    pub(super) fn bind(config: &Config) -> Result<Self> {
+        let tls = match &config.tls {
+            None => None,
+            Some(tls) => {
+                let acceptor = tls::acceptor(&tls.certificate, &tls.key)?;
+                Some((Listener::bind(&tls.host, tls.port)?, acceptor))
+            }
+        };
+        Ok(Self { plain: Listener::bind(&config.host, config.port)?, tls })
+    }
+
+    /// Lets the first shard accept from these listeners, for all.
+    pub(super) fn open(
+        &self,
+        shards: &Shards,
+        site: &Arc<Site>,
+        seats: &Arc<Seats>,
+        stopping: &watch::Receiver<bool>,
+    ) -> Result<()> {
+        let runtimes = shards.runtimes();
+        let door = |tls| Door::new(site.clone(), tls, seats.clone(), stopping.clone(), runtimes.clone());
+        let plain = Some((&self.plain, door(None)));
+        let tls = self.tls.as_ref().map(|(listener, acceptor)| (listener, door(Some(acceptor.clone()))));
+        for (listener, door) in plain.into_iter().chain(tls) {
+            let _inside = runtimes[0].enter();
+            let listener = tokio::net::TcpListener::from_std(listener.listener.try_clone()?)?;
+            tokio::spawn(door.accept(listener));
+        }
+        Ok(())
+    }
+
+    /// Tells the URL of each app on each listener.
+    pub(super) fn announce(&self, apps: &[Arc<App>]) {
+        let bases = [Some(("http", &self.plain)), self.tls.as_ref().map(|(listener, _)| ("https", listener))];
+        for (scheme, listener) in bases.into_iter().flatten() {
+            let base = format!("{scheme}://{}/", listener.reachable_address());
+            for app in apps {
+                let (path, name) = (app.path().display(), app.name());
+                let slash = if name.is_empty() { "" } else { "/" };
+                say(format_args!("{path} is served at {base}{name}{slash}"));
+            }
+            if apps.is_empty() {
+                say(format_args!("no app is mounted; a welcome page is served at {base}"));
+            }
+        }
+    }
+
+    /// Tells the URL of the trace console, if it can be reached: it is shown to this machine only.
+    pub(super) fn announce_console(&self) {
+        let address = self.plain.reachable_address();
+        if address.ip().is_loopback() {
+            say(format_args!("what scripts print and trace is shown at http://{address}/{}", trace_console::PATH));
+        }
+    }
+}
+
+impl Listener {
+    fn bind(host: &str, port: u16) -> Result<Self> {
+        let addresses =
+            (host, port).to_socket_addrs().with_context(|| format!("no address is known for host {host}"))?;
+        let mut failure = anyhow!("no address is known for host {host}");
+        for address in addresses {
+            match listen(address) {
+                Ok(listener) => return Ok(Self { address: listener.local_addr()?, listener }),
+                Err(error) => failure = explain(&error, address),
+            }
+        }
+        Err(failure)
+    }
+
+    /// The address for a URL on this machine: nobody can connect to "any address".
+    pub(super) fn reachable_address(&self) -> SocketAddr {
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            match &mut address {
+                SocketAddr::V4(v4) => v4.set_ip(std::net::Ipv4Addr::LOCALHOST),
+                SocketAddr::V6(v6) => v6.set_ip(std::net::Ipv6Addr::LOCALHOST),
+            }
+        }
+        address
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart need not wait until the connections of the last run are forgotten. Two servers at a time are still
+    // refused: that would take SO_REUSEPORT.
+    socket.set_reuse_address(true)?;
+    // Accepted sockets inherit both, so that a connection to a hub with the usual keepalive costs no call for it.
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = Keepalive::default();
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval))?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    defer_accept(&socket);
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn explain(error: &io::Error, address: SocketAddr) -> anyhow::Error {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => anyhow!("cannot listen on {address}: the port is in use"),
+        io::ErrorKind::AddrNotAvailable => anyhow!("cannot listen on {address}: not an address of this machine"),
+        io::ErrorKind::PermissionDenied => anyhow!("cannot listen on {address}: this user may not use the port"),
+        _ => anyhow!("cannot listen on {address}: {error}"),
+    }
+}
