@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use crate::broker::hooks::{Batch, Newcomer, Verdict};
-use crate::broker::outbound::Outbound;
+use crate::broker::outbound::{Duty, Outbound};
 use crate::broker::outbox::with_outbox;
 use crate::broker::peer::{CloseReason, Identity, Peer};
 use crate::broker::session::{Outcome, Session};
@@ -139,7 +139,7 @@ impl Upgrade {
             peer.outbound.open(Box::<PlainWriter>::new(writer));
         }
         if self.hub.interest().onconnect {
-            self.hub.hooks().connected(peer.clone(), newcomer).await;
+            while_sending(&mut wire, &peer, self.hub.hooks().connected(peer.clone(), newcomer)).await;
         }
         Some((wire, Session::new(self.hub, peer)))
     }
@@ -351,15 +351,18 @@ fn report_drops(peer: &Peer) {
 /// Ends a client: its last words are taken from the queue, its end is told, the socket closed.
 async fn end(mut wire: Wire, hub: &Hub, peer: &Arc<Peer>, reason: CloseReason) {
     with_outbox(|outbox| outbox.flush());
-    peer.outbound.reserve_for_task();
+    peer.outbound.leave_to_task();
     let is_lost = matches!(reason, CloseReason::ReadFailed | CloseReason::WriteFailed);
     poll_fn(|cx| {
+        peer.outbound.register(cx.waker());
         // As much as goes out without waiting, so that the client hears before the hub's owner does.
         let _ = wire.poll_send(cx, &peer.outbound);
-        Poll::Ready(())
+        // A thread that is writing is about to leave its rest here.
+        if peer.outbound.duty() == Duty::Wait { Poll::Pending } else { Poll::Ready(()) }
     })
     .await;
     wire.take_last_words(&peer.outbound);
+    peer.outbound.end();
     if wire.framing() == Framing::WebSocket && reason != CloseReason::SocketClosed {
         let mut close = Vec::new();
         websocket::encode_close(Status::NORMAL, &mut close);

@@ -18,6 +18,8 @@ use crate::transport::Framing;
 pub const MAX_QUEUED_IN_ALL: usize = 1 << 30;
 /// Room beyond a peer's limit that only control packets may use.
 const CONTROL_RESERVE: usize = 1 << 20;
+/// What a peer may hold when the process is full, and still be sent control packets: who reads is not closed for others.
+const CONTROL_WHEN_FULL: usize = 64 << 10;
 
 static QUEUED_IN_ALL: AtomicUsize = AtomicUsize::new(0);
 
@@ -43,6 +45,8 @@ struct Queue {
     held: usize,
     way: Way,
     dropped: u64,
+    /// Its last packet is in the queue, or it has ended; what comes behind that is nobody's.
+    is_sealed: bool,
 }
 
 enum Way {
@@ -50,14 +54,14 @@ enum Way {
     Open(Box<dyn Writer>),
     /// A thread is writing; it also sends what others queue meanwhile.
     Busy,
+    /// A thread is writing for the last time; what it leaves is the task's.
+    Leaving,
     /// The socket is full: the peer's task sends.
     Blocked(Box<dyn Writer>),
-    /// Only the peer's task sends, always: TLS, and the server's own peer.
+    /// Only the peer's task sends, for good: over TLS, for the server's own peer, and what is said last.
     Task,
     /// A write failed: the peer's task ends the peer.
     Broken,
-    /// The peer has ended; what comes for it is nobody's.
-    Ended,
 }
 
 /// What a peer's task has to do for the way out.
@@ -83,14 +87,14 @@ pub enum Pushed {
 impl Outbound {
     /// A way out that only the peer's task uses, until it is opened.
     pub fn new(framing: Framing, limit: usize) -> Self {
-        let queue = Mutex::new(Queue { bytes: Vec::new(), held: 0, way: Way::Task, dropped: 0 });
+        let queue = Mutex::new(Queue { bytes: Vec::new(), held: 0, way: Way::Task, dropped: 0, is_sealed: false });
         Self { framing, limit, queue, task: AtomicWaker::new() }
     }
 
     /// From now on any thread that has something for the peer writes it.
     pub fn open(&self, writer: Box<dyn Writer>) {
         let mut queue = self.queue.lock();
-        if matches!(queue.way, Way::Task) {
+        if matches!(queue.way, Way::Task) && !queue.is_sealed {
             queue.way = Way::Open(writer);
         }
     }
@@ -121,14 +125,28 @@ impl Outbound {
 
     /// Queues a control packet, which is never dropped. Nothing is written yet: [`Outbound::write`] does that.
     pub fn push_control(&self, frame: &[u8]) -> Pushed {
+        self.push(frame, false)
+    }
+
+    /// Likewise, the last packet that the peer is ever sent.
+    pub fn push_last(&self, frame: &[u8]) -> Pushed {
+        self.push(frame, true)
+    }
+
+    fn push(&self, frame: &[u8], is_last: bool) -> Pushed {
         let mut queue = self.queue.lock();
-        if matches!(queue.way, Way::Ended) {
+        if queue.is_sealed {
             return Pushed::Queued;
         }
-        if queue.held > self.limit.saturating_add(CONTROL_RESERVE) {
+        let limit = match is_process_full(frame.len()) {
+            true => CONTROL_WHEN_FULL,
+            false => self.limit.saturating_add(CONTROL_RESERVE),
+        };
+        if queue.held > limit {
             return Pushed::Overflow;
         }
         queue.append(frame);
+        queue.is_sealed = is_last;
         Pushed::Queued
     }
 
@@ -176,12 +194,10 @@ impl Outbound {
         };
         loop {
             let mut queue = self.queue.lock();
-            if matches!(queue.way, Way::Ended) {
-                return;
-            }
-            if !rest.is_empty() {
+            let is_leaving = matches!(queue.way, Way::Leaving);
+            if is_leaving || !rest.is_empty() {
                 queue.put_in_front(rest);
-                queue.way = Way::Blocked(writer);
+                queue.way = if is_leaving { Way::Task } else { Way::Blocked(writer) };
                 drop(queue);
                 self.task.wake();
                 return;
@@ -201,11 +217,7 @@ impl Outbound {
 
     /// The socket is broken: the task is told, and drops the writer when it ends the peer.
     fn give_up(&self) {
-        let mut queue = self.queue.lock();
-        if !matches!(queue.way, Way::Ended) {
-            queue.way = Way::Broken;
-        }
-        drop(queue);
+        self.queue.lock().way = Way::Broken;
         self.task.wake();
     }
 
@@ -229,20 +241,16 @@ impl Outbound {
         match queue.way {
             Way::Blocked(_) => Duty::Send,
             Way::Task if !queue.bytes.is_empty() => Duty::Send,
-            Way::Busy => Duty::Wait,
+            Way::Busy | Way::Leaving => Duty::Wait,
             Way::Broken => Duty::End,
-            Way::Open(_) | Way::Task | Way::Ended => Duty::Nothing,
+            Way::Open(_) | Way::Task => Duty::Nothing,
         }
     }
 
-    /// From now on only the peer's task sends; for a peer that is about to be closed, so that its last words can be
-    /// waited for. A thread that is writing goes on until it is done.
-    pub fn reserve_for_task(&self) {
-        let mut queue = self.queue.lock();
-        match mem::replace(&mut queue.way, Way::Busy) {
-            Way::Open(writer) => queue.way = Way::Blocked(writer),
-            other => queue.way = other,
-        }
+    /// From now on only the peer's task sends, for good. A thread that is writing finishes its call first, and wakes the
+    /// task: what the socket did not take is in the queue then. Until that, the task's duty is to wait.
+    pub fn leave_to_task(&self) {
+        self.queue.lock().leave_to_task();
     }
 
     /// For the peer's task: `count` bytes of what it took are sent.
@@ -250,20 +258,23 @@ impl Outbound {
         self.queue.lock().release(count);
     }
 
-    /// Nothing more goes out but what is queued, which the peer's task may still take as its last words.
+    /// Nothing more goes out but what is queued, which the peer's task may still take as its last words. It counts no
+    /// longer for the bound of the process: an ended peer may be kept for as long as a script wants to.
     pub fn end(&self) {
-        self.queue.lock().way = Way::Ended;
+        let mut queue = self.queue.lock();
+        queue.leave_to_task();
+        queue.is_sealed = true;
+        let held = queue.held;
+        queue.release(held);
     }
 
     /// Appends whole frames while there is room; the newest are dropped.
     fn append_messages(&self, queue: &mut Queue, parts: &[IoSlice<'_>]) {
-        if matches!(queue.way, Way::Ended | Way::Broken) {
+        if queue.is_sealed || matches!(queue.way, Way::Broken) {
             return;
         }
         for part in parts {
-            let has_room = queue.held + part.len() <= self.limit
-                && QUEUED_IN_ALL.load(Ordering::Relaxed) + part.len() <= MAX_QUEUED_IN_ALL;
-            if has_room {
+            if self.has_room(queue, part.len()) {
                 queue.append(part);
             } else {
                 self.append_what_fits(queue, part);
@@ -271,12 +282,14 @@ impl Outbound {
         }
     }
 
+    fn has_room(&self, queue: &Queue, count: usize) -> bool {
+        queue.held + count <= self.limit && !is_process_full(count)
+    }
+
     fn append_what_fits(&self, queue: &mut Queue, mut frames: &[u8]) {
         while !frames.is_empty() {
             let (frame, rest) = frames.split_at(self.framing.first_length(frames));
-            if queue.held + frame.len() <= self.limit
-                && QUEUED_IN_ALL.load(Ordering::Relaxed) + frame.len() <= MAX_QUEUED_IN_ALL
-            {
+            if self.has_room(queue, frame.len()) {
                 queue.append(frame);
             } else {
                 queue.dropped += 1;
@@ -315,7 +328,18 @@ impl Queue {
         mem::take(&mut self.bytes)
     }
 
+    fn leave_to_task(&mut self) {
+        self.way = match mem::replace(&mut self.way, Way::Task) {
+            Way::Busy | Way::Leaving => Way::Leaving,
+            Way::Broken => Way::Broken,
+            Way::Open(_) | Way::Blocked(_) | Way::Task => Way::Task,
+        };
+    }
+
     fn hold(&mut self, count: usize) {
+        if self.is_sealed {
+            return;
+        }
         self.held += count;
         QUEUED_IN_ALL.fetch_add(count, Ordering::Relaxed);
     }
@@ -325,6 +349,11 @@ impl Queue {
         self.held -= count;
         QUEUED_IN_ALL.fetch_sub(count, Ordering::Relaxed);
     }
+}
+
+/// Whether `count` more bytes are too much for all queues of the process together.
+fn is_process_full(count: usize) -> bool {
+    QUEUED_IN_ALL.load(Ordering::Relaxed) + count > MAX_QUEUED_IN_ALL
 }
 
 /// Writes once and returns what the socket did not take.
@@ -349,3 +378,6 @@ fn try_write(writer: &dyn Writer, parts: &[IoSlice<'_>]) -> io::Result<Vec<u8>> 
     }
     Ok(rest)
 }
+
+#[cfg(test)]
+mod tests;

@@ -195,31 +195,29 @@ impl Outbox {
             let span = self.place(frame);
             return self.note_for_server(peer, span);
         }
-        let place = self.place_of(peer);
-        self.queue_noted(place);
-        match peer.outbound.framing() {
-            Framing::Raw => peer.push_control(frame),
-            framing => {
-                let mut converted = Vec::new();
-                framing.convert(frame, &mut converted);
-                peer.push_control(&converted);
-            }
-        }
+        self.queue_noted_for(peer);
+        peer.push_control(&peer.outbound.framing().converted(frame));
+    }
+
+    /// Likewise, for a client that is sent nothing more.
+    pub fn farewell(&mut self, peer: &Arc<Peer>, frame: &[u8]) {
+        self.settle();
+        self.queue_noted_for(peer);
+        peer.push_last(&peer.outbound.framing().converted(frame));
     }
 
     /// Queues bytes that belong to the peer's transport (a WebSocket's Pong or close frame), like a control packet.
     pub fn transport_control(&mut self, peer: &Arc<Peer>, bytes: &[u8]) {
         self.settle();
-        let place = self.place_of(peer);
-        self.queue_noted(place);
+        self.queue_noted_for(peer);
         peer.push_control(bytes);
     }
 
     /// Moves what is noted for a peer to its queue.
-    fn queue_noted(&mut self, place: usize) {
+    fn queue_noted_for(&mut self, peer: &Arc<Peer>) {
+        let place = self.place_of(peer);
         let pending = &mut self.pending[place];
         let mut index = pending.first;
-        let peer = pending.peer.clone();
         (pending.first, pending.last, pending.count, pending.bytes) = (NONE, NONE, 0, 0);
         while let Some(range) = self.ranges.get(index as usize) {
             peer.outbound.push_messages(&[IoSlice::new(&self.arena[range.span.start..range.span.end])]);

@@ -1,7 +1,7 @@
 //! A peer: whoever attaches to a hub, a client's connection or the hub's own Lua side.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use slab::Slab;
@@ -60,6 +60,7 @@ pub struct Peer {
     pub outbound: Outbound,
     closing: Mutex<Option<CloseReason>>,
     life: AtomicU8,
+    is_announced: AtomicBool,
     ended: Notify,
     /// How often a dropped message was logged: each time as many more must have been lost.
     reported_drops: AtomicU64,
@@ -94,6 +95,7 @@ impl Peer {
             outbound,
             closing: Mutex::new(None),
             life: AtomicU8::new(Life::Alive as u8),
+            is_announced: AtomicBool::new(false),
             ended: Notify::new(),
             reported_drops: AtomicU64::new(0),
         }
@@ -131,6 +133,19 @@ impl Peer {
         }
     }
 
+    /// The hub's owner is about to be told that the client has come. False if it has gone already: then nobody is told.
+    /// For the owner's thread.
+    pub fn announce(&self) -> bool {
+        let is_alive = self.is_alive();
+        self.is_announced.store(is_alive, Ordering::Relaxed);
+        is_alive
+    }
+
+    /// Whether the hub's owner has been told that the client has come. For the owner's thread.
+    pub fn is_announced(&self) -> bool {
+        self.is_announced.load(Ordering::Relaxed)
+    }
+
     /// Asks the peer's own task to end the connection when what is queued is sent. The first reason counts.
     pub fn close(&self, reason: CloseReason) {
         self.closing.lock().get_or_insert(reason);
@@ -143,7 +158,15 @@ impl Peer {
     }
 
     pub(super) fn push_control(&self, frame: &[u8]) {
-        if self.outbound.push_control(frame) == Pushed::Overflow {
+        self.check(self.outbound.push_control(frame));
+    }
+
+    pub(super) fn push_last(&self, frame: &[u8]) {
+        self.check(self.outbound.push_last(frame));
+    }
+
+    fn check(&self, pushed: Pushed) {
+        if pushed == Pushed::Overflow {
             self.close(CloseReason::Overflow);
         }
     }

@@ -6,6 +6,8 @@ pub mod raw;
 pub mod websocket;
 pub mod wire;
 
+use std::borrow::Cow;
+
 /// The framing of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
@@ -24,6 +26,18 @@ impl Framing {
                 for message in raw::messages(frames) {
                     websocket::encode(websocket::BINARY, message, out);
                 }
+            }
+        }
+    }
+
+    /// Raw frames in this framing.
+    pub fn converted(self, frames: &[u8]) -> Cow<'_, [u8]> {
+        match self {
+            Self::Raw => Cow::Borrowed(frames),
+            Self::WebSocket => {
+                let mut converted = Vec::new();
+                self.convert(frames, &mut converted);
+                Cow::Owned(converted)
             }
         }
     }

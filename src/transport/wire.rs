@@ -272,6 +272,8 @@ impl Wire {
     pub fn poll_send(&mut self, cx: &mut Context<'_>, outbound: &Outbound) -> Poll<io::Result<()>> {
         loop {
             if self.sending.is_done() {
+                // What is done with is given back: an idle client keeps no buffer.
+                self.sending = Sending::default();
                 self.sending = match outbound.duty() {
                     Duty::Nothing | Duty::Wait => return self.poll_flush(cx),
                     Duty::End => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),

@@ -397,6 +397,18 @@ fn a_publish_from_onconnect_arrives_after_the_connack() {
 }
 
 #[test]
+fn the_connack_does_not_wait_for_an_onconnect_that_waits() {
+    for via in Via::ALL {
+        let hub = Hub::with("onconnect = function() while not go do ba.sleep(1) end event('done') end");
+        let mut client = hub.connect(via, "uid-123456");
+        assert_eq!(hub.events(), json!([]), "{client}: onconnect has not returned");
+        hub.lua("go = true");
+        client.sync();
+        hub.expect_events(json!([["done"]]));
+    }
+}
+
+#[test]
 fn an_error_in_onconnect_leaves_the_client_connected() {
     let hub = Hub::with(
         "onconnect = function() event('onconnect') error('oops') end, onclose = function() event('onclose') end",

@@ -167,7 +167,9 @@ fn a_shutdown_amid_arrivals_and_messages_ends_everybody() {
                         let mut client = hub.open(Via::ALL[i % 5]);
                         client.send(&connect(format!("uid-{i}-{round}").as_bytes(), b"", b""));
                         client.send(&subscribe("topic"));
-                        while client.next().is_ok() {}
+                        let packets: Vec<_> = std::iter::from_fn(|| client.next().ok()).collect();
+                        let last = packets.last().map(|packet| describe(packet));
+                        assert_eq!(last, Some(describe(&disconnect("bye"))), "the last word of the server");
                     }
                 })
             })
@@ -177,7 +179,15 @@ fn a_shutdown_amid_arrivals_and_messages_ends_everybody() {
         }
     });
     hub.eventually(PEERS, 1);
-    hub.eventually("return #events", 120);
+    let in_order = "local known = {}
+        for _, event in ipairs(events) do
+            local what, uid = event[1], event[2]
+            if (what == 'onclose') ~= (known[uid] == true) then return what, uid end
+            known[uid] = what == 'onconnect'
+        end
+        for uid, is_known in pairs(known) do if is_known then return 'no onclose', uid end end
+        return 'who came has gone'";
+    hub.eventually(in_order, "who came has gone");
     assert_eq!(
         hub.raw("afterwards").subscribe("topic"),
         hub.lua("return hub:topic2tid'topic'").as_u64().unwrap() as u32

@@ -89,6 +89,10 @@ impl HubState {
     }
 
     pub(super) async fn connected(self: Rc<Self>, peer: Arc<Peer>, newcomer: Newcomer) {
+        // A script may have ended the client before its coming could be told.
+        if !peer.announce() {
+            return;
+        }
         if let Err(error) = self.tell_connected(&peer, &newcomer).await {
             console::report("onconnect", &error);
         }
@@ -127,14 +131,16 @@ impl HubState {
         budget::call(onclose, (peer.etid().0, socket, table, reason)).await
     }
 
-    /// Ends a client now: `onclose` begins to run, and unless it waits the client is forgotten when this returns.
+    /// Ends a client now: `onclose` begins to run, and unless it waits the client is forgotten when this returns. The end
+    /// of a client whose coming `onconnect` has not been told is not told either.
     pub(super) fn end_now(self: &Rc<Self>, peer: Arc<Peer>) {
         if !peer.begin_end() {
             return;
         }
         let state = self.clone();
         run_now(async move {
-            if state.callbacks.onclose.is_some() {
+            let is_known = state.callbacks.onconnect.is_none() || peer.is_announced();
+            if is_known && state.callbacks.onclose.is_some() {
                 state.clone().closed(&peer, CloseReason::Shutdown).await;
             }
             state.act(|outbox| state.hub.disconnect(outbox, &peer));

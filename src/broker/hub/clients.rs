@@ -94,7 +94,7 @@ impl Hub {
     pub fn close(&self, outbox: &mut Outbox, peer: &Arc<Peer>, reason: CloseReason, farewell: Option<&[u8]>) {
         if let Some(text) = farewell {
             let text = &text[..text.len().min(crate::protocol::MAX_BODY)];
-            outbox.control(peer, &encoded(&Packet::Disconnect { reason: text }));
+            outbox.farewell(peer, &encoded(&Packet::Disconnect { reason: text }));
         }
         peer.close(reason);
     }
