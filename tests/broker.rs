@@ -486,6 +486,67 @@ fn a_full_hub_refuses_new_names_and_knows_the_old_ones() {
 }
 
 #[test]
+fn a_client_at_its_limit_is_refused_creates_nothing_and_keeps_what_it_has() {
+    let limits = Limits { subscriptions: 1, ..Limits::default() };
+    let mut broker = Broker::with(Options { limits, ..Options::default() });
+    let mut a = broker.connect("client a");
+    broker.send(&mut a, &[subscribe("one"), subscribe("two"), subscribe("one")]);
+    assert_eq!(a.received(), ["suback true one", "suback false two", "suback true one"]);
+    assert_eq!(broker.hub.topics().len(), 1);
+}
+
+#[test]
+fn names_are_bounded_by_their_bytes_and_by_the_number_that_one_connection_creates() {
+    for limits in [Limits { names: 6, ..Limits::default() }, Limits { created: 2, ..Limits::default() }] {
+        let mut broker = Broker::with(Options { limits, ..Options::default() });
+        let mut a = broker.connect("client a");
+        let names = ["one", "two", "six", "one"].map(|name| Packet::Create { name: name.as_bytes() });
+        broker.send(&mut a, &names);
+        assert_eq!(
+            a.received(),
+            ["createack true one", "createack true two", "createack false six", "createack true one"]
+        );
+    }
+}
+
+#[test]
+fn a_client_whose_etid_has_passed_to_another_changes_nothing_of_that() {
+    let mut broker = Broker::new();
+    let mut old = broker.connect("client a");
+    let etid = old.etid();
+    broker.disconnect(&old);
+    let identity = Identity { uid: b"client a".as_slice().into(), info: b"".as_slice().into() };
+    let outbound = Outbound::new(Framing::Raw, 1000);
+    let new = Arc::new(Peer::client(etid, identity, None, 0, outbound));
+    let connack = Packet::Connack { code: ReturnCode::ACCEPTED, etid, reason: b"" };
+    broker.hub.connect(&mut broker.outbox, &new, &connack).unwrap();
+    broker.hub.subscribe(&mut broker.outbox, &new, b"mine");
+    let tid = broker.tid("mine");
+    broker.send(&mut old, &[subscribe("news"), Packet::Unsubscribe { target: tid.into() }]);
+    assert_eq!(broker.hub.subscriptions(etid), [tid]);
+}
+
+#[test]
+fn a_read_that_goes_to_very_many_receivers_is_sent_in_parts_and_in_order() {
+    let mut broker = Broker::new();
+    let mut publisher = broker.connect("a publisher");
+    let mut subscribers: Vec<Client> = (0..300).map(|index| broker.connect(&format!("client {index}"))).collect();
+    for subscriber in &mut subscribers {
+        broker.send(subscriber, &[subscribe("news")]);
+        subscriber.received();
+        *subscriber.socket.writes.lock() = 0;
+    }
+    let tid = broker.tid("news");
+    let (news, other) = (publisher.publish(tid, "n"), publisher.publish(Target(7), ""));
+    let packets: Vec<_> = (0..2000).map(|index| if index % 2 == 0 { news } else { other }).collect();
+    broker.send(&mut publisher, &packets);
+    for subscriber in &subscribers {
+        assert_eq!(subscriber.received().len(), 1000);
+        assert!(*subscriber.socket.writes.lock() > 1, "at once");
+    }
+}
+
+#[test]
 fn packets_that_only_a_server_sends_close_a_client() {
     let mut broker = Broker::new();
     let mut a = broker.connect("client a");

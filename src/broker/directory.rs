@@ -45,6 +45,16 @@ impl Member {
 }
 
 impl Directory {
+    /// What the hub knows of this very peer: its etid may have passed to another by now.
+    pub fn member(&self, peer: &Peer) -> Option<&Member> {
+        self.peers.get(&peer.etid()).filter(|member| std::ptr::eq(&*member.peer, peer))
+    }
+
+    /// Likewise, to change it.
+    pub fn member_mut(&mut self, peer: &Peer) -> Option<&mut Member> {
+        self.peers.get_mut(&peer.etid()).filter(|member| std::ptr::eq(&*member.peer, peer))
+    }
+
     /// Forgets that `observer` observes `target`.
     pub fn forget_observer(&mut self, target: Target, observer: Etid) {
         if let Some(observers) = self.topic_observers.get_mut(&Tid(target.0)) {

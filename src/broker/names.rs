@@ -10,6 +10,8 @@ use super::id_map::IdMap;
 pub struct Names {
     by_name: HashMap<Arc<[u8]>, u32>,
     by_number: IdMap<u32, Arc<[u8]>>,
+    /// Bytes of all names together.
+    bytes: usize,
 }
 
 impl Names {
@@ -23,9 +25,15 @@ impl Names {
 
     /// Enters a new name. The caller has chosen a number that is free.
     pub fn insert(&mut self, name: &[u8], number: u32) {
+        self.bytes += name.len();
         let name: Arc<[u8]> = name.into();
         self.by_name.insert(name.clone(), number);
         self.by_number.insert(number, name);
+    }
+
+    /// Bytes of all names together.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub fn len(&self) -> usize {

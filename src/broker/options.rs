@@ -5,11 +5,16 @@ use std::time::Duration;
 use super::hooks::{Hooks, NoHooks};
 use crate::protocol::MAX_NAME;
 
-/// The most that clients can make a hub keep. Passing one is answered with a denial, or closes the client.
+/// The most that clients can make a hub keep. What passes a limit is denied and, now and then, logged: a number of 0 in the
+/// acknowledgement, or a Change to 0 for what is not observed.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub topics: usize,
     pub subtopics: usize,
+    /// Bytes of all topic names together, and of all sub-topic names: names are kept for good.
+    pub names: usize,
+    /// Topics and sub-topics that one connection may create.
+    pub created: usize,
     /// Topics that one client may be subscribed to.
     pub subscriptions: usize,
     /// Numbers that one client may observe.
@@ -25,6 +30,8 @@ impl Default for Limits {
         Self {
             topics: 1_000_000,
             subtopics: 1_000_000,
+            names: 64 << 20,
+            created: 100_000,
             subscriptions: 100_000,
             observations: 100_000,
             name: MAX_NAME,

@@ -17,6 +17,9 @@ use crate::transport::Framing;
 
 /// The arena is flushed before it grows beyond this.
 const ARENA: usize = 512 * 1024;
+/// Ranges noted at a time, in all; more of them are sent in parts. A publisher that goes to and fro between targets of many
+/// subscribers makes one for each message and subscriber.
+const MAX_RANGES: usize = 1 << 17;
 /// Ranges shorter than this on average are gathered by copying, which is cheaper than a vector of slices.
 const GATHER_BELOW: usize = 1024;
 /// The kernel takes no more slices in one call.
@@ -124,13 +127,18 @@ impl Outbox {
         }
         let place = self.place_of(peer);
         let pending = &mut self.pending[place];
-        pending.bytes += span.end - span.start;
         if let Some(last) = self.ranges.get_mut(pending.last as usize)
             && last.span.end == span.start
         {
             last.span.end = span.end;
+            pending.bytes += span.end - span.start;
             return;
         }
+        if self.ranges.len() >= MAX_RANGES {
+            self.send_noted();
+            return self.note(peer, span);
+        }
+        let pending = &mut self.pending[place];
         let index = self.ranges.len() as u32;
         match self.ranges.get_mut(pending.last as usize) {
             Some(last) => last.next = index,
@@ -138,6 +146,7 @@ impl Outbox {
         }
         pending.last = index;
         pending.count += 1;
+        pending.bytes += span.end - span.start;
         self.ranges.push(Range { span, next: NONE });
     }
 
@@ -246,14 +255,19 @@ impl Outbox {
     /// Sends everything, with one write per receiver, and empties the arena.
     pub fn flush(&mut self) {
         self.settle();
+        self.send_noted();
+        self.arena.clear();
+        self.arena.shrink_to(2 * ARENA);
+    }
+
+    /// Sends what is noted, and keeps the arena.
+    fn send_noted(&mut self) {
         let mut pending = std::mem::take(&mut self.pending);
         for receiver in pending.drain(..) {
             self.send(&receiver);
         }
         self.pending = pending;
         self.ranges.clear();
-        self.arena.clear();
-        self.arena.shrink_to(2 * ARENA);
     }
 
     fn send(&mut self, receiver: &Pending) {

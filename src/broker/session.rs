@@ -16,6 +16,10 @@ pub struct Session {
     peer: Arc<Peer>,
     /// Payload of the PubFrag packets that wait for the last one.
     fragments: Vec<u8>,
+    /// Topics and sub-topics that it has created.
+    created: usize,
+    /// How often a limit of the hub has refused it something.
+    refused: u64,
 }
 
 /// What the owner has to say about a packet before it is handled.
@@ -55,7 +59,7 @@ pub enum Outcome {
 impl Session {
     /// A session of a peer that is registered at the hub.
     pub fn new(hub: Hub, peer: Arc<Peer>) -> Self {
-        Self { hub, peer, fragments: Vec::new() }
+        Self { hub, peer, fragments: Vec::new(), created: 0, refused: 0 }
     }
 
     pub fn peer(&self) -> &Arc<Peer> {
@@ -181,31 +185,18 @@ impl Session {
             Ok(packet) => packet,
             Err(_) => return Handled::Close(CloseReason::Protocol),
         };
-        let (hub, peer) = (&self.hub, &self.peer);
         match packet {
-            Packet::Subscribe { name } => {
-                if !fits(name) {
-                    return Handled::Close(CloseReason::Protocol);
-                }
-                if granted {
-                    hub.subscribe(outbox, peer, name);
-                } else {
-                    outbox.control(peer, &encoded(&Packet::Suback(Ack { granted: None, name })));
-                }
+            Packet::Subscribe { name } | Packet::Create { name } | Packet::Createsub { name } if !fits(name) => {
+                return Handled::Close(CloseReason::Protocol);
             }
+            Packet::Subscribe { name } => self.subscribe(outbox, name, granted),
             Packet::Create { name } => {
-                if !fits(name) {
-                    return Handled::Close(CloseReason::Protocol);
-                }
-                let granted = if granted { number(hub.create(name, None)) } else { None };
-                outbox.control(peer, &encoded(&Packet::Createack(Ack { granted, name })));
+                let granted = if granted { self.create(name) } else { None };
+                outbox.control(&self.peer, &encoded(&Packet::Createack(Ack { granted, name })));
             }
             Packet::Createsub { name } => {
-                if !fits(name) {
-                    return Handled::Close(CloseReason::Protocol);
-                }
-                let granted = if granted { number(hub.createsub(name, None)) } else { None };
-                outbox.control(peer, &encoded(&Packet::Createsuback(Ack { granted, name })));
+                let granted = if granted { self.createsub(name) } else { None };
+                outbox.control(&self.peer, &encoded(&Packet::Createsuback(Ack { granted, name })));
             }
             Packet::Publish(_) => return self.publish(outbox, frame, granted),
             Packet::PubFrag(_) => {
@@ -215,13 +206,13 @@ impl Session {
                     Err(reason) => Handled::Close(reason),
                 };
             }
-            Packet::Unsubscribe { target } => hub.unsubscribe(outbox, peer, Tid(target.0)),
+            Packet::Unsubscribe { target } => self.hub.unsubscribe(outbox, &self.peer, Tid(target.0)),
             Packet::Observe { target } => {
-                hub.observe(outbox, peer, target, true);
+                self.hub.observe(outbox, &self.peer, target, true);
             }
-            Packet::Unobserve { target } => hub.unobserve(peer, target),
+            Packet::Unobserve { target } => self.hub.unobserve(&self.peer, target),
             Packet::Disconnect { .. } => return Handled::Close(CloseReason::Disconnect),
-            Packet::Ping => outbox.control(peer, &encoded(&Packet::Pong)),
+            Packet::Ping => outbox.control(&self.peer, &encoded(&Packet::Pong)),
             Packet::Pong => {}
             Packet::Init { .. }
             | Packet::Connect(_)
@@ -232,6 +223,59 @@ impl Session {
             | Packet::Change { .. } => return Handled::Close(CloseReason::Protocol),
         }
         Handled::Done
+    }
+
+    fn subscribe(&mut self, outbox: &mut Outbox, name: &[u8], granted: bool) {
+        let is_known = self.hub.topic_number(name).is_some();
+        if !granted || !self.may_create(is_known) {
+            outbox.control(&self.peer, &encoded(&Packet::Suback(Ack { granted: None, name })));
+        } else if !self.hub.subscribe(outbox, &self.peer, name) {
+            self.refuse();
+        }
+    }
+
+    fn create(&mut self, name: &[u8]) -> Option<u32> {
+        let is_known = self.hub.topic_number(name).is_some();
+        if self.may_create(is_known) { self.number(self.hub.create(name, None)) } else { None }
+    }
+
+    fn createsub(&mut self, name: &[u8]) -> Option<u32> {
+        let is_known = self.hub.subtopic_number(name).is_some();
+        if self.may_create(is_known) { self.number(self.hub.createsub(name, None)) } else { None }
+    }
+
+    /// Whether the connection may have one more name created; what `is_known` is not created.
+    fn may_create(&mut self, is_known: bool) -> bool {
+        if is_known {
+            return true;
+        }
+        if self.created >= self.hub.limits().created {
+            self.refuse();
+            return false;
+        }
+        self.created += 1;
+        true
+    }
+
+    fn number<T: Into<u32>>(&mut self, named: Named<T>) -> Option<u32> {
+        match named {
+            Named::Known(number) => Some(number.into()),
+            Named::Refused => {
+                self.refuse();
+                None
+            }
+        }
+    }
+
+    /// Logs that a limit was reached: at 1, 2, 4, 8 … refusals.
+    fn refuse(&mut self) {
+        self.refused += 1;
+        if self.refused.is_power_of_two() {
+            let uid = String::from_utf8_lossy(self.peer.uid());
+            let address = self.peer.address().map(|address| address.to_string()).unwrap_or_default();
+            let times = self.refused;
+            tracing::warn!("client {uid} ({address}) was refused {times} topics or subscriptions: a limit of the hub");
+        }
     }
 
     fn publish(&self, outbox: &mut Outbox, frame: &[u8], granted: bool) -> Handled {
@@ -281,11 +325,4 @@ enum Fault {
 /// Whether a name leaves room for its acknowledgement.
 fn fits(name: &[u8]) -> bool {
     name.len() <= crate::protocol::MAX_NAME
-}
-
-fn number<T: Into<u32>>(named: Named<T>) -> Option<u32> {
-    match named {
-        Named::Known(number) => Some(number.into()),
-        Named::Refused => None,
-    }
 }

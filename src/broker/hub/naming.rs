@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Hub, Route};
 use crate::broker::directory::Directory;
-use crate::broker::names::random_number;
+use crate::broker::names::{Names, random_number};
 use crate::broker::topic::Topic;
 use crate::protocol::{Subtid, Tid};
 
@@ -26,7 +26,7 @@ impl Hub {
         if let Some(number) = directory.topics.number(name) {
             return Named::Known(Tid(number));
         }
-        if name.len() > self.0.limits.name || directory.topics.len() >= self.0.limits.topics {
+        if !self.has_room_for(name, &directory.topics, self.0.limits.topics) {
             return Named::Refused;
         }
         let mut routes = self.0.routes.write();
@@ -45,7 +45,7 @@ impl Hub {
         if let Some(number) = names.number(name) {
             return Named::Known(Subtid(number));
         }
-        if name.len() > self.0.limits.name || names.len() >= self.0.limits.subtopics {
+        if !self.has_room_for(name, names, self.0.limits.subtopics) {
             return Named::Refused;
         }
         let number = match wanted {
@@ -54,6 +54,11 @@ impl Hub {
         };
         names.insert(name, number);
         Named::Known(Subtid(number))
+    }
+
+    fn has_room_for(&self, name: &[u8], names: &Names, most: usize) -> bool {
+        let limits = &self.0.limits;
+        name.len() <= limits.name && names.len() < most && names.bytes() + name.len() <= limits.names
     }
 
     pub fn topic_number(&self, name: &[u8]) -> Option<Tid> {

@@ -47,7 +47,7 @@ impl Hub {
         target: Target,
         topic: Option<&Topic>,
     ) -> (Observed, Option<u32>) {
-        let Some(member) = directory.peers.get_mut(&observer.etid()) else { return (Observed::Nothing, None) };
+        let Some(member) = directory.member_mut(observer) else { return (Observed::Nothing, None) };
         let is_new = !member.observing.contains(&target);
         if is_new && member.observing.len() >= self.0.limits.observations {
             return (Observed::Nothing, Some(0));
@@ -66,7 +66,7 @@ impl Hub {
                 None => return (Observed::Nothing, Some(0)),
             },
         };
-        if let Some(member) = directory.peers.get_mut(&observer.etid()) {
+        if let Some(member) = directory.member_mut(observer) {
             member.observing.insert(target);
         }
         observed
@@ -75,7 +75,7 @@ impl Hub {
     /// Ends an observation; nothing else changes.
     pub fn unobserve(&self, observer: &Peer, target: Target) {
         let mut directory = self.0.directory.lock();
-        let Some(member) = directory.peers.get_mut(&observer.etid()) else { return };
+        let Some(member) = directory.member_mut(observer) else { return };
         if member.observing.remove(&target) {
             directory.forget_observer(target, observer.etid());
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Hub, Named};
-use crate::broker::directory::{Directory, Subscription};
+use crate::broker::directory::{Directory, Member, Subscription};
 use crate::broker::encoded;
 use crate::broker::outbox::Outbox;
 use crate::broker::peer::Peer;
@@ -20,28 +20,30 @@ impl Hub {
     pub fn is_subscribed(&self, peer: &Peer, name: &[u8]) -> bool {
         let directory = self.0.directory.lock();
         let tid = directory.topics.number(name).map(Tid);
-        tid.zip(directory.peers.get(&peer.etid())).is_some_and(|(tid, member)| member.subscriptions.contains_key(&tid))
+        tid.zip(directory.member(peer)).is_some_and(|(tid, member)| member.subscriptions.contains_key(&tid))
     }
 
     /// Subscribes a client by name and acknowledges it: Change for itself if it observes the topic, then Suback, then
-    /// whatever is published. To subscribe twice is no change.
-    pub fn subscribe(&self, outbox: &mut Outbox, peer: &Arc<Peer>, name: &[u8]) {
+    /// whatever is published. To subscribe twice is no change. False if a limit forbids it.
+    pub fn subscribe(&self, outbox: &mut Outbox, peer: &Arc<Peer>, name: &[u8]) -> bool {
         outbox.settle();
         let mut guard = self.0.directory.lock();
         let directory = &mut *guard;
-        let has_room = directory
-            .peers
-            .get(&peer.etid())
-            .is_some_and(|member| member.subscriptions.len() < self.0.limits.subscriptions);
-        let granted = match self.create_in(directory, name, None) {
-            Named::Known(tid) if has_room => Some(tid),
-            _ => None,
+        let known = directory.topics.number(name).map(Tid);
+        let has_room = directory.member(peer).is_some_and(|Member { subscriptions, .. }| {
+            subscriptions.len() < self.0.limits.subscriptions
+                || known.is_some_and(|tid| subscriptions.contains_key(&tid))
+        });
+        let granted = match has_room.then(|| self.create_in(directory, name, None)) {
+            Some(Named::Known(tid)) => Some(tid),
+            Some(Named::Refused) | None => None,
         };
         let suback = Packet::Suback(Ack { granted: granted.map(u32::from), name });
         match granted {
             Some(tid) => self.join(outbox, directory, peer, tid, Some(&suback)),
             None => outbox.control(peer, &encoded(&suback)),
         }
+        granted.is_some()
     }
 
     /// Subscribes the server to a topic.
@@ -62,7 +64,7 @@ impl Hub {
         ack: Option<&Packet<'_>>,
     ) {
         let topic = self.topic(tid);
-        let Some((member, topic)) = directory.peers.get_mut(&peer.etid()).zip(topic) else { return };
+        let Some((member, topic)) = directory.member_mut(peer).zip(topic) else { return };
         if member.subscriptions.contains_key(&tid) {
             if let Some(ack) = ack {
                 outbox.control(peer, &encoded(ack));
@@ -91,7 +93,7 @@ impl Hub {
         outbox.settle();
         let mut guard = self.0.directory.lock();
         let directory = &mut *guard;
-        let Some(member) = directory.peers.get_mut(&peer.etid()) else { return };
+        let Some(member) = directory.member_mut(peer) else { return };
         let Some(Subscription { topic, place }) = member.subscriptions.remove(&tid) else { return };
         topic.remove(place);
         tell_change(outbox, directory, tid, topic.len());
