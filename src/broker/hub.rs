@@ -17,7 +17,7 @@ use super::hooks::{Hooks, Interest};
 use super::id_map::IdMap;
 use super::names::random_number;
 use super::options::{Keepalive, Limits, Options};
-use super::outbound::Outbound;
+use super::outbound::{NO_LIMIT, Outbound};
 use super::peer::Peer;
 use super::topic::Topic;
 use crate::protocol::{Etid, Tid};
@@ -54,7 +54,7 @@ struct Shared {
 impl Hub {
     pub fn new(options: Options) -> Self {
         let etid = if options.random_server_etid { Etid(random_number(|_| false)) } else { SERVER_ETID };
-        let server = Arc::new(Peer::server(etid, Outbound::new(Framing::Raw, usize::MAX / 2)));
+        let server = Arc::new(Peer::server(etid, Outbound::new(Framing::Raw, NO_LIMIT)));
         let hub = Self(Arc::new(Shared {
             interest: options.hooks.interest(),
             hooks: options.hooks,

@@ -16,6 +16,9 @@ use crate::transport::Framing;
 
 /// Bytes that may be queued for all peers of the process together.
 pub const MAX_QUEUED_IN_ALL: usize = 1 << 30;
+/// For the server's own peer, which has no limit of its own: a client whose messages reach it is not read until its
+/// callbacks have run.
+pub const NO_LIMIT: usize = usize::MAX / 2;
 /// Room beyond a peer's limit that only control packets may use.
 const CONTROL_RESERVE: usize = 1 << 20;
 /// What a peer may hold when the process is full, and still be sent control packets: who reads is not closed for others.
@@ -139,8 +142,8 @@ impl Outbound {
             return Pushed::Queued;
         }
         let limit = match is_process_full(frame.len()) {
-            true => CONTROL_WHEN_FULL,
-            false => self.limit.saturating_add(CONTROL_RESERVE),
+            true if self.limit != NO_LIMIT => CONTROL_WHEN_FULL,
+            _ => self.limit.saturating_add(CONTROL_RESERVE),
         };
         if queue.held > limit {
             return Pushed::Overflow;
@@ -150,12 +153,9 @@ impl Outbound {
         Pushed::Queued
     }
 
-    /// Queues messages without writing; those beyond the limit are dropped. True if the queue was empty.
-    pub fn push_messages(&self, parts: &[IoSlice<'_>]) -> bool {
-        let mut queue = self.queue.lock();
-        let was_empty = queue.bytes.is_empty();
-        self.append_messages(&mut queue, parts);
-        was_empty
+    /// Queues messages without writing; those beyond the limit are dropped.
+    pub fn push_messages(&self, parts: &[IoSlice<'_>]) {
+        self.append_messages(&mut self.queue.lock(), parts);
     }
 
     /// Sends what is queued and then `parts`, whole frames in the peer's framing; one system call if the socket takes it
@@ -283,7 +283,7 @@ impl Outbound {
     }
 
     fn has_room(&self, queue: &Queue, count: usize) -> bool {
-        queue.held + count <= self.limit && !is_process_full(count)
+        queue.held + count <= self.limit && (self.limit == NO_LIMIT || !is_process_full(count))
     }
 
     fn append_what_fits(&self, queue: &mut Queue, mut frames: &[u8]) {

@@ -123,7 +123,10 @@ impl Outbox {
     /// Notes that `peer` gets the whole frames in `span`, in its framing.
     pub fn note(&mut self, peer: &Arc<Peer>, span: Span) {
         if peer.is_server() {
-            return self.note_for_server(peer, span);
+            if let Some(captured) = &mut self.captured {
+                return captured.extend_from_slice(&self.arena[span.start..span.end]);
+            }
+            self.reached_server = true;
         }
         let place = self.place_of(peer);
         let pending = &mut self.pending[place];
@@ -148,17 +151,6 @@ impl Outbox {
         pending.count += 1;
         pending.bytes += span.end - span.start;
         self.ranges.push(Range { span, next: NONE });
-    }
-
-    fn note_for_server(&mut self, server: &Peer, span: Span) {
-        let frames = &self.arena[span.start..span.end];
-        if let Some(captured) = &mut self.captured {
-            return captured.extend_from_slice(frames);
-        }
-        self.reached_server = true;
-        if server.outbound.push_messages(&[IoSlice::new(frames)]) {
-            server.outbound.wake();
-        }
     }
 
     /// Does what the server's own side asks for, and returns the frames that it causes for the server itself.
@@ -201,29 +193,39 @@ impl Outbox {
     pub fn control(&mut self, peer: &Arc<Peer>, frame: &[u8]) {
         self.settle();
         if peer.is_server() {
-            let span = self.place(frame);
-            return self.note_for_server(peer, span);
+            if let Some(captured) = &mut self.captured {
+                return captured.extend_from_slice(frame);
+            }
+            self.reached_server = true;
         }
-        self.queue_noted_for(peer);
+        self.queue_noted(peer);
         peer.push_control(&peer.outbound.framing().converted(frame));
     }
 
     /// Likewise, for a client that is sent nothing more.
     pub fn farewell(&mut self, peer: &Arc<Peer>, frame: &[u8]) {
         self.settle();
-        self.queue_noted_for(peer);
+        self.queue_noted(peer);
         peer.push_last(&peer.outbound.framing().converted(frame));
     }
 
     /// Queues bytes that belong to the peer's transport (a WebSocket's Pong or close frame), like a control packet.
     pub fn transport_control(&mut self, peer: &Arc<Peer>, bytes: &[u8]) {
         self.settle();
-        self.queue_noted_for(peer);
+        self.queue_noted(peer);
         peer.push_control(bytes);
     }
 
-    /// Moves what is noted for a peer to its queue.
-    fn queue_noted_for(&mut self, peer: &Arc<Peer>) {
+    /// Moves what is noted for the server's own peer to its queue, for an owner on this thread who is about to take it.
+    pub fn queue_for_server(&mut self, server: &Arc<Peer>) {
+        self.settle();
+        if self.find(server).is_some() {
+            self.queue_noted(server);
+        }
+    }
+
+    /// Moves what is noted for a peer to its queue, which is written at the end of the turn.
+    fn queue_noted(&mut self, peer: &Arc<Peer>) {
         let place = self.place_of(peer);
         let pending = &mut self.pending[place];
         let mut index = pending.first;
@@ -234,15 +236,20 @@ impl Outbox {
         }
     }
 
+    /// The peer's place in `pending`, if it has one.
+    fn find(&self, peer: &Arc<Peer>) -> Option<usize> {
+        let place = *self.places.get(peer.slot())? as usize;
+        self.pending.get(place).is_some_and(|pending| Arc::ptr_eq(&pending.peer, peer)).then_some(place)
+    }
+
     /// The peer's place in `pending`, which it gets if it has none.
     fn place_of(&mut self, peer: &Arc<Peer>) -> usize {
+        if let Some(place) = self.find(peer) {
+            return place;
+        }
         let slot = peer.slot();
         if slot >= self.places.len() {
             self.places.resize(slot + 1, NONE);
-        }
-        let place = self.places[slot] as usize;
-        if self.pending.get(place).is_some_and(|pending| Arc::ptr_eq(&pending.peer, peer)) {
-            return place;
         }
         if self.pending.is_empty() {
             self.wake_flusher();
@@ -260,12 +267,17 @@ impl Outbox {
         self.arena.shrink_to(2 * ARENA);
     }
 
-    /// Sends what is noted, and keeps the arena.
+    /// Sends what is noted, and keeps the arena. The server comes last: what its callbacks then do, such as closing a
+    /// client, follows what was on its way before.
     fn send_noted(&mut self) {
         let mut pending = std::mem::take(&mut self.pending);
-        for receiver in pending.drain(..) {
-            self.send(&receiver);
+        for is_server in [false, true] {
+            pending
+                .iter()
+                .filter(|receiver| receiver.peer.is_server() == is_server)
+                .for_each(|receiver| self.send(receiver));
         }
+        pending.clear();
         self.pending = pending;
         self.ranges.clear();
     }

@@ -193,3 +193,27 @@ fn a_shutdown_amid_arrivals_and_messages_ends_everybody() {
         hub.lua("return hub:topic2tid'topic'").as_u64().unwrap() as u32
     );
 }
+
+#[test]
+fn what_a_message_makes_the_server_do_follows_what_its_publisher_sent_before() {
+    let hub = Hub::new();
+    hub.lua(
+        "hub:onmsg(function(data, ptid)
+           local other = tonumber(data:match'%d+')
+           if data:match'kick' then hub:shutdown('bye', other) else hub:publish('reply', other) end
+        end)",
+    );
+    for i in 0..40 {
+        let mut publisher = hub.raw("publisher");
+        let mut other = hub.connect(Via::ALL[i % 5], &format!("other-{i}"));
+        let etid = other.etid;
+        let to_other = publish(etid, publisher.etid, 0, "first");
+        for (request, consequence) in [("reply", publish(etid, SERVER, 0, "reply")), ("kick", disconnect("bye"))] {
+            let to_server = publish(SERVER, publisher.etid, 0, format!("{request} {etid}"));
+            publisher.send_together(&[to_other.clone(), to_server]);
+            other.expect(&to_other);
+            other.expect(&consequence);
+        }
+        other.expect_closed();
+    }
+}

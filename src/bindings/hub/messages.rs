@@ -27,7 +27,9 @@ pub struct Messages {
 impl HubState {
     /// Runs the callbacks for what is queued for the server. True if there may be more.
     pub(super) fn take_turn(self: &Rc<Self>) -> bool {
-        let queued = self.hub.server().outbound.take();
+        let server = self.hub.server();
+        with_outbox(|outbox| outbox.queue_for_server(server));
+        let queued = server.outbound.take();
         let count = queued.len();
         let depth = self.depth.replace(self.depth.get().max(1));
         self.tell(queued);
