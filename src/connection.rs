@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use crate::broker::hooks::{Batch, Newcomer, Verdict};
 use crate::broker::outbound::{Duty, Outbound};
@@ -111,9 +112,9 @@ impl Upgrade {
     async fn handshake(self, socket: Socket, early: Bytes) -> Option<(Wire, Session)> {
         let (mut wire, writer) = Wire::new(socket, self.greeting.framing(), &early);
         let seed = rand::random();
-        self.greet(&mut wire, seed).await.ok()?;
-        let connect = tokio::time::timeout(self.hub.handshake_timeout(), read_connect(&mut wire)).await;
-        let connect = match connect {
+        let limit = self.hub.handshake_timeout();
+        timeout(limit, self.greet(&mut wire, seed)).await.ok()?.ok()?;
+        let connect = match timeout(limit, read_connect(&mut wire)).await {
             Ok(Ok(connect)) => connect,
             Ok(Err(Refusal::Lost)) => return None,
             Ok(Err(Refusal::Closed)) => {
@@ -134,7 +135,13 @@ impl Upgrade {
         if verdict.code != ReturnCode::ACCEPTED {
             return refuse(wire, verdict.code, &verdict.reason).await;
         }
-        let peer = self.register(&wire, &newcomer).await;
+        if wire.has_been_left() {
+            return None;
+        }
+        // The `onclose` of an older client with this uid may take as long as it likes.
+        let Ok(peer) = timeout(limit, self.register(&wire, &newcomer)).await else {
+            return refuse(wire, ReturnCode::UNAVAILABLE, b"the client that had this id has not ended yet").await;
+        };
         if let Some(writer) = writer {
             peer.outbound.open(Box::<PlainWriter>::new(writer));
         }
@@ -266,7 +273,7 @@ async fn run(wire: &mut Wire, hub: &Hub, peer: &Peer, mut session: Session) -> C
             Turn::Ask { frames, first_was_dropped, stop } => {
                 let batch = Batch { session, frames, first_was_dropped };
                 let answer = while_sending(wire, peer, hub.hooks().packets(batch)).await;
-                let Ok((back, close)) = answer else { return CloseReason::Shutdown };
+                let Some(Ok((back, close))) = answer else { return peer.closing().unwrap_or(CloseReason::Shutdown) };
                 session = back;
                 if let Some(reason) = close.or(stop.map(close_reason)) {
                     return reason;
@@ -327,14 +334,21 @@ fn close_reason(stop: Stop) -> CloseReason {
     }
 }
 
-/// Waits for `work` and meanwhile sends what only this task can.
-async fn while_sending<T>(wire: &mut Wire, peer: &Peer, work: impl Future<Output = T>) -> T {
+/// Waits for what the hub's owner does, and meanwhile sends what only this task can. `None` if the client has to be closed
+/// first; the owner's callbacks then go on by themselves.
+async fn while_sending<T>(wire: &mut Wire, peer: &Peer, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     poll_fn(|cx| {
         peer.outbound.register(cx.waker());
+        if let Poll::Ready(result) = work.as_mut().poll(cx) {
+            return Poll::Ready(Some(result));
+        }
+        if peer.closing().is_some() {
+            return Poll::Ready(None);
+        }
         // A broken write side is met again in the next turn.
         let _ = wire.poll_send(cx, &peer.outbound);
-        work.as_mut().poll(cx)
+        Poll::Pending
     })
     .await
 }

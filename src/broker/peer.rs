@@ -1,7 +1,7 @@
 //! A peer: whoever attaches to a hub, a client's connection or the hub's own Lua side.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use slab::Slab;
@@ -42,6 +42,15 @@ enum Life {
     Ended = 2,
 }
 
+/// Whether the hub's owner has been told that a client has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Announcement {
+    Due = 0,
+    Made = 1,
+    /// The client's end came first.
+    Void = 2,
+}
+
 /// What a client says of itself.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
@@ -60,7 +69,7 @@ pub struct Peer {
     pub outbound: Outbound,
     closing: Mutex<Option<CloseReason>>,
     life: AtomicU8,
-    is_announced: AtomicBool,
+    announcement: AtomicU8,
     ended: Notify,
     /// How often a dropped message was logged: each time as many more must have been lost.
     reported_drops: AtomicU64,
@@ -95,7 +104,7 @@ impl Peer {
             outbound,
             closing: Mutex::new(None),
             life: AtomicU8::new(Life::Alive as u8),
-            is_announced: AtomicBool::new(false),
+            announcement: AtomicU8::new(Announcement::Due as u8),
             ended: Notify::new(),
             reported_drops: AtomicU64::new(0),
         }
@@ -133,17 +142,15 @@ impl Peer {
         }
     }
 
-    /// The hub's owner is about to be told that the client has come. False if it has gone already: then nobody is told.
-    /// For the owner's thread.
+    /// Asked before the hub's owner is told that the client has come. False if its end came first; then neither is told.
     pub fn announce(&self) -> bool {
-        let is_alive = self.is_alive();
-        self.is_announced.store(is_alive, Ordering::Relaxed);
-        is_alive
+        let (due, made) = (Announcement::Due as u8, Announcement::Made as u8);
+        self.announcement.compare_exchange(due, made, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// Whether the hub's owner has been told that the client has come. For the owner's thread.
-    pub fn is_announced(&self) -> bool {
-        self.is_announced.load(Ordering::Relaxed)
+    /// The client is about to end. Whether the hub's owner has been told that it came; it will not be told any more.
+    pub fn conclude_announcement(&self) -> bool {
+        self.announcement.swap(Announcement::Void as u8, Ordering::Relaxed) == Announcement::Made as u8
     }
 
     /// Asks the peer's own task to end the connection when what is queued is sent. The first reason counts.

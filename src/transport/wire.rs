@@ -113,6 +113,12 @@ impl Wire {
         }
     }
 
+    /// Whether the client has closed the connection, and nothing that it sent before waits to be read.
+    pub fn has_been_left(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        self.input.is_empty() && matches!(socket2::SockRef::from(self.tcp()).peek(&mut byte), Ok(0))
+    }
+
     pub fn framing(&self) -> Framing {
         if self.decoder.is_some() { Framing::WebSocket } else { Framing::Raw }
     }

@@ -397,6 +397,26 @@ fn a_publish_from_onconnect_arrives_after_the_connack() {
 }
 
 #[test]
+fn a_client_that_leaves_while_it_is_authenticated_was_never_there() {
+    for via in [Via::Raw, Via::RawAfterResponse] {
+        let hub = Hub::none();
+        hub.lua(
+            "hub = require'smq.hub'.create{
+               authenticate = function() event('asked') while not go do ba.sleep(1) end event('answered') return 0 end,
+               onconnect = function() event('onconnect') end, onclose = function() event('onclose') end}",
+        );
+        let mut client = hub.open(via);
+        client.send(&connect(b"uid-123456", b"", b""));
+        hub.expect_events(json!([["asked"]]));
+        drop(client);
+        hub.lua("ba.sleep(20) go = true");
+        hub.expect_events(json!([["asked"], ["answered"]]));
+        let _next = hub.raw("uid-234567");
+        hub.expect_events(json!([["asked"], ["answered"], ["asked"], ["answered"], ["onconnect"]]));
+    }
+}
+
+#[test]
 fn the_connack_does_not_wait_for_an_onconnect_that_waits() {
     for via in Via::ALL {
         let hub = Hub::with("onconnect = function() while not go do ba.sleep(1) end event('done') end");

@@ -217,3 +217,39 @@ fn what_a_message_makes_the_server_do_follows_what_its_publisher_sent_before() {
         other.expect_closed();
     }
 }
+
+#[test]
+fn a_client_whose_callback_waits_can_be_closed_and_replaced() {
+    let ways = [
+        ("permittop = function() wait() return true end", subscribe("topic")),
+        ("onpublish = function() wait() return true end", publish(SERVER, 0, 0, "x")),
+    ];
+    for (i, (callback, mut packet)) in ways.into_iter().enumerate() {
+        let hub = Hub::none();
+        hub.lua("function wait() event('waits') while not go do ba.sleep(1) end event('goes on') end");
+        hub.lua(&format!("hub = require'smq.hub'.create{{{callback}, onclose = function() event('onclose') end}}"));
+        for via in Via::ALL {
+            let mut old = hub.connect(via, "uid-123456");
+            if i == 1 {
+                packet = publish(SERVER, old.etid, 0, "x");
+            }
+            old.send(&packet);
+            hub.expect_events(json!([["waits"]]));
+            let new = hub.connect(via, "uid-123456");
+            assert_eq!(new.etid, old.etid, "{new}");
+            old.expect(&disconnect("reconnect"));
+            old.expect_closed();
+            hub.expect_events(json!([["waits"], ["onclose"]]));
+            hub.lua("go = true");
+            hub.expect_events(json!([["waits"], ["onclose"], ["goes on"]]));
+            assert_eq!(
+                hub.lua(&format!("return hub:etid2peer({}).topics", new.etid)),
+                json!(null),
+                "{new}: not its own"
+            );
+            hub.lua("go = false hub:shutdown()");
+            hub.eventually(PEERS, 1);
+            hub.clear_events();
+        }
+    }
+}

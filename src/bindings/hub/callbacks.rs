@@ -89,7 +89,6 @@ impl HubState {
     }
 
     pub(super) async fn connected(self: Rc<Self>, peer: Arc<Peer>, newcomer: Newcomer) {
-        // A script may have ended the client before its coming could be told.
         if !peer.announce() {
             return;
         }
@@ -108,6 +107,10 @@ impl HubState {
     pub(super) async fn closed(self: Rc<Self>, peer: &Arc<Peer>, reason: CloseReason) {
         // What the client sent before it went is told before its end.
         self.take_turn();
+        // A script may end a client before its coming could be told.
+        if !peer.conclude_announcement() && self.callbacks.onconnect.is_some() {
+            return;
+        }
         if let Err(error) = self.tell_closed(peer, reason).await {
             console::report("onclose", &error);
         }
@@ -131,16 +134,14 @@ impl HubState {
         budget::call(onclose, (peer.etid().0, socket, table, reason)).await
     }
 
-    /// Ends a client now: `onclose` begins to run, and unless it waits the client is forgotten when this returns. The end
-    /// of a client whose coming `onconnect` has not been told is not told either.
+    /// Ends a client now: `onclose` begins to run, and unless it waits the client is forgotten when this returns.
     pub(super) fn end_now(self: &Rc<Self>, peer: Arc<Peer>) {
         if !peer.begin_end() {
             return;
         }
         let state = self.clone();
         run_now(async move {
-            let is_known = state.callbacks.onconnect.is_none() || peer.is_announced();
-            if is_known && state.callbacks.onclose.is_some() {
+            if state.callbacks.onclose.is_some() {
                 state.clone().closed(&peer, CloseReason::Shutdown).await;
             }
             state.act(|outbox| state.hub.disconnect(outbox, &peer));

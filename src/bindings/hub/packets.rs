@@ -253,7 +253,10 @@ impl Packets {
             Some(question) => self.state.permits(question, self.session.peer()).await,
             None => true,
         };
-        self.handle_bytes(frame, granted);
+        // Its hub may have forgotten the client meanwhile; the next step sees that it is to be closed.
+        if self.session.peer().closing().is_none() {
+            self.handle_bytes(frame, granted);
+        }
     }
 
     fn handle(&mut self, frame: &Frame) {
