@@ -268,9 +268,19 @@ enum Turn {
 /// Handles a connected client's packets until it ends. Borrows what is large: a future keeps room for its arguments twice.
 async fn run(wire: &mut Wire, hub: &Hub, peer: &Peer, mut session: Session) -> CloseReason {
     loop {
-        match poll_fn(|cx| poll_turn(cx, wire, &mut session, peer)).await {
+        let mut has_waited = false;
+        let turn = poll_fn(|cx| {
+            let turn = poll_turn(cx, wire, &mut session, peer);
+            has_waited |= turn.is_pending();
+            turn
+        });
+        match turn.await {
             Turn::End(reason) => return reason,
             Turn::Ask { frames, first_was_dropped, stop } => {
+                if !has_waited {
+                    // An owner on this thread answers without a wait: others would have no turn.
+                    tokio::task::yield_now().await;
+                }
                 let batch = Batch { session, frames, first_was_dropped };
                 let answer = while_sending(wire, peer, hub.hooks().packets(batch)).await;
                 let Some(Ok((back, close))) = answer else { return peer.closing().unwrap_or(CloseReason::Shutdown) };

@@ -21,8 +21,8 @@ pub const MAX_QUEUED_IN_ALL: usize = 1 << 30;
 pub const NO_LIMIT: usize = usize::MAX / 2;
 /// Room beyond a peer's limit that only control packets may use.
 const CONTROL_RESERVE: usize = 1 << 20;
-/// What a peer may hold when the process is full, and still be sent control packets: who reads is not closed for others.
-const CONTROL_WHEN_FULL: usize = 64 << 10;
+/// What a peer may hold even when the process is full: who reads does not pay for those who do not.
+const ALLOWANCE: usize = 256 << 10;
 
 static QUEUED_IN_ALL: AtomicUsize = AtomicUsize::new(0);
 
@@ -141,11 +141,8 @@ impl Outbound {
         if queue.is_sealed {
             return Pushed::Queued;
         }
-        let limit = match is_process_full(frame.len()) {
-            true if self.limit != NO_LIMIT => CONTROL_WHEN_FULL,
-            _ => self.limit.saturating_add(CONTROL_RESERVE),
-        };
-        if queue.held > limit {
+        let has_room = queue.held <= self.limit.saturating_add(CONTROL_RESERVE) && self.may_hold(&queue, frame.len());
+        if !has_room {
             return Pushed::Overflow;
         }
         queue.append(frame);
@@ -283,7 +280,12 @@ impl Outbound {
     }
 
     fn has_room(&self, queue: &Queue, count: usize) -> bool {
-        queue.held + count <= self.limit && (self.limit == NO_LIMIT || !is_process_full(count))
+        queue.held + count <= self.limit && self.may_hold(queue, count)
+    }
+
+    /// Whether the process has room for `count` more bytes of this peer.
+    fn may_hold(&self, queue: &Queue, count: usize) -> bool {
+        queue.held + count <= ALLOWANCE || self.limit == NO_LIMIT || !is_process_full(count)
     }
 
     fn append_what_fits(&self, queue: &mut Queue, mut frames: &[u8]) {

@@ -184,21 +184,28 @@ fn idle_handshakes_can_be_finished_in_any_order() {
 
 #[test]
 fn a_publisher_that_floods_does_not_starve_a_bystander() {
-    let hub = own_hub();
-    let mut bystander = hub.raw("bystander");
-    let mut flooder = hub.raw("flooder");
-    let tid = flooder.create("nobody");
-    thread::scope(|scope| {
-        let flood = scope.spawn(move || {
-            let batch: Vec<Vec<u8>> = (0..1000).map(|_| publish(tid, flooder.etid, 0, [0; 100])).collect();
-            (0..50).for_each(|_| flooder.send_together(&batch));
-            flooder.sync();
+    let hook = "onpublish = function() return true end";
+    for options in ["", hook] {
+        let hub = own_hub();
+        hub.lua(&format!("hub = require'smq.hub'.create{{{options}}}"));
+        let mut bystander = hub.raw("bystander");
+        let mut flooder = hub.raw("flooder");
+        let tid = flooder.create("nobody");
+        let mut pings = 0;
+        thread::scope(|scope| {
+            let flood = scope.spawn(move || {
+                let batch: Vec<Vec<u8>> = (0..1000).map(|_| publish(tid, flooder.etid, 0, "")).collect();
+                (0..200).for_each(|_| flooder.send_together(&batch));
+                flooder.sync();
+            });
+            while !flood.is_finished() {
+                bystander.sync();
+                pings += 1;
+            }
+            flood.join().expect("the flood got through");
         });
-        while !flood.is_finished() {
-            bystander.sync();
-        }
-        flood.join().expect("the flood got through");
-    });
+        assert!(pings >= 10, "only {pings} pings were answered meanwhile, with {options:?}");
+    }
 }
 
 #[test]

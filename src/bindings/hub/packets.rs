@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mlua::{LuaString, Result, Table, Value};
 
@@ -19,6 +20,11 @@ use crate::lua::budget;
 use crate::protocol::{Packet, Publish};
 use crate::transport::raw;
 
+/// After so long with the messages of one read, others have their turn.
+const TURN: Duration = Duration::from_millis(5);
+/// Messages between two looks at the clock.
+const MESSAGES_PER_LOOK: u32 = 32;
+
 /// A client's packets on their way.
 pub struct Packets {
     state: Rc<HubState>,
@@ -31,6 +37,10 @@ pub struct Packets {
     asked: Option<Frame>,
     /// Why the loop has been left.
     pause: Pause,
+    /// When this turn of theirs began.
+    since: Instant,
+    /// Messages asked about since the clock was looked at.
+    unclocked: u32,
 }
 
 /// One packet as a raw frame.
@@ -45,6 +55,8 @@ enum Frame {
 enum Pause {
     /// Nothing; at the start.
     None,
+    /// Others have their turn.
+    Rest,
     /// One of the other callbacks has to be asked about this packet.
     Ask(Vec<u8>),
     /// This message reached nobody.
@@ -59,12 +71,25 @@ impl HubState {
         let Batch { session, frames, first_was_dropped } = batch;
         // What the client sent before these comes first.
         self.take_turn();
-        let state = self.clone();
-        let mut packets = Packets { state, session, frames, at: 0, first_was_dropped, asked: None, pause: Pause::None };
+        let mut packets = Packets {
+            state: self.clone(),
+            session,
+            frames,
+            at: 0,
+            first_was_dropped,
+            asked: None,
+            pause: Pause::None,
+            since: Instant::now(),
+            unclocked: 0,
+        };
         loop {
             packets = self.advance(packets).await;
             match std::mem::replace(&mut packets.pause, Pause::None) {
                 Pause::None => {}
+                Pause::Rest => {
+                    tokio::task::yield_now().await;
+                    packets.since = Instant::now();
+                }
                 Pause::Ask(frame) => packets.ask(&frame).await,
                 Pause::Dropped(frame) => self.dropped(&frame, packets.session.peer()).await,
                 Pause::End(reason) => return (packets.session, reason),
@@ -169,6 +194,7 @@ impl Calls for Packets {
     fn next(&mut self, result: Option<bool>) -> Result<Option<Call>> {
         if let Some(granted) = result {
             self.decided(granted);
+            self.look_at_clock();
         }
         if matches!(self.pause, Pause::None) {
             self.handle_some();
@@ -211,6 +237,17 @@ impl Packets {
                 return;
             }
             self.begin(frame);
+        }
+    }
+
+    fn look_at_clock(&mut self) {
+        self.unclocked += 1;
+        if self.unclocked < MESSAGES_PER_LOOK {
+            return;
+        }
+        self.unclocked = 0;
+        if self.since.elapsed() > TURN && matches!(self.pause, Pause::None) {
+            self.pause = Pause::Rest;
         }
     }
 
