@@ -259,8 +259,9 @@ enum Turn {
     Ask {
         frames: Vec<u8>,
         first_was_dropped: bool,
-        /// What to do behind them.
+        /// What to do behind them, and what their transport is answered then.
         stop: Option<Stop>,
+        answers: Vec<u8>,
     },
     End(CloseReason),
 }
@@ -276,7 +277,7 @@ async fn run(wire: &mut Wire, hub: &Hub, peer: &Peer, mut session: Session) -> C
         });
         match turn.await {
             Turn::End(reason) => return reason,
-            Turn::Ask { frames, first_was_dropped, stop } => {
+            Turn::Ask { frames, first_was_dropped, stop, answers } => {
                 if !has_waited {
                     // An owner on this thread answers without a wait: others would have no turn.
                     tokio::task::yield_now().await;
@@ -285,6 +286,9 @@ async fn run(wire: &mut Wire, hub: &Hub, peer: &Peer, mut session: Session) -> C
                 let answer = while_sending(wire, peer, hub.hooks().packets(batch)).await;
                 let Some(Ok((back, close))) = answer else { return peer.closing().unwrap_or(CloseReason::Shutdown) };
                 session = back;
+                if !answers.is_empty() {
+                    with_outbox(|outbox| outbox.transport_control(session.peer(), &answers));
+                }
                 if let Some(reason) = close.or(stop.map(close_reason)) {
                     return reason;
                 }
@@ -299,7 +303,7 @@ fn poll_turn(cx: &mut Context<'_>, wire: &mut Wire, session: &mut Session, peer:
     if let Some(reason) = peer.closing() {
         return Poll::Ready(Turn::End(reason));
     }
-    report_drops(peer);
+    report_drops(session.hub(), session.peer());
     let write_failed = matches!(wire.poll_send(cx, &peer.outbound), Poll::Ready(Err(_)));
     for _ in 0..READS_PER_TURN {
         match poll_read(cx, wire, session) {
@@ -323,16 +327,16 @@ fn poll_read(cx: &mut Context<'_>, wire: &mut Wire, session: &mut Session) -> Po
             Ok(Filled::EndOfFile) | Err(_) => return Poll::Ready(Some(Turn::End(CloseReason::ReadFailed))),
         };
         let outcome = session.handle(outbox, frames);
+        if let Outcome::Ask { from, dropped } = outcome {
+            let frames = outbox.arena[from..frames.end].to_vec();
+            return Poll::Ready(Some(Turn::Ask { frames, first_was_dropped: dropped, stop, answers }));
+        }
         if !answers.is_empty() {
             outbox.transport_control(session.peer(), &answers);
         }
         Poll::Ready(match outcome {
             Outcome::Close(reason) => Some(Turn::End(reason)),
-            Outcome::Ask { from, dropped } => {
-                let frames = outbox.arena[from..frames.end].to_vec();
-                Some(Turn::Ask { frames, first_was_dropped: dropped, stop })
-            }
-            Outcome::Done => stop.map(|stop| Turn::End(close_reason(stop))),
+            _ => stop.map(|stop| Turn::End(close_reason(stop))),
         })
     })
 }
@@ -364,11 +368,9 @@ async fn while_sending<T>(wire: &mut Wire, peer: &Peer, work: impl Future<Output
 }
 
 /// Logs that a client loses messages since it does not read: at the first, and whenever they have doubled.
-fn report_drops(peer: &Peer) {
+fn report_drops(hub: &Hub, peer: &Arc<Peer>) {
     if let Some(dropped) = peer.drops_to_report() {
-        let uid = String::from_utf8_lossy(peer.uid());
-        let address = peer.address().map(|address| address.to_string()).unwrap_or_default();
-        tracing::warn!("client {uid} ({address}) does not read fast enough and has lost {dropped} messages");
+        hub.hooks().log(peer, format!("does not read fast enough and has lost {dropped} messages"));
     }
 }
 
@@ -392,7 +394,7 @@ async fn end(mut wire: Wire, hub: &Hub, peer: &Arc<Peer>, reason: CloseReason) {
         websocket::encode_close(Status::NORMAL, &mut close);
         wire.add_last_words(&close);
     }
-    report_drops(peer);
+    report_drops(hub, peer);
     if peer.begin_end() {
         if hub.interest().onclose {
             hub.hooks().closed(peer.clone(), reason).await;

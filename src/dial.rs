@@ -85,12 +85,22 @@ impl Target {
         Ok(Connection { stream, peer, local, is_tls })
     }
 
-    /// Tries one address of the host after the other.
+    /// Tries one address of the host after the other. Each has its share of the time: one that swallows what it is sent
+    /// leaves some for the next.
     async fn dial(&self) -> Result<TcpStream, Failure> {
         let name = |error| Failure::Name { host: self.host.clone(), error };
         let mut failure = name(io::Error::other("unknown"));
-        for address in lookup_host((self.host.as_str(), self.port)).await.map_err(name)? {
-            match TcpStream::connect(address).await {
+        let addresses: Vec<_> = lookup_host((self.host.as_str(), self.port)).await.map_err(name)?.collect();
+        let share = self.timeout / addresses.len().max(1) as u32;
+        for (index, address) in addresses.iter().enumerate() {
+            let connected = match index + 1 == addresses.len() {
+                // Whoever called watches the time.
+                true => TcpStream::connect(address).await,
+                false => timeout(share, TcpStream::connect(address))
+                    .await
+                    .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+            };
+            match connected {
                 Ok(stream) => {
                     // It only makes small messages faster.
                     let _ = stream.set_nodelay(true);

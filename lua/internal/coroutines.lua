@@ -9,13 +9,13 @@ local pcall, xpcall, error, type = pcall, xpcall, error, type
 local create, resume, yield, status, close =
    coroutine.create, coroutine.resume, coroutine.yield, coroutine.status, coroutine.close
 
-local function caught(ok, err, ...)
-   if not ok and type(err) == "userdata" then
-      local text, is_final = plain(err)
-      if is_final then error(err, 0) end
+local function caught(ok, ...)
+   if not ok and type((...)) == "userdata" then
+      local text, is_final = plain((...))
+      if is_final then error((...), 0) end
       return false, text
    end
-   return ok, err, ...
+   return ok, ...
 end
 
 function _G.pcall(...)
@@ -34,9 +34,9 @@ function _G.xpcall(f, handler, ...)
    end, ...))
 end
 
-local function settle(co, ok, first, ...)
-   if ok and first == pending then return settle(co, resume(co, yield(pending))) end
-   return ok, first, ...
+local function settle(co, ok, ...)
+   if ok and (...) == pending then return settle(co, resume(co, yield(pending))) end
+   return ok, ...
 end
 
 function coroutine.resume(co, ...)

@@ -1,5 +1,8 @@
 //! What scripts say on the console, and how their errors are shown there.
 
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
 use mlua::{Error, Lua, Value};
 
 use super::args::plain_text;
@@ -12,8 +15,45 @@ pub struct Described {
     pub traceback: String,
 }
 
-/// Logs a script's error with its traceback. `what` says whose error it is, such as `GET /index.lsp`.
+/// Errors of scripts that are logged within a second. Clients can bring one about with every message.
+const ERRORS_PER_SECOND: u32 = 200;
+
+thread_local! {
+    static ERRORS: Cell<Quota> = const { Cell::new(Quota { since: None, count: 0 }) };
+}
+
+/// What was logged in the second that began then.
+#[derive(Clone, Copy)]
+struct Quota {
+    since: Option<Instant>,
+    count: u32,
+}
+
+impl Quota {
+    /// Counts one more, at this time. With the first of a new second: how many were too many in the one before.
+    fn count(&mut self, now: Instant) -> (u32, Option<u32>) {
+        let is_over = self.since.is_none_or(|since| now.duration_since(since) >= Duration::from_secs(1));
+        let missed = self.count.checked_sub(ERRORS_PER_SECOND).filter(|&missed| is_over && missed > 0);
+        if is_over {
+            *self = Self { since: Some(now), count: 0 };
+        }
+        self.count += 1;
+        (self.count, missed)
+    }
+}
+
+/// Logs a script's error with its traceback. `what` says whose error it is, such as `GET /index.lsp`. Of very many within a
+/// second only the first are logged.
 pub fn report(what: &str, error: &Error) {
+    let mut quota = ERRORS.get();
+    let (count, missed) = quota.count(Instant::now());
+    ERRORS.set(quota);
+    if let Some(missed) = missed {
+        tracing::error!(target: "lua", "{missed} more errors were not logged, as too many came within a second");
+    }
+    if count > ERRORS_PER_SECOND {
+        return;
+    }
     let Described { message, traceback } = describe(error);
     tracing::error!(target: "lua", "{what}: {message}\n{traceback}");
 }
@@ -73,6 +113,16 @@ fn begins_with_a_place(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_very_many_errors_the_first_of_each_second_are_logged_and_the_rest_counted() {
+        let (mut quota, start) = (Quota { since: None, count: 0 }, Instant::now());
+        for number in 1..=ERRORS_PER_SECOND + 7 {
+            assert_eq!(quota.count(start), (number, None));
+        }
+        assert_eq!(quota.count(start + Duration::from_secs(1)), (1, Some(7)));
+        assert_eq!(quota.count(start + Duration::from_secs(3)), (1, None));
+    }
 
     #[test]
     fn a_place_is_a_file_and_a_line() {

@@ -19,6 +19,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::task::Poll;
+use std::time::Instant;
 
 use mlua::{Lua, MultiValue, Result, Table, Value};
 
@@ -57,8 +58,20 @@ pub struct HubState {
     runners: Runners,
     /// How many of the server's own callbacks are running within each other.
     depth: Cell<u32>,
+    /// When the message came that callbacks cause others for.
+    nested_since: Cell<Instant>,
+    tallies: Tallies,
     /// Whether the script's handle was collected.
     is_forgotten: Cell<bool>,
+}
+
+/// How often things have happened that clients can bring about, and which are logged at 1, 2, 4, 8 ... of them.
+#[derive(Default)]
+struct Tallies {
+    /// Messages without a callback.
+    unheard: Cell<u64>,
+    /// Messages that callbacks caused, too many for one.
+    nested: Cell<u64>,
 }
 
 /// The coroutines that run the callbacks for messages.
@@ -162,6 +175,8 @@ impl HubState {
                 messages: callback::Runners::new(&world.lua),
             },
             depth: Cell::new(0),
+            nested_since: Cell::new(Instant::now()),
+            tallies: Tallies::default(),
             is_forgotten: Cell::new(false),
         });
         world.hubs.enter(number, &state);

@@ -27,6 +27,7 @@ pub struct Interest {
     pub onclose: bool,
     pub onpublish: bool,
     pub ondrop: bool,
+    pub log: bool,
 }
 
 /// A client that wants to connect.
@@ -112,6 +113,11 @@ pub trait Hooks: Send + Sync + 'static {
     /// The client is gone; it is still registered until this returns.
     fn closed(&self, _peer: Arc<Peer>, _reason: CloseReason) -> Answer<'_, ()> {
         Box::pin(std::future::ready(()))
+    }
+
+    /// A line for the log, about a client. Not waited for.
+    fn log(&self, peer: &Arc<Peer>, text: String) {
+        tracing::warn!("{peer} {text}");
     }
 
     /// Handles packets that need permission, or the news that a message reached nobody. What the session's earlier packets

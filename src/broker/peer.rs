@@ -1,5 +1,6 @@
 //! A peer: whoever attaches to a hub, a client's connection or the hub's own Lua side.
 
+use std::fmt::{self, Display};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -214,6 +215,17 @@ impl Peer {
             self.reported_drops.store(dropped, Ordering::Relaxed);
             dropped
         })
+    }
+}
+
+/// For the log: a client says of itself what it likes, so nothing in it may end the line.
+impl Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "client {}", String::from_utf8_lossy(self.uid()).escape_debug())?;
+        match self.address() {
+            Some(address) => write!(f, " ({address})"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -271,10 +271,8 @@ impl Session {
     fn refuse(&mut self) {
         self.refused += 1;
         if self.refused.is_power_of_two() {
-            let uid = String::from_utf8_lossy(self.peer.uid());
-            let address = self.peer.address().map(|address| address.to_string()).unwrap_or_default();
-            let times = self.refused;
-            tracing::warn!("client {uid} ({address}) was refused {times} topics or subscriptions: a limit of the hub");
+            let text = format!("was refused {} topics or subscriptions: a limit of the hub", self.refused);
+            self.hub.hooks().log(&self.peer, text);
         }
     }
 

@@ -37,6 +37,17 @@ impl Status {
     pub const UNACCEPTABLE: Self = Self(1003);
     /// Text that is no UTF-8.
     pub const NOT_TEXT: Self = Self(1007);
+
+    /// The status that a close frame carries, if any; an error if it is none that may be sent (RFC 6455, section 7.4).
+    fn of_close(payload: &[u8]) -> Result<Option<Self>, Self> {
+        let Some(&status) = payload.first_chunk() else {
+            return if payload.is_empty() { Ok(None) } else { Err(Self::PROTOCOL_ERROR) };
+        };
+        match u16::from_be_bytes(status) {
+            status @ (1000..=1003 | 1007..=1014 | 3000..=4999) => Ok(Some(Self(status))),
+            _ => Err(Self::PROTOCOL_ERROR),
+        }
+    }
 }
 
 /// The value of Sec-WebSocket-Accept for a Sec-WebSocket-Key.
@@ -155,8 +166,12 @@ impl Decoder {
             PONG => Ok(()),
             // A close frame: Frame::parse lets no other opcode through.
             _ => {
-                let status = frame.unmasked();
-                encode(CLOSE, &status[..status.len().min(2)], answers);
+                let status = Status::of_close(&frame.unmasked()).map_err(End::Refused)?;
+                encode(
+                    CLOSE,
+                    status.map(|status| status.0.to_be_bytes()).as_ref().map_or(&[], |status| status),
+                    answers,
+                );
                 Err(End::Closed)
             }
         }

@@ -32,3 +32,12 @@ test("wrong arguments are named", function()
    local thread = ba.thread.create()
    assert(raises(thread.run, thread, 5):find("'function' to 'thread:run' (function expected, got integer)", 1, true))
 end)
+
+test("calls and coroutines that return nothing return nothing", function()
+   local nothing = function() end
+   same(select("#", pcall(nothing)), 1)
+   same(select("#", xpcall(nothing, nothing)), 1)
+   same(select("#", coroutine.resume(coroutine.create(nothing))), 1)
+   same(select("#", coroutine.wrap(nothing)()), 0)
+   same(select("#", pcall(function() return nil, nil end)), 3)
+end)

@@ -144,3 +144,15 @@ test("the server's own number is 1 unless it is to be random", function()
    local hub = smqhub.create{rndtid = true}
    assert(math.type(hub:gettid()) == "integer" and hub:gettid() > 1)
 end)
+
+test("a sub-topic's number may be a float with an integral value", function()
+   local hub, heard = smqhub.create(), {}
+   hub:subscribe("news", {subtopic = 10 / 2, onmsg = function(data, ptid, tid, subtid) heard[#heard + 1] = subtid end})
+   hub:publish("x", "news", 5.0)
+   same(heard, {5})
+   assert(raises(hub.publish, hub, "x", "news", 5.5):find("string or number of 32 bits expected, got 5.5", 1, true))
+end)
+
+test("'self' names the server's own address and no topic, whatever clients create", function()
+   same(smqhub.create():topic2tid"self", nil)
+end)

@@ -49,6 +49,21 @@ fn the_same_holds_with_a_script_in_between() {
     assert!(grown < 64 * MEGABYTE, "the server grew by {} MB", grown / MEGABYTE);
 }
 
+#[test]
+fn the_hubs_log_hears_of_a_subscriber_that_loses_messages_and_its_name_is_no_line_of_its_own() {
+    let hub = own_hub();
+    hub.lua("hub = require'smq.hub'.create{log = function(sock, text) event(hub:sock2peer(sock).tid, text) end}");
+    let mut never_reads = hub.raw("never\nreads");
+    let tid = never_reads.subscribe("topic");
+    hub.lua(&format!("for i = 1, 2000 do hub:publish(('x'):rep(60000), {tid}) end"));
+    hub.eventually("return #events > 0", true);
+    let events = hub.events();
+    assert_eq!(events[0][0], never_reads.etid);
+    let text = events[0][1].as_str().expect("a text");
+    assert!(text.starts_with("client never\\nreads (127.0.0.1:"), "{text}");
+    assert!(text.contains("does not read fast enough and has lost "), "{text}");
+}
+
 /// Publishes so many megabytes; a reader on each transport must get every message. Publisher and readers go in step, so
 /// that no reader falls behind by more than one megabyte.
 fn publish_in_step(hub: &Hub, tid: u32, megabytes: u32) {

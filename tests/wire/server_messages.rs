@@ -253,6 +253,42 @@ fn a_callback_that_publishes_to_itself_nests_21_levels_at_most() {
 }
 
 #[test]
+fn callbacks_that_cause_ever_more_messages_to_the_server_are_stopped_after_a_second() {
+    let hub = Hub::with("log = function(sock, text) event(text) end");
+    hub.lua("hub:subscribe('topic', {onmsg = function() for i = 1, 3 do hub:publish('again', 'topic') end end})");
+    let mut client = hub.raw("uid-123456");
+    let tid = client.create("topic");
+    client.publish(tid, 0, "start");
+    client.sync();
+    let logged = hub.lua("return #events").as_u64().expect("a number");
+    // At 1, 2, 4, 8 ... dropped messages.
+    assert!((1..=30).contains(&logged), "{logged} lines");
+}
+
+#[test]
+fn what_is_on_its_way_when_a_callback_unsubscribes_is_told_to_nobody() {
+    let hub = Hub::new();
+    hub.lua(
+        "hub:onmsg(function(data) event('global', data) end)
+         hub:subscribe('topic', {onmsg = function(data) event('topic', data) hub:unsubscribe'topic' end})",
+    );
+    let mut client = hub.raw("uid-123456");
+    let tid = client.create("topic");
+    let to = |target, text| publish(target, client.etid, 0, text);
+    let messages = [to(tid, "1"), to(tid, "2"), to(tid, "3"), to(SERVER, "4")];
+    client.send_together(&messages);
+    hub.expect_events(json!([["topic", "1"], ["global", "4"]]));
+}
+
+#[test]
+fn a_topic_that_a_client_names_self_is_not_the_servers_address() {
+    let hub = Hub::new();
+    let tid = hub.raw("uid-123456").create("self");
+    assert_ne!(tid, SERVER);
+    assert_eq!(hub.lua_all("return hub:topic2tid'self', hub:tid2topic(1)"), vec![json!(null), json!(null)]);
+}
+
+#[test]
 fn an_observer_function_gets_number_and_name() {
     let hub = Hub::new();
     let tid = hub.lua("return hub:create'topic'");

@@ -236,6 +236,27 @@ fn a_close_frame_is_answered_with_its_status() {
 }
 
 #[test]
+fn a_close_frame_with_a_status_that_may_not_be_sent_is_a_protocol_error() {
+    let hub = Hub::new();
+    let payloads = [0_u16, 999, 1004, 1005, 1006, 1015, 2999, 5000].map(|status| status.to_be_bytes().to_vec());
+    for payload in payloads.into_iter().chain([vec![3]]) {
+        let mut client = hub.web("uid-123456");
+        client.send_bytes(&web_frame(0x88, &payload));
+        client.expect_close_code(1002);
+    }
+}
+
+#[test]
+fn a_close_frame_is_answered_behind_what_came_before_it() {
+    let hub = Hub::with("permittop = function() ba.sleep(5) return true end");
+    let mut client = hub.web("uid-123456");
+    client.send_bytes(&[web_frame(0x82, &subscribe("topic")), web_frame(0x88, &1000_u16.to_be_bytes())].concat());
+    let suback = client.receive();
+    assert_eq!(suback[..2], [SUBACK, 0]);
+    client.expect_close_code(1000);
+}
+
+#[test]
 fn a_close_frame_without_a_status_is_answered() {
     let hub = Hub::that_records_lives();
     let mut client = hub.web("uid-123456");

@@ -1,6 +1,7 @@
 //! The script's functions: when each runs, with what, and what its answer means. An error in one is logged with its
 //! traceback and harms nobody; where an answer was asked for, it denies.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -63,6 +64,7 @@ impl Callbacks {
             onclose: self.onclose.is_some(),
             onpublish: self.onpublish.is_some(),
             ondrop: self.ondrop.is_some(),
+            log: self.log.is_some(),
         }
     }
 }
@@ -175,12 +177,26 @@ fn verdict(answer: &MultiValue) -> Result<Verdict> {
 // ---- All the others ----
 
 impl HubState {
-    /// A line of the hub's own log.
-    pub(super) fn log(&self, text: &str) {
+    /// A line of the hub's own log, about something that clients can bring about often.
+    pub(super) fn log_often(&self, tally: &Cell<u64>, text: impl FnOnce() -> String) {
+        let count = tally.get() + 1;
+        tally.set(count);
+        if !count.is_power_of_two() {
+            return;
+        }
+        let text = if count == 1 { text() } else { format!("{} ({count} such so far)", text()) };
         match &self.callbacks.log {
             Some(log) => self.run("log", log, (Value::Nil, text)),
             None => console::line(&format!("smq: {text}")),
         }
+    }
+
+    /// The same about a client: to the script, which has asked for it.
+    pub(super) fn log_about(&self, peer: &Arc<Peer>, text: String) -> Result<()> {
+        let Some(log) = &self.callbacks.log else { return Ok(()) };
+        let socket: Value = self.peer_table(peer)?.raw_get("sock")?;
+        self.run("log", log, (socket, format!("{peer} {text}")));
+        Ok(())
     }
 
     /// Runs a callback as a coroutine. If it waits, it goes on as a task of its own, and the caller does not wait.

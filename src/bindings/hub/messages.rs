@@ -1,6 +1,7 @@
 //! What comes for the server's own peer: messages of its subscriptions, and changes that it observes.
 
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use mlua::{Result, Value};
 
@@ -15,6 +16,8 @@ use crate::transport::raw;
 
 /// How deep callbacks of the server may nest by publishing to the server.
 const MAX_DEPTH: u32 = 21;
+/// How long one message may go on to cause others in that way: two for each are two million at the greatest depth.
+const MAX_NESTED: Duration = Duration::from_secs(1);
 
 /// Packets for the server, on their way to its callbacks.
 pub struct Messages {
@@ -53,9 +56,14 @@ impl HubState {
 
     fn nest(self: &Rc<Self>, frames: Vec<u8>) {
         let depth = self.depth.get();
-        if depth >= MAX_DEPTH {
-            return self
-                .log(&format!("a message was dropped: callbacks that publish to the server nest {MAX_DEPTH} deep"));
+        if depth <= 1 {
+            self.nested_since.set(Instant::now());
+        }
+        if depth >= MAX_DEPTH || self.nested_since.get().elapsed() > MAX_NESTED {
+            return self.log_often(&self.tallies.nested, || {
+                let bounds = format!("{MAX_DEPTH} deep, or for more than {MAX_NESTED:?}");
+                format!("a message was dropped: callbacks that publish to the server cause each other, {bounds}")
+            });
         }
         self.depth.set(depth + 1);
         self.tell(frames);
@@ -102,21 +110,20 @@ impl HubState {
         };
         let (function, data) = match heard {
             Some(heard) => heard,
+            // A callback may have unsubscribed while the message was on its way.
             None => match &*self.onmsg.borrow() {
-                Some(global) => (global.clone(), text()?),
-                None => return Ok(None),
+                Some(global) if self.hub.reaches_server(target) => (global.clone(), text()?),
+                _ => return Ok(None),
             },
         };
         Ok(Some(Call { callback: Some(function), ..Call::about(publish, data) }))
     }
 
     fn log_unheard(&self, publish: &Publish<'_>) {
-        self.log(&format!(
-            "a message of {} bytes from {} to {} has no callback",
-            publish.payload.len(),
-            publish.publisher,
-            publish.target
-        ));
+        self.log_often(&self.tallies.unheard, || {
+            let Publish { payload, publisher, target, .. } = publish;
+            format!("a message of {} bytes from {publisher} to {target} has no callback", payload.len())
+        });
     }
 
     fn handler(&self, target: Target, subtid: Subtid) -> Option<Handler> {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::super::console;
 use super::HubState;
-use crate::broker::hooks::{Answer, Batch, Hooks, Interest, Life, Newcomer, OwnerGone, Verdict};
+use crate::broker::hooks::{Answer, Batch, Hooks, Interest, Life, Newcomer, NoHooks, OwnerGone, Verdict};
 use crate::broker::peer::{CloseReason, Peer};
 use crate::broker::session::Session;
 use crate::lua::LuaThread;
@@ -67,6 +68,20 @@ impl Hooks for Owner {
         Box::pin(async move {
             self.ask(move |state| async move { state.closed(&peer, reason).await }).await;
         })
+    }
+
+    fn log(&self, peer: &Arc<Peer>, text: String) {
+        if !self.interest.log {
+            return NoHooks.log(peer, text);
+        }
+        let (number, peer) = (self.hub, peer.clone());
+        // When the thread has ended, so has the script that wants to know.
+        let _ = self.thread.send(move |world| {
+            let logged = world.hubs.get(number).map(|state| state.log_about(&peer, text));
+            if let Some(Err(error)) = logged {
+                console::report("log", &error);
+            }
+        });
     }
 
     fn packets(&self, batch: Batch) -> Answer<'_, Result<(Session, Option<CloseReason>), OwnerGone>> {

@@ -31,7 +31,7 @@ impl Hub {
     }
 
     /// Whether a message to `target` would reach the server's own peer.
-    fn reaches_server(&self, target: Target) -> bool {
+    pub fn reaches_server(&self, target: Target) -> bool {
         let server = self.0.server.etid();
         let is_subscribed = || {
             let directory = self.0.directory.lock();

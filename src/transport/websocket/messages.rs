@@ -131,16 +131,16 @@ impl Messages {
 
     /// Answers a close frame with the same status; one without a status says that all is well.
     fn close(&self, frame: &Frame<'_>, answers: &mut Vec<u8>) -> Ending {
-        let payload = frame.unmasked();
-        match payload.first_chunk() {
-            Some(&status) => {
-                self.role.encode(CLOSE, &status, answers);
-                Ending::Closed(Status(u16::from_be_bytes(status)))
+        match Status::of_close(&frame.unmasked()) {
+            Ok(Some(status)) => {
+                self.role.encode_close(status, answers);
+                Ending::Closed(status)
             }
-            None => {
+            Ok(None) => {
                 self.role.encode(CLOSE, b"", answers);
                 Ending::Closed(Status::NORMAL)
             }
+            Err(status) => Ending::Refused(status),
         }
     }
 }

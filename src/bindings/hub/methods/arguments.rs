@@ -57,10 +57,11 @@ pub(super) fn target_or_new(hub: &HubState, args: &Args<'_>, position: usize) ->
 pub(super) fn check_subtopic(args: &Args<'_>, position: usize, value: &Value) -> Result<()> {
     match value {
         Value::Nil | Value::String(_) => Ok(()),
-        Value::Integer(number) if u32::try_from(*number).is_ok() => Ok(()),
+        value if subtopic_number(value).is_some() => Ok(()),
         other => {
             let got = match other {
                 Value::Integer(number) => number.to_string(),
+                Value::Number(number) => number.to_string(),
                 other => other.type_name().to_owned(),
             };
             Err(args.refuse(position, "subtopic", &format!("string or number of 32 bits expected, got {got}")))
@@ -73,9 +74,19 @@ pub(super) fn subtopic_or_new(hub: &HubState, args: &Args<'_>, position: usize, 
     check_subtopic(args, position, value)?;
     match value {
         Value::String(name) => created(args, position, hub.hub.createsub(&name.as_bytes(), None)),
-        // Checked to fit above.
-        Value::Integer(number) => Ok(Subtid(*number as u32)),
-        _ => Ok(Subtid(0)),
+        value => Ok(Subtid(subtopic_number(value).unwrap_or(0))),
+    }
+}
+
+/// A number of 32 bits, whichever of Lua's number types it has.
+fn subtopic_number(value: &Value) -> Option<u32> {
+    match value {
+        Value::Integer(number) => u32::try_from(*number).ok(),
+        // The range makes the conversion exact.
+        Value::Number(number) if number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(number) => {
+            Some(*number as u32)
+        }
+        _ => None,
     }
 }
 

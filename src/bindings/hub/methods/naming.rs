@@ -30,7 +30,9 @@ pub(super) fn createsub(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<
 }
 
 pub(super) fn topic2tid(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<Option<u32>> {
-    Ok(hub.hub.topic_number(&name(args, 1, "topic")?).map(u32::from))
+    let name = name(args, 1, "topic")?;
+    // Scripts mean the server's own address by it, even where a client has made a topic of that name.
+    if name == SELF { Ok(None) } else { Ok(hub.hub.topic_number(&name).map(u32::from)) }
 }
 
 pub(super) fn subtopic2tid(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<Option<u32>> {
