@@ -11,6 +11,7 @@
 //! | [`broker`] | topics, peers, subscriptions, observers, routing; decides, never waits | HTTP, Lua |
 //! | [`connection`], [`transport`] | one client's life on a raw socket or a WebSocket, plain or TLS | Lua, pages |
 //! | [`socket`], [`tls`] | sockets that HTTP and the transports hand to each other; certificates, own and others' | what is sent |
+//! | [`seats`] | how many connections there may be, and which shard serves each | what they are for |
 //! | [`dial`] | connections that scripts open, plain or TLS | Lua |
 //! | [`http`] | accepting, TLS, static files; hands a request to a page, gives its socket away when asked | SMQ |
 //! | [`lua`] | the one thread that runs Lua, and the ways to it and back | what pages and hubs do |
@@ -33,6 +34,7 @@ pub mod http;
 pub mod lsp;
 pub mod lua;
 pub mod protocol;
+pub mod seats;
 pub mod server;
 pub mod socket;
 pub mod testing;

@@ -17,11 +17,11 @@ use tokio::time::{sleep, timeout};
 
 use crate::bindings::mako;
 use crate::config::Config;
-use crate::http::admission::Seats;
 use crate::http::rtl::Rtl;
 use crate::http::site::Site;
 use crate::lsp::{App, AppSpec, archive};
 use crate::lua::{LuaThread, Settings};
+use crate::seats::Seats;
 use crate::traces::Traces;
 use listeners::Listeners;
 use shards::Shards;

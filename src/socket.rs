@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::http::admission::Seat;
+use crate::seats::Seat;
 
 /// One accepted connection.
 pub struct Socket {

@@ -86,7 +86,7 @@ impl Batch {
 pub struct OwnerGone;
 
 /// A client's connection, from its handshake to its end.
-pub type Life = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub type ClientTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A hub's owner. The defaults agree with everything.
 pub trait Hooks: Send + Sync + 'static {
@@ -94,10 +94,10 @@ pub trait Hooks: Send + Sync + 'static {
         Interest::default()
     }
 
-    /// Runs a client's connection on the thread that answers, so that no message has to change threads. Called if
-    /// [`Interest::onpublish`] is set: then every message of a client waits for an answer anyway.
-    fn adopt(&self, life: Life) {
-        tokio::spawn(life);
+    /// Runs a client's connection on the thread that answers, so that no message has to change threads. Called for plain
+    /// sockets if [`Interest::onpublish`] is set: then every message of a client waits for an answer anyway.
+    fn adopt(&self, task: ClientTask) {
+        tokio::spawn(task);
     }
 
     /// May this client connect? Asked if [`Interest::authenticate`] is set. A refusal's code goes into the Connack.

@@ -1,7 +1,7 @@
 //! The broker: topics, peers, subscriptions, observers, routing. It decides and pushes to queues, and never waits.
 //!
 //! [`Hub`] is a handle that any thread may clone and use. Publishing reads [`Hub::route`]'s table and a topic's snapshot;
-//! everything else changes the directory under one lock. Locks are taken in the order directory, topic, outbound queue;
+//! everything else changes the directory under one lock. Locks are taken in the order directory, routes, topic, outbound queue;
 //! none is held during a system call or while a script runs.
 
 pub mod directory;
@@ -18,7 +18,7 @@ pub mod topic;
 
 use crate::protocol::Packet;
 pub use hub::{Hub, InUse, Named, Observed, SERVER_ETID};
-pub use options::{Keepalive, Limits, Options};
+pub use options::{HANDSHAKE_TIMEOUT, Keepalive, Limits, Options};
 
 /// A packet of the server as a raw frame. Names, reasons and payloads are bounded before they come here; a packet that
 /// were too long all the same would be no frame, and nothing is sent.

@@ -51,12 +51,15 @@ pub struct Options {
     pub limits: Limits,
 }
 
+/// The time a client has to send its Connect, unless a hub says otherwise.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(4000);
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             hooks: Box::new(NoHooks),
             random_server_etid: false,
-            handshake_timeout: Duration::from_millis(4000),
+            handshake_timeout: HANDSHAKE_TIMEOUT,
             keepalive: Keepalive::default(),
             limits: Limits::default(),
         }

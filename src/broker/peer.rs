@@ -154,7 +154,8 @@ impl Peer {
         self.announcement.swap(Announcement::Void as u8, Ordering::Relaxed) == Announcement::Made as u8
     }
 
-    /// Asks the peer's own task to end the connection when what is queued is sent. The first reason counts.
+    /// Asks the peer's own task to end the connection behind what is queued, as far as the client takes that within a second.
+    /// The first reason counts.
     pub fn close(&self, reason: CloseReason) {
         self.closing.lock().get_or_insert(reason);
         self.outbound.wake();

@@ -13,9 +13,9 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
-use super::admission::{Full, Seats};
 use super::answers;
 use super::connection::{Handler, serve};
+use crate::seats::{Full, Seats};
 
 /// How long to wait when the process has no file descriptor left: some connection may end meanwhile.
 const PAUSE: Duration = Duration::from_millis(100);

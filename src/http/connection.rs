@@ -27,11 +27,11 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::admission::Seat;
 use super::arrival::Ends;
 use super::exchange::{Exchange, TappedSocket};
 use super::limits::{HANDSHAKE_TIME, HEAD_TIME, LINGER_TIME, MAX_HEAD_SIZE, MAX_HEADERS, MAX_URI_SIZE};
 use super::{Arrival, PageReply, Response, answers};
+use crate::seats::Seat;
 use crate::socket::{Socket, Stream, Takeover};
 
 /// Who answers requests.
@@ -202,8 +202,8 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::http::admission::Seats;
     use crate::http::limits::MAX_BODY_SIZE;
+    use crate::seats::Seats;
 
     const SIZE: usize = 16 * 1024 * 1024;
 

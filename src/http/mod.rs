@@ -1,7 +1,6 @@
 //! HTTP: accepts connections, serves static files, hands requests to pages, and gives a socket away when a page asks.
 
 pub mod accept;
-pub mod admission;
 mod answers;
 mod arrival;
 mod conditional;

@@ -14,10 +14,10 @@ use super::shards::Shards;
 use crate::broker::Keepalive;
 use crate::config::Config;
 use crate::http::accept::Door;
-use crate::http::admission::Seats;
 use crate::http::site::Site;
 use crate::http::trace_console;
 use crate::lsp::App;
+use crate::seats::Seats;
 use crate::socket::defer_accept;
 use crate::tls;
 

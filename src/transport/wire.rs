@@ -15,7 +15,7 @@ use super::websocket::{self, Decoder, End};
 use super::{Framing, raw};
 use crate::broker::outbound::{Duty, Outbound, Writer};
 use crate::broker::outbox::{Outbox, Span};
-use crate::http::admission::Seat;
+use crate::seats::Seat;
 use crate::socket::{Socket, Stream};
 
 /// The most that one read takes.

@@ -7,7 +7,7 @@ use mlua::{Function, Result};
 use super::super::args::Args;
 use super::super::options::Options;
 use super::callbacks::Callbacks;
-use crate::broker::Keepalive;
+use crate::broker::{HANDSHAKE_TIMEOUT, Keepalive};
 
 /// The options of a hub, checked.
 pub struct HubOptions {
@@ -56,7 +56,7 @@ impl Default for HubOptions {
             callbacks: Callbacks::default(),
             onmsg: None,
             random_server_etid: false,
-            handshake_timeout: Duration::from_millis(4000),
+            handshake_timeout: HANDSHAKE_TIMEOUT,
             keepalive: Keepalive::default(),
             queue_size: 200,
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::console;
 use super::HubState;
-use crate::broker::hooks::{Answer, Batch, Hooks, Interest, Life, Newcomer, NoHooks, OwnerGone, Verdict};
+use crate::broker::hooks::{Answer, Batch, ClientTask, Hooks, Interest, Newcomer, NoHooks, OwnerGone, Verdict};
 use crate::broker::peer::{CloseReason, Peer};
 use crate::broker::session::Session;
 use crate::lua::LuaThread;
@@ -46,9 +46,9 @@ impl Hooks for Owner {
         self.interest
     }
 
-    fn adopt(&self, life: Life) {
+    fn adopt(&self, task: ClientTask) {
         // When the thread has ended, the client's socket is closed.
-        let _ = self.thread.send(|_| drop(tokio::task::spawn_local(life)));
+        let _ = self.thread.send(|_| drop(tokio::task::spawn_local(task)));
     }
 
     fn authenticate(&self, newcomer: Newcomer) -> Answer<'_, Verdict> {
