@@ -1,7 +1,7 @@
 //! `ba.json`: tables to JSON and back.
 //!
 //! One parser of our own reads everything, straight into Lua tables: comments, single quotes and the other liberties
-//! that apps rely on (see [`decode`]) are in no kept crate's exact mix, and a strict parser in front of it would be a
+//! that apps rely on (see [`decode()`]) are in no kept crate's exact mix, and a strict parser in front of it would be a
 //! second path with the same answers.
 
 mod decode;

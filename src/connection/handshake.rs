@@ -1,0 +1,164 @@
+//! How a client is let in: Init, Connect, authentication, Connack.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::{Upgrade, while_sending};
+use crate::broker::hooks::{Newcomer, Verdict};
+use crate::broker::outbound::Outbound;
+use crate::broker::outbox::with_outbox;
+use crate::broker::peer::{CloseReason, Identity, Peer};
+use crate::broker::session::Session;
+use crate::broker::{Keepalive, encoded};
+use crate::protocol::{Connect, Etid, MIN_UID, Packet, ReturnCode, VERSION};
+use crate::socket::{Socket, keep_alive};
+use crate::transport::Framing;
+use crate::transport::websocket::{self, Status};
+use crate::transport::wire::{First, PlainWriter, Wire};
+
+impl Upgrade {
+    /// Init, Connect, authentication, Connack. `None` if no client came of it.
+    pub(super) async fn handshake(self, socket: Socket, early: Bytes) -> Option<(Wire, Session)> {
+        let (mut wire, writer) = Wire::new(socket, self.greeting.framing(), &early);
+        let seed = rand::random();
+        let limit = self.hub.handshake_timeout();
+        timeout(limit, self.greet(&mut wire, seed)).await.ok()?.ok()?;
+        let connect = match timeout(limit, read_connect(&mut wire)).await {
+            Ok(Ok(connect)) => connect,
+            Ok(Err(Refusal::Lost)) => return None,
+            Ok(Err(Refusal::Closed)) => {
+                wire.close().await;
+                return None;
+            }
+            Ok(Err(Refusal::Malformed)) => return refuse(wire, ReturnCode::VERSION, b"").await,
+            Err(_) => return refuse(wire, ReturnCode::UNAVAILABLE, b"").await,
+        };
+        let newcomer = Newcomer {
+            token: self.token,
+            seed,
+            identity: connect.identity,
+            credentials: connect.credentials,
+            address: self.address,
+        };
+        let verdict = self.authenticate(newcomer.clone()).await;
+        if verdict.code != ReturnCode::ACCEPTED {
+            return refuse(wire, verdict.code, &verdict.reason).await;
+        }
+        if wire.has_been_left() {
+            return None;
+        }
+        // The `onclose` of an older client with this uid may take as long as it likes.
+        let Ok(peer) = timeout(limit, self.register(&wire, &newcomer)).await else {
+            return refuse(wire, ReturnCode::UNAVAILABLE, b"the client that had this id has not ended yet").await;
+        };
+        if let Some(writer) = writer {
+            peer.outbound.open(Box::<PlainWriter>::new(writer));
+        }
+        if self.hub.interest().onconnect {
+            while_sending(&mut wire, &peer, self.hub.hooks().connected(peer.clone(), newcomer)).await;
+        }
+        Some((wire, Session::new(self.hub, peer)))
+    }
+
+    async fn greet(&self, wire: &mut Wire, seed: u32) -> std::io::Result<()> {
+        let keepalive = self.hub.keepalive();
+        // The listener's sockets come with the default.
+        if keepalive != Keepalive::default() {
+            keep_alive(wire.tcp(), keepalive.idle, keepalive.interval);
+        }
+        let mut greeting = self.greeting.response().into_bytes();
+        if wire.is_tls() && !greeting.is_empty() {
+            // A client may throw away what shares a record with the response's head.
+            wire.write_all(&greeting).await?;
+            greeting.clear();
+        }
+        let address = self.address.map(|address| address.ip().to_canonical().to_string()).unwrap_or_default();
+        let init = encoded(&Packet::Init { version: VERSION, seed, address: address.as_bytes() });
+        wire.framing().convert(&init, &mut greeting);
+        wire.write_all(&greeting).await
+    }
+
+    async fn authenticate(&self, newcomer: Newcomer) -> Verdict {
+        if self.hub.interest().authenticate {
+            self.hub.hooks().authenticate(newcomer).await
+        } else {
+            Verdict::accepted()
+        }
+    }
+
+    /// Registers the client, in place of an older one with the same uid, whose etid it then gets.
+    async fn register(&self, wire: &Wire, newcomer: &Newcomer) -> Arc<Peer> {
+        let mut etid = None;
+        loop {
+            if let Some(older) = self.hub.client_with_uid(&newcomer.identity.uid) {
+                with_outbox(|outbox| self.hub.close(outbox, &older, CloseReason::Kicked, Some(b"reconnect")));
+                etid = Some(older.etid());
+                older.ended().await;
+                continue;
+            }
+            let etid = etid.take().unwrap_or_else(|| self.hub.new_etid());
+            let outbound = Outbound::new(wire.framing(), self.hub.limits().queued);
+            let peer =
+                Arc::new(Peer::client(etid, newcomer.identity.clone(), newcomer.address, newcomer.token, outbound));
+            let connack = Packet::Connack { code: ReturnCode::ACCEPTED, etid, reason: b"" };
+            if with_outbox(|outbox| self.hub.connect(outbox, &peer, &connack)).is_ok() {
+                return peer;
+            }
+        }
+    }
+}
+
+/// What a Connect said.
+struct Introduction {
+    identity: Identity,
+    credentials: Box<[u8]>,
+}
+
+/// Why there was no Connect.
+enum Refusal {
+    Malformed,
+    /// The WebSocket was closed; the answer to that is sent.
+    Closed,
+    Lost,
+}
+
+async fn read_connect(wire: &mut Wire) -> Result<Introduction, Refusal> {
+    loop {
+        match wire.first_message().await {
+            Ok(First::Message(message)) => return introduction(&message),
+            Ok(First::Malformed) => return Err(Refusal::Malformed),
+            Ok(First::Answer(answer)) => wire.write_all(&answer).await.map_err(|_| Refusal::Lost)?,
+            Ok(First::Closed(answer)) => {
+                wire.add_last_words(&answer);
+                return Err(Refusal::Closed);
+            }
+            Err(_) => return Err(Refusal::Lost),
+        }
+    }
+}
+
+fn introduction(message: &[u8]) -> Result<Introduction, Refusal> {
+    match Packet::decode(message) {
+        Ok(Packet::Connect(Connect { uid, credentials, info, .. })) if uid.len() >= MIN_UID => Ok(Introduction {
+            identity: Identity { uid: uid.into(), info: info.into() },
+            credentials: credentials.into(),
+        }),
+        _ => Err(Refusal::Malformed),
+    }
+}
+
+async fn refuse(mut wire: Wire, code: ReturnCode, reason: &[u8]) -> Option<(Wire, Session)> {
+    let reason = &reason[..reason.len().min(crate::protocol::MAX_NAME)];
+    let connack = encoded(&Packet::Connack { code, etid: Etid(0), reason });
+    let framing = wire.framing();
+    let mut last_words = Vec::new();
+    framing.convert(&connack, &mut last_words);
+    if framing == Framing::WebSocket {
+        websocket::encode_close(Status::NORMAL, &mut last_words);
+    }
+    wire.add_last_words(&last_words);
+    wire.close().await;
+    None
+}
