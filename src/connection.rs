@@ -141,7 +141,7 @@ async fn run(wire: &mut Wire, hub: &Hub, peer: &Peer, mut session: Session) -> C
                 }
                 let batch = Batch { session, frames, first_was_dropped };
                 let answer = while_sending(wire, peer, hub.hooks().packets(batch)).await;
-                let Some(Ok((back, close))) = answer else { return peer.closing().unwrap_or(CloseReason::Shutdown) };
+                let Ok((back, close)) = answer else { return CloseReason::Shutdown };
                 session = back;
                 if !answers.is_empty() {
                     with_outbox(|outbox| outbox.transport_control(session.peer(), &answers));
@@ -205,21 +205,15 @@ fn close_reason(stop: Stop) -> CloseReason {
     }
 }
 
-/// Waits for what the hub's owner does, and meanwhile sends what only this task can. `None` if the client has to be closed
-/// first; the owner's callbacks then go on by themselves.
-async fn while_sending<T>(wire: &mut Wire, peer: &Peer, work: impl Future<Output = T>) -> Option<T> {
+/// Waits for what the hub's owner does, and meanwhile sends what only this task can. That goes on when the client is to be
+/// closed, since its successor, who may have its etid, must not meet what it caused.
+async fn while_sending<T>(wire: &mut Wire, peer: &Peer, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     poll_fn(|cx| {
         peer.outbound.register(cx.waker());
-        if let Poll::Ready(result) = work.as_mut().poll(cx) {
-            return Poll::Ready(Some(result));
-        }
-        if peer.closing().is_some() {
-            return Poll::Ready(None);
-        }
         // A broken write side is met again in the next turn.
         let _ = wire.poll_send(cx, &peer.outbound);
-        Poll::Pending
+        work.as_mut().poll(cx)
     })
     .await
 }

@@ -123,7 +123,7 @@ pub trait Hooks: Send + Sync + 'static {
     /// Handles packets that need permission, or the news that a message reached nobody. What the session's earlier packets
     /// caused may still be in the calling thread's outbox; an owner on another thread has that flushed first, and flushes
     /// its own before it answers. Returns the session, and the reason if the peer must be closed; [`OwnerGone`] closes it,
-    /// too. Who waits may drop the answer when the peer is to be closed; the owner then handles no further packet.
+    /// too. When the peer is to be closed, the owner handles no further packet.
     fn packets(&self, batch: Batch) -> Answer<'_, Result<(Session, Option<CloseReason>), OwnerGone>> {
         let handled = with_outbox(|outbox| batch.handle_unasked(outbox));
         Box::pin(std::future::ready(Ok(handled)))

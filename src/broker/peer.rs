@@ -47,9 +47,11 @@ enum Life {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Announcement {
     Due = 0,
-    Made = 1,
+    /// It is being told.
+    Begun = 1,
+    Made = 2,
     /// The client's end came first.
-    Void = 2,
+    Void = 3,
 }
 
 /// What a client says of itself.
@@ -71,7 +73,8 @@ pub struct Peer {
     closing: Mutex<Option<CloseReason>>,
     life: AtomicU8,
     announcement: AtomicU8,
-    ended: Notify,
+    /// Told of the end of an announcement, and of the peer.
+    changed: Notify,
     /// How often a dropped message was logged: each time as many more must have been lost.
     reported_drops: AtomicU64,
 }
@@ -106,7 +109,7 @@ impl Peer {
             closing: Mutex::new(None),
             life: AtomicU8::new(Life::Alive as u8),
             announcement: AtomicU8::new(Announcement::Due as u8),
-            ended: Notify::new(),
+            changed: Notify::new(),
             reported_drops: AtomicU64::new(0),
         }
     }
@@ -145,13 +148,28 @@ impl Peer {
 
     /// Asked before the hub's owner is told that the client has come. False if its end came first; then neither is told.
     pub fn announce(&self) -> bool {
-        let (due, made) = (Announcement::Due as u8, Announcement::Made as u8);
-        self.announcement.compare_exchange(due, made, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let (due, begun) = (Announcement::Due as u8, Announcement::Begun as u8);
+        self.announcement.compare_exchange(due, begun, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// The client is about to end. Whether the hub's owner has been told that it came; it will not be told any more.
-    pub fn conclude_announcement(&self) -> bool {
-        self.announcement.swap(Announcement::Void as u8, Ordering::Relaxed) == Announcement::Made as u8
+    /// The hub's owner has been told that the client has come.
+    pub fn announced(&self) {
+        self.announcement.store(Announcement::Made as u8, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    /// Asked before the hub's owner is told of the client's end: whether it has been told that the client came. Waits while
+    /// it is being told; if it has not begun to be, it never will.
+    pub async fn was_announced(&self) -> bool {
+        let (due, void) = (Announcement::Due as u8, Announcement::Void as u8);
+        loop {
+            let changed = self.changed.notified();
+            let announcement = self.announcement.compare_exchange(due, void, Ordering::AcqRel, Ordering::Acquire);
+            if announcement != Err(Announcement::Begun as u8) {
+                return announcement == Err(Announcement::Made as u8);
+            }
+            changed.await;
+        }
     }
 
     /// Asks the peer's own task to end the connection behind what is queued, as far as the client takes that within a second.
@@ -188,7 +206,7 @@ impl Peer {
 
     pub(super) fn finish_end(&self) {
         self.life.store(Life::Ended as u8, Ordering::Release);
-        self.ended.notify_waiters();
+        self.changed.notify_waiters();
     }
 
     /// Whether the peer still takes part: nobody has begun to end it.
@@ -199,7 +217,7 @@ impl Peer {
     /// Waits until the hub has forgotten the peer.
     pub async fn ended(&self) {
         loop {
-            let notified = self.ended.notified();
+            let notified = self.changed.notified();
             if self.life.load(Ordering::Acquire) == Life::Ended as u8 {
                 return;
             }

@@ -1,6 +1,7 @@
 //! How a client is let in: Init, Connect, authentication, Connack.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -17,6 +18,9 @@ use crate::socket::{Socket, keep_alive};
 use crate::transport::Framing;
 use crate::transport::websocket::{self, Status};
 use crate::transport::wire::{First, PlainWriter, Wire};
+
+/// How often a client that waits for its predecessor's end is looked after.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Upgrade {
     /// Init, Connect, authentication, Connack. `None` if no client came of it.
@@ -46,13 +50,7 @@ impl Upgrade {
         if verdict.code != ReturnCode::ACCEPTED {
             return refuse(wire, verdict.code, &verdict.reason).await;
         }
-        if wire.has_been_left() {
-            return None;
-        }
-        // The `onclose` of an older client with this uid may take as long as it likes.
-        let Ok(peer) = timeout(limit, self.register(&wire, &newcomer)).await else {
-            return refuse(wire, ReturnCode::UNAVAILABLE, b"the client that had this id has not ended yet").await;
-        };
+        let peer = self.register(&wire, &newcomer).await?;
         if let Some(writer) = writer {
             peer.outbound.open(Box::<PlainWriter>::new(writer));
         }
@@ -88,14 +86,18 @@ impl Upgrade {
         }
     }
 
-    /// Registers the client, in place of an older one with the same uid, whose etid it then gets.
-    async fn register(&self, wire: &Wire, newcomer: &Newcomer) -> Arc<Peer> {
+    /// Registers the client, in place of an older one with the same uid, whose etid it then gets. `None` if the client has
+    /// left meanwhile: `authenticate` may have taken its time, and so may the callbacks of the older client.
+    async fn register(&self, wire: &Wire, newcomer: &Newcomer) -> Option<Arc<Peer>> {
         let mut etid = None;
         loop {
+            if wire.has_been_left() {
+                return None;
+            }
             if let Some(older) = self.hub.client_with_uid(&newcomer.identity.uid) {
                 with_outbox(|outbox| self.hub.close(outbox, &older, CloseReason::Kicked, Some(b"reconnect")));
                 etid = Some(older.etid());
-                older.ended().await;
+                let _ = timeout(LOOK_AGAIN, older.ended()).await;
                 continue;
             }
             let etid = etid.take().unwrap_or_else(|| self.hub.new_etid());
@@ -104,7 +106,7 @@ impl Upgrade {
                 Arc::new(Peer::client(etid, newcomer.identity.clone(), newcomer.address, newcomer.token, outbound));
             let connack = Packet::Connack { code: ReturnCode::ACCEPTED, etid, reason: b"" };
             if with_outbox(|outbox| self.hub.connect(outbox, &peer, &connack)).is_ok() {
-                return peer;
+                return Some(peer);
             }
         }
     }

@@ -219,7 +219,7 @@ fn what_a_message_makes_the_server_do_follows_what_its_publisher_sent_before() {
 }
 
 #[test]
-fn a_client_whose_callback_waits_can_be_closed_and_replaced() {
+fn a_successor_waits_for_the_callbacks_of_the_older_client_and_meets_nothing_of_it() {
     let ways = [
         ("permittop = function() wait() return true end", subscribe("topic")),
         ("onpublish = function() wait() return true end", publish(SERVER, 0, 0, "x")),
@@ -231,17 +231,21 @@ fn a_client_whose_callback_waits_can_be_closed_and_replaced() {
         for via in Via::ALL {
             let mut old = hub.connect(via, "uid-123456");
             if i == 1 {
-                packet = publish(SERVER, old.etid, 0, "x");
+                // To itself: its successor gets the same etid.
+                packet = publish(old.etid, old.etid, 0, "x");
             }
             old.send(&packet);
             hub.expect_events(json!([["waits"]]));
-            let new = hub.connect(via, "uid-123456");
-            assert_eq!(new.etid, old.etid, "{new}");
+            let mut new = hub.open(via);
+            new.send(&connect(b"uid-123456", b"", b""));
             old.expect(&disconnect("reconnect"));
-            old.expect_closed();
-            hub.expect_events(json!([["waits"], ["onclose"]]));
+            assert_eq!(hub.events(), json!([["waits"]]));
             hub.lua("go = true");
-            hub.expect_events(json!([["waits"], ["onclose"], ["goes on"]]));
+            new.expect_accepted();
+            assert_eq!(new.etid, old.etid, "{new}");
+            old.expect_closed();
+            hub.expect_events(json!([["waits"], ["goes on"], ["onclose"]]));
+            new.expect_silence();
             assert_eq!(
                 hub.lua(&format!("return hub:etid2peer({}).topics", new.etid)),
                 json!(null),
@@ -252,4 +256,21 @@ fn a_client_whose_callback_waits_can_be_closed_and_replaced() {
             hub.clear_events();
         }
     }
+}
+
+#[test]
+fn onclose_waits_for_an_onconnect_that_waits_and_whose_client_is_shut_down() {
+    let hub = Hub::with(
+        "onconnect = function() event'begins' while not go do ba.sleep(1) end event'ends' end,
+         onclose = function() event'onclose' end",
+    );
+    let mut client = hub.raw("uid-123456");
+    hub.expect_events(json!([["begins"]]));
+    hub.lua("hub:shutdown'bye'");
+    client.expect(&disconnect("bye"));
+    assert_eq!(hub.events(), json!([["begins"]]));
+    hub.lua("go = true");
+    hub.expect_events(json!([["begins"], ["ends"], ["onclose"]]));
+    client.expect_closed();
+    hub.eventually(PEERS, 1);
 }

@@ -97,6 +97,7 @@ impl HubState {
         if let Err(error) = self.tell_connected(&peer, &newcomer).await {
             console::report("onconnect", &error);
         }
+        peer.announced();
     }
 
     async fn tell_connected(&self, peer: &Arc<Peer>, newcomer: &Newcomer) -> Result<()> {
@@ -110,7 +111,8 @@ impl HubState {
         // What the client sent before it went is told before its end.
         self.take_turn();
         // A script may end a client before its coming could be told.
-        if !peer.conclude_announcement() && self.callbacks.onconnect.is_some() {
+        let was_announced = peer.was_announced().await;
+        if !was_announced && self.callbacks.onconnect.is_some() {
             return;
         }
         if let Err(error) = self.tell_closed(peer, reason).await {

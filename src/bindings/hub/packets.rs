@@ -279,7 +279,7 @@ impl Packets {
     /// The message that was asked about is granted or not.
     fn decided(&mut self, granted: bool) {
         let Some(frame) = self.asked.take() else { return };
-        if granted {
+        if granted && self.session.peer().closing().is_none() {
             self.handle(&frame);
         }
     }
@@ -290,7 +290,7 @@ impl Packets {
             Some(question) => self.state.permits(question, self.session.peer()).await,
             None => true,
         };
-        // Its hub may have forgotten the client meanwhile; the next step sees that it is to be closed.
+        // Otherwise the hub may have forgotten the client meanwhile, and the next step ends it.
         if self.session.peer().closing().is_none() {
             self.handle_bytes(frame, granted);
         }
