@@ -159,6 +159,7 @@ impl Outbound {
     /// all.
     pub fn write(&self, parts: &[IoSlice<'_>]) {
         let mut queue = self.queue.lock();
+        let parts = if queue.is_sealed { &[] } else { parts };
         let writer = match mem::replace(&mut queue.way, Way::Busy) {
             Way::Open(writer) => writer,
             other => {

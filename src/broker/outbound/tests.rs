@@ -87,7 +87,20 @@ fn an_ended_peer_keeps_its_last_words_but_no_share_of_the_bound() {
 }
 
 #[test]
-fn nothing_follows_the_last_packet() {
+fn nothing_follows_the_last_packet_on_an_open_way() {
+    let taken = Arc::new(Mutex::new(0));
+    let outbound = Outbound::new(Framing::Raw, 1000);
+    let count = taken.clone();
+    outbound.open(Box::new(Socket { takes: 1000, meanwhile: move || *count.lock() += 1 }));
+    assert_eq!(outbound.push_last(FRAME), Pushed::Queued);
+    outbound.write(&[]);
+    assert_eq!(*taken.lock(), 1);
+    outbound.write(&[IoSlice::new(FRAME)]);
+    assert_eq!(*taken.lock(), 1);
+}
+
+#[test]
+fn nothing_follows_the_last_packet_in_the_queue() {
     let outbound = outbound(0);
     assert_eq!(outbound.push_last(FRAME), Pushed::Queued);
     assert_eq!(outbound.push_control(FRAME), Pushed::Queued);
