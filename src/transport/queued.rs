@@ -1,26 +1,25 @@
 //! A socket as two bounded queues, so that a script on the Lua thread can read and write it while a task on whatever
 //! thread owns it moves the bytes.
 
+mod writer;
+
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::websocket::messages::{Closed, Messages, Role};
 use super::websocket::{self, Status};
+use writer::Write;
+pub use writer::Writer;
 
 /// The longest WebSocket message that is taken from the other end, in bytes. A longer one ends the connection.
 pub const MAX_MESSAGE: usize = 1 << 20;
 /// Pieces or messages that wait for the script; the socket is not read while there are so many.
 const RECEIVED: usize = 2;
-/// Writes that wait for the socket.
-const WRITES: usize = 64;
-/// Bytes of writes that wait for the socket, unless a single one is longer.
-const WRITTEN: usize = 256 * 1024;
 /// A piece of a raw stream.
 const PIECE: usize = 16 * 1024;
 /// Answers (Pong) that wait for the client; it is not read while there are more.
@@ -50,22 +49,8 @@ pub enum Received {
     End(Option<u16>),
 }
 
-struct Write {
-    data: Vec<u8>,
-    is_text: bool,
-    /// Given back when the data is written.
-    room: OwnedSemaphorePermit,
-}
-
 /// The script's side for reading.
 pub struct Reader(mpsc::Receiver<Received>);
-
-/// The script's side for writing. The socket is closed, after what was written, when reader and writer are dropped.
-#[derive(Clone)]
-pub struct Writer {
-    writes: mpsc::Sender<Write>,
-    room: Arc<Semaphore>,
-}
 
 /// The socket's side.
 pub struct Pump {
@@ -77,8 +62,7 @@ pub struct Pump {
 /// Both sides of a socket to come.
 pub fn queues(form: Form) -> (Reader, Writer, Pump) {
     let (to_script, reader) = mpsc::channel(RECEIVED);
-    let (to_socket, writes) = mpsc::channel(WRITES);
-    let writer = Writer { writes: to_socket, room: Arc::new(Semaphore::new(WRITTEN)) };
+    let (writer, writes) = Writer::new();
     (Reader(reader), writer, Pump { received: to_script, writes, form })
 }
 
@@ -86,16 +70,6 @@ impl Reader {
     /// Waits for the next piece or message. It may be dropped and called again without loss.
     pub async fn read(&mut self) -> Received {
         self.0.recv().await.unwrap_or(Received::End(None))
-    }
-}
-
-impl Writer {
-    /// Waits until there is room for the data, not until it is sent. False if the connection is gone.
-    pub async fn write(&self, data: Vec<u8>, is_text: bool) -> bool {
-        // The number is below 2^18.
-        let share = data.len().clamp(1, WRITTEN) as u32;
-        let Ok(room) = self.room.clone().acquire_many_owned(share).await else { return false };
-        self.writes.send(Write { data, is_text, room }).await.is_ok()
     }
 }
 
