@@ -750,6 +750,8 @@ local Socket = {}
 ---@return string? data, boolean|string? istext, integer? code
 function Socket:read(milliseconds) end
 
+---Waits until there is room for the data, not until it is sent. True; or nil and `"socketclosed"`; or nil and `"overflow"`
+---when the other end does not read and 1024 coroutines, or 16 MiB, wait for room already: the data is then lost.
 ---@param data string
 ---@param text? boolean a WebSocket's text message
 ---@return true? done, string? why
@@ -971,6 +973,8 @@ function clientmodule.create(url, op) end
 ---@class smq.Client
 local Client = {}
 
+---Whether the message is on its way. False when it is lost: while not connected, while 1000 messages wait for names that
+---the server has not answered yet, or while the other server does not read and too much waits for it (see `Socket:write`).
 ---@param data string|table
 ---@param topic string|integer
 ---@param subtopic? string|integer

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::net::TcpListener;
 
 use base64::Engine;
-use support::{App, Server, says, stranger};
+use support::{App, PATIENCE, Server, says, stranger};
 
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nSmqBroker: true\r\n\r\n";
 const INIT: &[u8] = b"\x00\x11\x01\x01\x00\x00\x00\x07127.0.0.1";
@@ -129,4 +129,46 @@ fn packets_that_are_cut_short_or_unknown_are_passed_over() {
         stream.write_all(b"\x00\x06\x0bend").expect("the client reads");
     });
     assert_eq!(ask(&server, &[("url", &url), ("stay", "1")]), "end false");
+}
+
+/// A server that accepts a client and then reads nothing of what it sends.
+fn deaf() -> String {
+    stranger(|stream, _| {
+        stream.write_all(&[HEAD, INIT, ACCEPTED].concat()).expect("the client reads");
+        std::thread::sleep(PATIENCE);
+    })
+}
+
+/// Runs this code in `onconnect`, and tells what is said then or why the connection ends.
+fn ask_when_connected(op: &str, code: &str) -> String {
+    let page = format!(
+        "<?lsp local said
+        local smq = require'smq.client'.create(request:data'url', {op})
+        function smq.onconnect() ba.socket.event(function() {code} end) end
+        function smq.onclose(why, canreconnect) said = (said or '') .. why .. ' ' .. tostring(canreconnect) end
+        while not said or said:find'; $' do ba.sleep(2) end
+        response:write(said) ?>"
+    );
+    ask(&Server::start(App::new().file("index.lsp", page)), &[("url", &deaf())])
+}
+
+#[test]
+fn a_server_that_does_not_read_loses_messages_but_no_other_packet() {
+    let code = "local sent, lost = 0, 0
+        local function put()
+            sent = sent + 1
+            if not smq:publish(('x'):rep(60000), 7) then lost = lost + 1 end
+        end
+        for k = 1, 2000 do ba.socket.event(put) if k % 100 == 0 then ba.sleep(0) end end
+        said = sent .. (lost > 1000 and ' sent, most lost; ' or ' sent, few lost; ')
+        for _ = 1, 2000 do ba.socket.event(function() smq:create('a name', print) end) end
+        for k = 1, 2000 do ba.socket.event(function() smq:create('name ' .. k) end) end";
+    assert_eq!(ask_when_connected("nil", code), "2000 sent, most lost; the server does not read true");
+}
+
+#[test]
+fn a_server_that_does_not_read_is_given_up_when_it_answers_no_ping() {
+    let code = "while smq:publish(('x'):rep(60000), 7) do end";
+    let answer = ask_when_connected("{ping=0.02, pong=0.02}", code);
+    assert_eq!(answer, "the server does not answer a ping true");
 }

@@ -177,6 +177,31 @@ fn a_client_that_does_not_read_makes_its_writer_wait_and_nobody_else() {
 }
 
 #[test]
+fn callbacks_that_write_to_a_client_that_does_not_read_are_refused_beyond_a_bound_and_the_rest_is_in_order() {
+    const COUNT: u32 = 20_000;
+    let server = socket_server(&format!(
+        "local lost, left, last = 0, {COUNT}, nil
+         local function put(k)
+             local done, why = s:write(string.pack('>I4', k) .. ('x'):rep(4092))
+             left = left - 1
+             if not done then lost, last = lost + 1, why end
+         end
+         for k = 1, {COUNT} do ba.socket.event(put, k) if k % 100 == 0 then ba.sleep(0) end end
+         trace('lost with ' .. tostring(last) .. ': ' .. lost .. '.', left)
+         while left > 0 do ba.sleep(1) end"
+    ));
+    let mut client = raw(&server);
+    server.expect_output("lost with overflow: ");
+    let mut data = Vec::new();
+    client.read_to_end(&mut data).expect("the server closes in order");
+    let numbers: Vec<u32> = data.chunks(4096).map(|write| u32::from_be_bytes(*write.first_chunk().unwrap())).collect();
+    assert!(numbers.is_sorted(), "{numbers:?}");
+    let lost = COUNT as usize - numbers.len();
+    server.expect_output(&format!("lost with overflow: {lost}."));
+    server.expect_output("what scripts write to it is lost");
+}
+
+#[test]
 fn a_script_connects_over_tcp_and_tls() {
     let server = server(
         "<?lsp local s <close> = assert(ba.socket.connect('localhost', tonumber(request:data'port'), {

@@ -134,11 +134,12 @@ local function send_ready(session)
       queue[session.first], session.first = nil, session.first + 1
       if message.tid and message.subtid then
          local head = pack(">I4I4I4", message.tid, session.etid, message.subtid)
-         session.link:send(KIND.PUBLISH, head .. message.payload)
+         message.is_lost = not session.link:send(KIND.PUBLISH, head .. message.payload)
       end
    end
 end
 
+-- False if the message is known to be lost.
 local function enqueue(session, topic, subtopic, payload)
    local message = { payload = payload }
    session.last = session.last + 1
@@ -151,9 +152,11 @@ local function enqueue(session, topic, subtopic, payload)
          send_ready(session)
       end)
    end)
+   return not message.is_lost
 end
 
--- publish(data, topic [, subtopic]): false while not connected, or while too many messages wait for unknown names.
+-- publish(data, topic [, subtopic]): false while not connected, or while too many messages wait for unknown names or for a
+-- server that does not read.
 function Client:publish(data, topic, subtopic)
    local payload = type(data) == "table" and ba.json.encode(data) or data
    if type(payload) ~= "string" then bad("client:publish", 1, "data", mismatch("string or table", data)) end
@@ -164,8 +167,7 @@ function Client:publish(data, topic, subtopic)
    if subtopic ~= nil then check_name("client:publish", 3, "subtopic", subtopic) end
    local session = session_of("client:publish", self)
    if not session or session.last - session.first >= MAX_WAITING then return false end
-   enqueue(session, topic, subtopic, payload)
-   return true
+   return enqueue(session, topic, subtopic, payload)
 end
 
 -- ---- Names ----
@@ -360,7 +362,8 @@ handlers[KIND.PING] = function(_, session) session.link:send(KIND.PONG, "") end
 local function next_packet(session, op)
    local kind, body = session.link:read(op.ping * 1000)
    if kind or body ~= "timeout" then return kind, body end
-   session.link:send(KIND.PING, "")
+   -- In a coroutine of its own: a server that does not read would make this one wait, and never be given up.
+   ba.socket.event(session.link.send, session.link, KIND.PING, "")
    kind, body = session.link:read(op.pong * 1000)
    if not kind and body == "timeout" then body = "the server does not answer a ping" end
    return kind, body

@@ -7,7 +7,7 @@ local REDIRECTS <const> = { ["301"] = true, ["302"] = true, ["303"] = true, ["30
 
 local STRANGER <const> = "the server does not speak SMQ"
 
-local KIND <const> = { INIT = 1, CONNECT = 2, CONNACK = 3 }
+local KIND <const> = { INIT = 1, CONNECT = 2, CONNACK = 3, PUBLISH = 8 }
 
 local Link = {}
 Link.__index = Link
@@ -27,7 +27,7 @@ end
 -- Reads more; nil and a reason when nothing came in time or the connection is gone.
 function Link:fill(milliseconds)
    local data, why = self.socket:read(milliseconds)
-   if not data then return nil, why end
+   if not data then return nil, self.failure or why end
    self.input, self.at = self.input:sub(self.at) .. data, 1
    return true
 end
@@ -66,9 +66,15 @@ function Link:read(milliseconds, expected)
    end
 end
 
--- True, or nil and a reason.
+-- True, or nil and a reason. A message may be lost when too much waits; without any other packet the two sides would no
+-- longer agree, so that ends the connection.
 function Link:send(kind, body)
-   return self.socket:write(pack(">I2B", #body + 3, kind) .. body)
+   local sent, why = self.socket:write(pack(">I2B", #body + 3, kind) .. body)
+   if not sent and why == "overflow" and kind ~= KIND.PUBLISH then
+      self.failure = "the server does not read"
+      self:close()
+   end
+   return sent, why
 end
 
 function Link:close()

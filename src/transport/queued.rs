@@ -14,12 +14,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::websocket::messages::{Closed, Messages, Role};
 use super::websocket::{self, Status};
 use writer::Write;
-pub use writer::Writer;
+pub use writer::{Unwritten, Writer};
 
 /// The longest WebSocket message that is taken from the other end, in bytes. A longer one ends the connection.
 pub const MAX_MESSAGE: usize = 1 << 20;
 /// Pieces or messages that wait for the script; the socket is not read while there are so many.
 const RECEIVED: usize = 2;
+/// Writes are joined until they are so long.
+const JOINED: usize = 64 * 1024;
 /// A piece of a raw stream.
 const PIECE: usize = 16 * 1024;
 /// Answers (Pong) that wait for the client; it is not read while there are more.
@@ -55,7 +57,7 @@ pub struct Reader(mpsc::Receiver<Received>);
 /// The socket's side.
 pub struct Pump {
     received: mpsc::Sender<Received>,
-    writes: mpsc::Receiver<Write>,
+    writes: mpsc::UnboundedReceiver<Write>,
     form: Form,
 }
 
@@ -122,7 +124,7 @@ struct Flow<S> {
     next: Option<Received>,
     output: Vec<u8>,
     is_flushed: bool,
-    /// The write that `output` holds.
+    /// The writes that `output` holds.
     writing: Option<OwnedSemaphorePermit>,
     pump: Pump,
     /// Whether the peer may still send.
@@ -160,7 +162,7 @@ impl<S: AsyncRead + AsyncWrite> Flow<S> {
         match event {
             Event::Read(count) => self.has_read(count),
             Event::ClosedByScript => self.is_closed_by_script(),
-            Event::Write(Some(write)) => self.start(write),
+            Event::Write(Some(write)) => self.start_all(write),
             Event::Write(None) => return self.finish(),
             Event::Written(written) => return self.has_written(written),
             Event::Done => {}
@@ -201,13 +203,27 @@ impl<S: AsyncRead + AsyncWrite> Flow<S> {
         self.deadline = Some(Instant::now() + LINGER);
     }
 
+    /// Takes this write and those behind it: one system call for all of them.
+    fn start_all(&mut self, first: Write) {
+        self.start(first);
+        while self.output.len() < JOINED
+            && let Ok(next) = self.pump.writes.try_recv()
+        {
+            self.start(next);
+        }
+    }
+
     fn start(&mut self, write: Write) {
         match (self.pump.form, write.is_text) {
-            (Form::Raw, _) => self.output = write.data,
+            (Form::Raw, _) if self.output.is_empty() => self.output = write.data,
+            (Form::Raw, _) => self.output.extend_from_slice(&write.data),
             (Form::WebSocket(role), true) => role.encode(websocket::TEXT, &write.data, &mut self.output),
             (Form::WebSocket(role), false) => role.encode(websocket::BINARY, &write.data, &mut self.output),
         }
-        self.writing = Some(write.room);
+        match &mut self.writing {
+            Some(room) => room.merge(write.room),
+            none => *none = Some(write.room),
+        }
     }
 
     /// The script has closed and all it wrote is sent.

@@ -2,14 +2,22 @@
 //! order of their calls.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::unconstrained;
+use tokio::task::{unconstrained, yield_now};
 
-/// Writes that wait for the socket.
-const WRITES: usize = 64;
 /// Bytes of writes that wait for the socket, unless a single one is longer.
 const WRITTEN: usize = 256 * 1024;
+/// What each write takes of these beside its data. All small messages of one read of the broker find room so, and no
+/// coroutine has to wait only because the socket's task has not run meanwhile.
+const OVERHEAD: usize = 64;
+
+/// Writers that may wait for room: a callback that runs for each message, and writes to an end that does not read, would
+/// otherwise leave a coroutine behind each time.
+const WAITING: usize = 1024;
+/// Bytes that they may hold, unless a single one holds more.
+const HELD: usize = 16 << 20;
 
 /// What a script has written, on its way to the socket.
 pub(super) struct Write {
@@ -19,34 +27,94 @@ pub(super) struct Write {
     pub room: OwnedSemaphorePermit,
 }
 
+/// Why nothing was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwritten {
+    /// The connection is gone.
+    Closed,
+    /// Too many writers wait already, or they hold too much.
+    Overflow,
+}
+
+impl Unwritten {
+    /// One word for scripts to compare with.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Closed => "socketclosed",
+            Self::Overflow => "overflow",
+        }
+    }
+}
+
 /// The script's side for writing. The socket is closed, after what was written, when reader and writer are dropped.
 #[derive(Clone)]
 pub struct Writer {
-    writes: mpsc::Sender<Write>,
+    /// Bounded by the room.
+    writes: mpsc::UnboundedSender<Write>,
+    bounds: Arc<Bounds>,
+}
+
+struct Bounds {
     room: Arc<Semaphore>,
     /// Held by the one writer that waits for room. The others wait for this turn, in the order in which they came: a
     /// newcomer could otherwise take room that is free because the first to wait has been given its share but has not
     /// run yet.
-    turn: Arc<Mutex<()>>,
+    turn: Mutex<()>,
+    /// Places of those who wait, and of the bytes that they hold.
+    waiting: Semaphore,
+    held: Semaphore,
+    /// Bytes written since a writer last let others run.
+    unrested: AtomicU32,
 }
 
 impl Writer {
     /// The script's side, and where the socket's side takes the writes.
-    pub(super) fn new() -> (Self, mpsc::Receiver<Write>) {
-        let (to_socket, writes) = mpsc::channel(WRITES);
-        (Self { writes: to_socket, room: Arc::new(Semaphore::new(WRITTEN)), turn: Arc::default() }, writes)
+    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Write>) {
+        let (to_socket, writes) = mpsc::unbounded_channel();
+        let bounds = Bounds {
+            room: Arc::new(Semaphore::new(WRITTEN)),
+            turn: Mutex::default(),
+            waiting: Semaphore::new(WAITING),
+            held: Semaphore::new(HELD),
+            unrested: AtomicU32::default(),
+        };
+        (Self { writes: to_socket, bounds: Arc::new(bounds) }, writes)
     }
 
-    /// Waits until there is room for the data, not until it is sent. False if the connection is gone. The place in the
-    /// order is that of the first poll.
-    pub async fn write(&self, data: Vec<u8>, is_text: bool) -> bool {
-        // A task that tokio wants to rest would otherwise not even begin to wait, and be overtaken.
-        let _turn = unconstrained(self.turn.lock()).await;
-        // The number is below 2^18.
-        let share = data.len().clamp(1, WRITTEN) as u32;
-        let Ok(room) = self.room.clone().acquire_many_owned(share).await else { return false };
-        self.writes.send(Write { data, is_text, room }).await.is_ok()
+    /// Waits until there is room for the data, not until it is sent; fails at once if too many wait already. The place in
+    /// the order is that of the first poll.
+    pub async fn write(&self, data: Vec<u8>, is_text: bool) -> Result<(), Unwritten> {
+        let taken = share(data.len() + OVERHEAD, WRITTEN);
+        // tokio makes a task wait that has done much, even if there is room. Each of the many callbacks of one task would
+        // then wait, and take a place of those who have to.
+        unconstrained(self.enqueue(data, is_text, taken)).await?;
+        self.rest(taken).await;
+        Ok(())
     }
+
+    async fn enqueue(&self, data: Vec<u8>, is_text: bool, taken: u32) -> Result<(), Unwritten> {
+        let bounds = &self.bounds;
+        let _place = bounds.waiting.try_acquire().map_err(|_| Unwritten::Overflow)?;
+        let _held = bounds.held.try_acquire_many(share(data.len(), HELD)).map_err(|_| Unwritten::Overflow)?;
+        let _turn = bounds.turn.lock().await;
+        let room = bounds.room.clone().acquire_many_owned(taken).await.map_err(|_| Unwritten::Closed)?;
+        self.writes.send(Write { data, is_text, room }).map_err(|_| Unwritten::Closed)
+    }
+
+    /// Lets others run now and then, also when the socket takes everything at once.
+    async fn rest(&self, taken: u32) {
+        let unrested = self.bounds.unrested.fetch_add(taken, Ordering::Relaxed);
+        if unrested as usize >= WRITTEN {
+            self.bounds.unrested.store(0, Ordering::Relaxed);
+            yield_now().await;
+        }
+    }
+}
+
+/// How much of a bound so many bytes take; all of it, if they are more.
+fn share(bytes: usize, bound: usize) -> u32 {
+    // Every bound here is below 2^32.
+    bytes.min(bound) as u32
 }
 
 #[cfg(test)]
@@ -62,45 +130,97 @@ mod tests {
         work.poll(&mut Context::from_waker(Waker::noop()))
     }
 
-    async fn sent(writes: &mut mpsc::Receiver<Write>) -> Vec<u8> {
+    async fn sent(writes: &mut mpsc::UnboundedReceiver<Write>) -> Vec<u8> {
         writes.recv().await.expect("a write").data
     }
 
     #[tokio::test]
     async fn a_newcomer_does_not_overtake_a_writer_that_was_given_room_but_has_not_run_yet() {
         let (writer, mut writes) = Writer::new();
-        assert!(writer.write(vec![1; WRITTEN], false).await);
+        assert_eq!(writer.write(vec![1; WRITTEN], false).await, Ok(()));
         let mut second = pin!(writer.write(vec![2], false));
         assert!(poll(second.as_mut()).is_pending());
         assert_eq!(sent(&mut writes).await.len(), WRITTEN, "and its room is free again");
         let mut third = pin!(writer.write(vec![3], false));
         assert!(poll(third.as_mut()).is_pending());
-        assert!(second.await && third.await);
+        assert_eq!((second.await, third.await), (Ok(()), Ok(())));
         assert_eq!([sent(&mut writes).await, sent(&mut writes).await], [[2], [3]]);
     }
 
     #[tokio::test]
-    async fn a_writer_whose_task_has_run_for_long_is_not_overtaken_by_one_of_a_fresh_task() {
+    async fn a_burst_of_small_messages_does_not_wait_even_in_a_task_that_has_run_for_long() {
         let (writer, mut writes) = Writer::new();
         while poll(pin!(consume_budget())).is_ready() {}
-        let mut first = pin!(writer.write(vec![1], false));
-        assert!(poll(first.as_mut()).is_pending(), "tokio makes this task rest");
-        let mut second = pin!(unconstrained(writer.write(vec![2], false)));
-        assert!(poll(second.as_mut()).is_pending());
-        assert!(first.await && second.await);
-        assert_eq!([sent(&mut writes).await, sent(&mut writes).await], [[1], [2]]);
+        for number in 0..3000_u32 {
+            let write = writer.write(number.to_be_bytes().into(), true);
+            assert_eq!(poll(pin!(write)), Poll::Ready(Ok(())), "{number}");
+        }
+        for number in 0..3000_u32 {
+            assert_eq!(sent(&mut writes).await, number.to_be_bytes());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_writer_lets_others_run_though_there_is_always_room() {
+        let (writer, mut writes) = Writer::new();
+        let mut rests = 0;
+        for _ in 0..100 {
+            let mut write = pin!(writer.write(vec![0; WRITTEN / 10], false));
+            if poll(write.as_mut()).is_pending() {
+                rests += 1;
+                assert_eq!(write.await, Ok(()));
+            }
+            sent(&mut writes).await;
+        }
+        assert!((5..20).contains(&rests), "{rests} rests");
     }
 
     #[tokio::test]
     async fn a_writer_that_is_given_up_keeps_no_other_waiting() {
         let (writer, mut writes) = Writer::new();
-        assert!(writer.write(vec![1; WRITTEN], false).await);
+        assert_eq!(writer.write(vec![1; WRITTEN], false).await, Ok(()));
         {
             let mut given_up = pin!(writer.write(vec![2], false));
             assert!(poll(given_up.as_mut()).is_pending());
         }
         assert_eq!(sent(&mut writes).await.len(), WRITTEN);
-        assert!(writer.write(vec![3], false).await);
+        assert_eq!(writer.write(vec![3], false).await, Ok(()));
         assert_eq!(sent(&mut writes).await, [3]);
+    }
+
+    #[tokio::test]
+    async fn so_many_writers_may_wait_and_no_more() {
+        let (writer, mut writes) = Writer::new();
+        assert_eq!(writer.write(vec![0; WRITTEN], false).await, Ok(()));
+        let mut waiting: Vec<_> = (0..WAITING).map(|_| Box::pin(writer.write(vec![1], false))).collect();
+        for write in &mut waiting {
+            assert!(poll(write.as_mut()).is_pending());
+        }
+        assert_eq!(poll(pin!(writer.write(vec![2], false))), Poll::Ready(Err(Unwritten::Overflow)));
+        assert_eq!(sent(&mut writes).await.len(), WRITTEN);
+        assert_eq!(waiting.remove(0).await, Ok(()), "the first goes on");
+        assert!(poll(pin!(writer.write(vec![2], false))).is_pending(), "and leaves its place to another");
+    }
+
+    #[tokio::test]
+    async fn what_waiting_writers_hold_is_bounded_too_but_a_lone_one_may_hold_more() {
+        let (writer, mut writes) = Writer::new();
+        assert_eq!(writer.write(vec![0; WRITTEN], false).await, Ok(()));
+        let mut long = Box::pin(writer.write(vec![1; HELD + 1], false));
+        assert!(poll(long.as_mut()).is_pending());
+        assert_eq!(poll(pin!(writer.write(vec![2], false))), Poll::Ready(Err(Unwritten::Overflow)));
+        sent(&mut writes).await;
+        assert_eq!(long.await, Ok(()));
+        assert_eq!(sent(&mut writes).await.len(), HELD + 1);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_gone_is_told_to_all_who_wait() {
+        let (writer, writes) = Writer::new();
+        assert_eq!(writer.write(vec![0; WRITTEN], false).await, Ok(()));
+        let (mut first, mut second) = (pin!(writer.write(vec![1], false)), pin!(writer.write(vec![2], false)));
+        assert!(poll(first.as_mut()).is_pending() && poll(second.as_mut()).is_pending());
+        drop(writes);
+        assert_eq!((first.await, second.await), (Err(Unwritten::Closed), Err(Unwritten::Closed)));
     }
 }

@@ -15,7 +15,7 @@ use crate::bindings::args::Args;
 use crate::bindings::coroutine::spawn;
 use crate::bindings::request::address;
 use crate::dial::Connection;
-use crate::transport::queued::{Form, Reader, Received, Writer, queues};
+use crate::transport::queued::{Form, Reader, Received, Unwritten, Writer, queues};
 
 /// What a socket tells about itself.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,8 @@ pub struct Socket {
     writer: RefCell<Option<Writer>>,
     /// The status of a WebSocket that the client has closed.
     status: Cell<Option<u16>>,
+    /// Writes that were refused since too many waited.
+    lost: Cell<u64>,
     /// Wakes the coroutine that reads, when another one closes the socket.
     closed: Notify,
 }
@@ -68,6 +70,7 @@ impl Socket {
             reader: RefCell::new(Side::Free(reader)),
             writer: RefCell::new(Some(writer)),
             status: Cell::new(None),
+            lost: Cell::new(0),
             closed: Notify::new(),
         }
     }
@@ -125,11 +128,22 @@ impl Socket {
         }
     }
 
-    async fn write(&self, data: Vec<u8>, is_text: bool) -> bool {
-        let writer = self.writer.borrow().clone();
-        match writer {
-            Some(writer) => writer.write(data, is_text).await,
-            None => false,
+    async fn write(&self, data: Vec<u8>, is_text: bool) -> std::result::Result<(), Unwritten> {
+        let writer = self.writer.borrow().clone().ok_or(Unwritten::Closed)?;
+        let written = writer.write(data, is_text).await;
+        if written == Err(Unwritten::Overflow) {
+            self.note_loss();
+        }
+        written
+    }
+
+    /// Logs that data was lost: at 1, 2, 4, 8 … losses.
+    fn note_loss(&self) {
+        let lost = self.lost.get() + 1;
+        self.lost.set(lost);
+        if lost.is_power_of_two() {
+            let peer = self.description.peer.map(tracing::field::display);
+            tracing::warn!(peer, lost, "a socket's other end does not read, and what scripts write to it is lost");
         }
     }
 }
@@ -187,7 +201,8 @@ async fn read(lua: Lua, this: UserDataRef<Socket>, args: MultiValue) -> Result<M
 }
 
 /// `socket:write(data[, text])`: waits until there is room for the data, not until it is sent. `text` makes a WebSocket
-/// message of text, which has to be UTF-8. True, or nil and "socketclosed".
+/// message of text, which has to be UTF-8. True; or nil and "socketclosed"; or nil and "overflow", at once, when too many
+/// coroutines wait for this socket already.
 async fn write(lua: Lua, this: UserDataRef<Socket>, args: MultiValue) -> Result<(Option<bool>, Option<&'static str>)> {
     let args = Args::new(&lua, "socket:write", args);
     let (data, is_text) = (args.string(1, "data")?, args.truth(2));
@@ -195,8 +210,8 @@ async fn write(lua: Lua, this: UserDataRef<Socket>, args: MultiValue) -> Result<
         return Err(args.refuse(1, "data", "UTF-8 expected for a text message"));
     }
     match this.write(data, is_text).await {
-        true => Ok((Some(true), None)),
-        false => Ok((None, Some("socketclosed"))),
+        Ok(()) => Ok((Some(true), None)),
+        Err(unwritten) => Ok((None, Some(unwritten.code()))),
     }
 }
 
