@@ -49,16 +49,19 @@ impl Server {
         Self::start_with(app, &[], &[])
     }
 
-    /// Likewise, with further arguments and environment variables.
+    /// Likewise, with further arguments, which may name the port, and environment variables.
     pub fn start_with(app: App, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let secrets = tempfile::tempdir().expect("the system has room for a temporary folder");
         let (cert, key) = (secrets.path().join("cert.pem"), secrets.path().join("key.pem"));
         let certificate = write_certificate(&cert, &key);
+        let port: &[&str] = if arguments.contains(&"--port") { &[] } else { &["--port", "0"] };
         let mut process = Command::new(env!("CARGO_BIN_EXE_smq"))
             .arg("serve")
             .arg(app.path())
             // Several shards, so that clients of different threads meet on every machine.
-            .args(["--shards", "3", "--port", "0", "--tls-port", "0", "--cert"])
+            .args(["--shards", "3"])
+            .args(port)
+            .args(["--tls-port", "0", "--cert"])
             .arg(&cert)
             .arg("--key")
             .arg(&key)
