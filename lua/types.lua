@@ -101,9 +101,10 @@ function Request:sockname() end
 ---@return string? name, string? password, string? type
 function Request:user() end
 
----The client's session; with true a new one if there is none. False without one.
+---The client's session; with true a new one if there is none. False without one. There may be 10,000: then a new one takes
+---the place of one that no client has come back to, and without such a one there is nil and why.
 ---@param create? boolean
----@return smq.Session|false
+---@return smq.Session|false|nil session, string? why
 function Request:session(create) end
 
 ---Ends the session and the login; harmless when nobody is logged in.

@@ -1,0 +1,336 @@
+//! All sessions: how many there may be, who gives way when there is no room, and when those that ended are forgotten.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::time::Duration;
+
+use mlua::{Lua, Result};
+use tokio::time::{Instant, sleep};
+
+use super::Session;
+
+/// Sessions there may be at a time.
+const MAX_SESSIONS: usize = 10_000;
+/// How often ended sessions are looked for.
+const SWEEP: Duration = Duration::from_secs(30);
+/// The same while there is no room: looking through all of them for each request would be an attack's second blow.
+const SWEEP_WHEN_FULL: Duration = Duration::from_secs(1);
+
+/// All sessions. A cheap handle.
+#[derive(Clone)]
+pub struct Sessions(Rc<Store>);
+
+pub(super) struct Store {
+    by_id: RefCell<HashMap<String, Session>>,
+    /// Sessions whose cookie has not come back yet, in the order in which they give way to others.
+    newcomers: RefCell<BTreeMap<Rank, Session>>,
+    next_serial: Cell<u64>,
+    limit: usize,
+    is_swept: Cell<bool>,
+    swept: Cell<Option<Instant>>,
+    /// Newcomers that gave way.
+    displaced: Cell<u64>,
+    /// Sessions that were not made.
+    refused: Cell<u64>,
+}
+
+/// Nobody's sessions give way before those of users, who have shown a password; among these the oldest comes first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    has_user: bool,
+    serial: u64,
+}
+
+impl Rank {
+    fn of(session: &Session) -> Self {
+        Self { has_user: session.0.user.borrow().is_some(), serial: session.0.serial }
+    }
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self::with_limit(MAX_SESSIONS)
+    }
+}
+
+impl Sessions {
+    /// At most `limit` sessions at a time.
+    pub fn with_limit(limit: usize) -> Self {
+        Self(Rc::new(Store {
+            by_id: RefCell::default(),
+            newcomers: RefCell::default(),
+            next_serial: Cell::default(),
+            limit,
+            is_swept: Cell::default(),
+            swept: Cell::default(),
+            displaced: Cell::default(),
+            refused: Cell::default(),
+        }))
+    }
+
+    /// Makes a session; `None` when there are as many as there may be, and the clients of all have come back to theirs.
+    /// An unconfirmed one lives a minute unless its client comes back.
+    pub fn create(&self, lua: &Lua, is_confirmed: bool) -> Result<Option<Session>> {
+        if !self.0.make_room() {
+            note(&self.0.refused, "a session was refused: there are as many as there may be, and all are in use");
+            return Ok(None);
+        }
+        let serial = self.0.next_serial.replace(self.0.next_serial.get() + 1);
+        let session = Session::new(lua, is_confirmed, serial, Rc::downgrade(&self.0))?;
+        self.0.insert(&session);
+        self.0.start_sweeping();
+        Ok(Some(session))
+    }
+
+    /// The session with this id, unless it has ended. Its client is there: its time begins anew.
+    pub fn find(&self, id: &[u8]) -> Option<Session> {
+        let session = self.peek(id)?;
+        session.0.touched.set(Instant::now());
+        session.0.is_confirmed.set(true);
+        self.0.newcomers.borrow_mut().remove(&Rank::of(&session));
+        Some(session)
+    }
+
+    /// The session with this id, unless it has ended.
+    pub fn peek(&self, id: &[u8]) -> Option<Session> {
+        let session = self.0.by_id.borrow().get(std::str::from_utf8(id).ok()?).cloned()?;
+        if session.is_overdue() {
+            session.terminate();
+            return None;
+        }
+        Some(session)
+    }
+
+    /// The sessions of a user, the oldest first.
+    pub fn of_user(&self, name: &[u8]) -> Vec<Session> {
+        let is_users = |session: &&Session| {
+            !session.is_overdue()
+                && session.user().is_some_and(|user| user.name == name)
+                && session.0.is_confirmed.get()
+        };
+        let mut sessions: Vec<_> = self.0.by_id.borrow().values().filter(is_users).cloned().collect();
+        sessions.sort_by_key(|session| session.0.created);
+        sessions
+    }
+
+    /// How many there are, some of which may just have ended.
+    pub fn count(&self) -> usize {
+        self.0.by_id.borrow().len()
+    }
+}
+
+impl Store {
+    fn insert(&self, session: &Session) {
+        self.by_id.borrow_mut().insert(session.id(), session.clone());
+        self.newcomers.borrow_mut().insert(Rank::of(session), session.clone());
+    }
+
+    pub(super) fn remove(&self, session: &Session) {
+        self.by_id.borrow_mut().remove(&session.id());
+        self.newcomers.borrow_mut().remove(&Rank::of(session));
+    }
+
+    /// Does what changes a session's id or its user.
+    pub(super) fn change(&self, session: &Session, change: impl FnOnce()) {
+        let known = self.by_id.borrow_mut().remove(&session.id());
+        let newcomer = self.newcomers.borrow_mut().remove(&Rank::of(session));
+        change();
+        if let Some(known) = known {
+            self.by_id.borrow_mut().insert(known.id(), known);
+        }
+        if let Some(newcomer) = newcomer {
+            self.newcomers.borrow_mut().insert(Rank::of(&newcomer), newcomer);
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.by_id.borrow().len() >= self.limit
+    }
+
+    /// Whether there is room for one more, if need be in the place of a newcomer.
+    fn make_room(&self) -> bool {
+        if self.is_full() && self.swept.get().is_none_or(|swept| swept.elapsed() >= SWEEP_WHEN_FULL) {
+            self.sweep();
+        }
+        if !self.is_full() {
+            return true;
+        }
+        let newcomer = self.newcomers.borrow_mut().pop_first();
+        let Some((_, newcomer)) = newcomer else { return false };
+        newcomer.terminate();
+        note(&self.displaced, "there are as many sessions as there may be: one whose cookie never came back gives way");
+        true
+    }
+
+    fn sweep(&self) {
+        self.swept.set(Some(Instant::now()));
+        let overdue: Vec<_> = self.by_id.borrow().values().filter(|session| session.is_overdue()).cloned().collect();
+        overdue.iter().for_each(Session::terminate);
+    }
+
+    /// A task looks for ended sessions as long as there are any.
+    fn start_sweeping(self: &Rc<Self>) {
+        if self.is_swept.replace(true) {
+            return;
+        }
+        let store = Rc::downgrade(self);
+        tokio::task::spawn_local(async move {
+            loop {
+                sleep(SWEEP).await;
+                let Some(store) = store.upgrade() else { return };
+                store.sweep();
+                if store.by_id.borrow().is_empty() {
+                    store.is_swept.set(false);
+                    return;
+                }
+            }
+        });
+    }
+}
+
+/// Counts, and logs what happened at 1, 2, 4, 8 … times.
+fn note(counter: &Cell<u64>, what: &str) {
+    let times = counter.get() + 1;
+    counter.set(times);
+    if times.is_power_of_two() {
+        tracing::warn!(times, "{what}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::LocalSet;
+    use tokio::time::advance;
+
+    use super::super::{INACTIVE, UNCONFIRMED};
+    use super::*;
+    use crate::bindings::auth::User;
+
+    async fn with_sessions(limit: usize, check: impl AsyncFnOnce(Lua, Sessions)) {
+        LocalSet::new().run_until(check(Lua::new(), Sessions::with_limit(limit))).await;
+    }
+
+    fn create(lua: &Lua, sessions: &Sessions) -> Session {
+        sessions.create(lua, true).expect("memory").expect("room for a session")
+    }
+
+    /// One that its client has come back to.
+    fn create_used(lua: &Lua, sessions: &Sessions) -> Session {
+        let session = create(lua, sessions);
+        sessions.find(session.id().as_bytes()).expect("it has just begun")
+    }
+
+    fn eve() -> User {
+        User { name: b"eve".to_vec(), password: None, method: "form" }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_ends_when_its_client_stays_away() {
+        with_sessions(10, async |lua, sessions| {
+            let (kept, left) = (create(&lua, &sessions), create(&lua, &sessions));
+            advance(Duration::from_secs(1199)).await;
+            assert!(sessions.find(kept.id().as_bytes()).is_some());
+            advance(Duration::from_secs(1)).await;
+            assert!(sessions.find(kept.id().as_bytes()).is_some(), "a request began its time anew");
+            assert!(sessions.find(left.id().as_bytes()).is_none());
+            assert!(left.has_ended());
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ended_sessions_are_swept_away_without_anybody_asking() {
+        with_sessions(10, async |lua, sessions| {
+            let session = create(&lua, &sessions);
+            sleep(INACTIVE + SWEEP).await;
+            assert_eq!(sessions.count(), 0);
+            assert!(session.has_ended());
+            create(&lua, &sessions);
+            sleep(INACTIVE + SWEEP).await;
+            assert_eq!(sessions.count(), 0, "the sweeper starts again");
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn there_is_a_limit_which_ended_sessions_do_not_count_for() {
+        with_sessions(2, async |lua, sessions| {
+            create_used(&lua, &sessions);
+            create_used(&lua, &sessions);
+            assert!(sessions.create(&lua, true).expect("memory").is_none());
+            advance(INACTIVE).await;
+            create(&lua, &sessions);
+            assert_eq!(sessions.count(), 1);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn when_there_is_no_room_the_oldest_session_whose_cookie_never_came_back_gives_way() {
+        with_sessions(3, async |lua, sessions| {
+            let used = create_used(&lua, &sessions);
+            let (first, second) = (create(&lua, &sessions), create(&lua, &sessions));
+            let third = create(&lua, &sessions);
+            assert!(first.has_ended());
+            assert!(![used, second, third].iter().any(Session::has_ended));
+            for _ in 0..10 {
+                create(&lua, &sessions);
+            }
+            assert_eq!((sessions.count(), sessions.0.newcomers.borrow().len()), (3, 2));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn nobodys_sessions_give_way_before_one_that_somebody_has_just_logged_in_to() {
+        with_sessions(2, async |lua, sessions| {
+            let users = create(&lua, &sessions);
+            users.log_in(eve());
+            let nobodys = create(&lua, &sessions);
+            create(&lua, &sessions).log_in(eve());
+            assert!(nobodys.has_ended() && !users.has_ended());
+            create(&lua, &sessions);
+            assert!(users.has_ended(), "there was no other");
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_session_that_ended_leaves_nothing_behind() {
+        with_sessions(2, async |lua, sessions| {
+            create(&lua, &sessions).terminate();
+            let users = create(&lua, &sessions);
+            users.log_in(eve());
+            users.terminate();
+            assert_eq!((sessions.count(), sessions.0.newcomers.borrow().len()), (0, 0));
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_no_client_comes_back_to_ends_soon() {
+        with_sessions(10, async |lua, sessions| {
+            let make = || sessions.create(&lua, false).expect("memory").expect("room");
+            let (kept, left) = (make(), make());
+            assert!(sessions.find(kept.id().as_bytes()).is_some());
+            advance(UNCONFIRMED).await;
+            assert!(sessions.find(kept.id().as_bytes()).is_some());
+            assert!(sessions.find(left.id().as_bytes()).is_none());
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_login_changes_the_id() {
+        with_sessions(10, async |lua, sessions| {
+            let session = create(&lua, &sessions);
+            let before = session.id();
+            session.log_in(eve());
+            assert!(sessions.find(before.as_bytes()).is_none());
+            assert!(sessions.find(session.id().as_bytes()).is_some());
+            assert_eq!(sessions.of_user(b"eve").len(), 1);
+        })
+        .await;
+    }
+}
