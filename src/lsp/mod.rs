@@ -17,6 +17,7 @@ use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -58,6 +59,8 @@ pub struct App {
     shared: Arc<Shared>,
     /// Of the directories beside all apps.
     server_shared: Arc<Shared>,
+    /// Whether it was unloaded: the server stops, or another app takes its place.
+    is_unloaded: AtomicBool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,7 +121,8 @@ impl App {
         };
         let (id, server_shared) = lua.call(load).await??;
         let (name, priority, lua) = (spec.name.clone(), spec.priority, lua.clone());
-        Ok(Arc::new(App { id, name, priority, path, root, unpacked, lua, shared, server_shared }))
+        let is_unloaded = AtomicBool::new(false);
+        Ok(Arc::new(App { id, name, priority, path, root, unpacked, lua, shared, server_shared, is_unloaded }))
     }
 
     /// Empty for the root app.
@@ -201,6 +205,7 @@ impl App {
 
     /// Calls the app's `onunload` and forgets the app. Errors are logged.
     pub async fn unload(&self) {
+        self.is_unloaded.store(true, Ordering::Relaxed);
         let id = self.id;
         // When the Lua thread has ended there is nothing left to unload.
         let _ = self.lua.call(move |world| async move { app::unload(&world, id).await }).await;
@@ -216,7 +221,15 @@ impl App {
         if self.lua.send(start).is_err() {
             return refusal(StatusCode::SERVICE_UNAVAILABLE, "The server is stopping\n");
         }
-        answer.await.unwrap_or_else(|_| refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error\n"))
+        answer.await.unwrap_or_else(|_| self.silence())
+    }
+
+    /// The answer to a request that the Lua thread has dropped.
+    fn silence(&self) -> PageReply {
+        if self.is_unloaded.load(Ordering::Relaxed) {
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, "The app is being stopped\n");
+        }
+        refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error\n")
     }
 }
 

@@ -687,13 +687,15 @@ async fn onunload_is_called_and_its_error_does_no_harm() {
     let site = site(&[(".preload", "function onunload() io:open('gone', 'w'):close() error('late') end")]).await;
     site.app.unload().await;
     assert!(site.folder.0.join("gone").exists());
-    assert_eq!(
-        site.app
-            .page("x.lsp", &std::fs::metadata(&site.folder.0).expect("it exists"), Box::new(get("/x.lsp")))
-            .await
-            .status(),
-        500
-    );
+}
+
+#[tokio::test]
+async fn an_app_that_was_unloaded_is_not_available() {
+    let preload = "local d = ba.create.dir'd' d:setfunc(function() return true end) dir:insert(d, true)";
+    let site = site(&[("x.lsp", "here"), (".preload", preload)]).await;
+    site.app.unload().await;
+    assert_eq!(site.send("x.lsp", get("/x.lsp")).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(site.app.directories("d/", Box::new(get("/d/"))).await.status(), 503);
 }
 
 trait Status {
