@@ -3,14 +3,18 @@
 local package, type, error, select = package, type, error, select
 local concat, ipairs = table.concat, ipairs
 
+-- Where a module may be told to be missing without anything having been looked for.
+local NOTHING <const> = "no file ''"
+local HINT <const> = "\n\t(an app's own modules are in its folder .lua, where require looks after mako.createloader(io))"
+
 local function find(name)
    local told = {}
    for _, search in ipairs(package.searchers) do
       local loader, place = search(name)
       if type(loader) == "function" then return loader, place end
-      if type(loader) == "string" then told[#told + 1] = "\n\t" .. loader end
+      if type(loader) == "string" and loader ~= NOTHING then told[#told + 1] = "\n\t" .. loader end
    end
-   error(("module '%s' not found:%s"):format(name, concat(told)), 3)
+   error(("module '%s' not found:%s%s"):format(name, concat(told), HINT), 3)
 end
 
 function _G.require(...)
