@@ -783,7 +783,8 @@ function Socket:websocket() end
 ---The server around the scripts.
 mako = {}
 
----From now on `require"a.b"` also finds `.lua/a/b.lua` in these files.
+---From now on `require"a.b"` also finds `.lua/a/b.lua` in these files. All apps share what is loaded: of modules with the same
+---name, each gets the one that was loaded first.
 ---@param io smq.Io
 function mako.createloader(io) end
 

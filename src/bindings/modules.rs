@@ -54,6 +54,7 @@ pub fn create_loader(lua: &Lua, args: MultiValue) -> Result<()> {
     let search = lua.create_function(move |lua, name: String| search(lua, &io, &name))?;
     searchers(lua)?.push(&search)?;
     if let Some(mut loaders) = lua.app_data_mut::<Loaders>() {
+        loaders.warn_of_namesakes(&root);
         loaders.0.push(Loader { root, search, names: Vec::new() });
     }
     Ok(())
@@ -75,11 +76,42 @@ struct Loader {
 struct Loaders(Vec<Loader>);
 
 impl Loaders {
+    /// The app in `root` has this module, and it is about to be loaded.
     fn note(&mut self, root: &Path, name: &str) {
+        if self.0.iter().any(|loader| loader.root == root && loader.names.iter().any(|known| known == name)) {
+            return;
+        }
+        for other in self.0.iter().filter(|other| other.root != root) {
+            warn_of_namesake(name, root, &other.root);
+        }
         for loader in self.0.iter_mut().filter(|loader| loader.root == root) {
             loader.names.push(name.to_owned());
         }
     }
+
+    /// Looks in an app that has just come for modules that others have loaded.
+    fn warn_of_namesakes(&self, root: &Path) {
+        for loader in self.0.iter().filter(|loader| loader.root != root) {
+            loader.names.iter().for_each(|name| warn_of_namesake(name, &loader.root, root));
+        }
+    }
+}
+
+/// All apps share what is loaded: of modules with the same name, every script gets the one that was loaded first.
+fn warn_of_namesake(name: &str, loaded: &Path, root: &Path) {
+    let path = file(name);
+    if root.join(&path).is_file() {
+        tracing::warn!(
+            "require\"{name}\" loads {path} of {}, for all apps; that of {} is not used",
+            loaded.display(),
+            root.display()
+        );
+    }
+}
+
+/// Where an app has its module of this name.
+fn file(name: &str) -> String {
+    format!(".lua/{}.lua", name.replace('.', "/"))
 }
 
 /// Forgets the modules that the app in `root` has loaded, and its way to load them, so that it can be loaded anew.
@@ -105,7 +137,7 @@ pub fn forget(lua: &Lua, root: &Path) -> Result<()> {
 
 /// A loader that calls the module's chunk with the module's name alone, or why there is none.
 fn search(lua: &Lua, io: &AnyUserData, name: &str) -> Result<Value> {
-    let path = format!(".lua/{}.lua", name.replace('.', "/"));
+    let path = file(name);
     let source = match io.borrow::<LuaIo>()?.read(&path) {
         Ok(source) => source,
         Err(_) => return Ok(Value::String(lua.create_string(format!("no file '{path}' in the app"))?)),
