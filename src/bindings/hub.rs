@@ -22,9 +22,11 @@ use std::task::Poll;
 use std::time::Instant;
 
 use mlua::{Lua, MultiValue, Result, Table, Value};
+use tokio::sync::{Mutex, Notify};
 
 use super::args::Args;
 use super::{callback, modules, request};
+use crate::broker::outbound::Duty;
 use crate::broker::{Hub, Options};
 use crate::lua::{LuaThread, World};
 use callbacks::{Callbacks, Observer, TopicCallbacks};
@@ -58,6 +60,12 @@ pub struct HubState {
     runners: Runners,
     /// How many of the server's own callbacks are running within each other.
     depth: Cell<u32>,
+    /// Held by whoever runs the callbacks for what is queued for the server.
+    turn: Mutex<()>,
+    /// Callbacks for messages that wait.
+    waiting: Cell<usize>,
+    /// One of these has returned.
+    returned: Notify,
     /// When the message came that callbacks cause others for.
     nested_since: Cell<Instant>,
     tallies: Tallies,
@@ -175,6 +183,9 @@ impl HubState {
                 messages: callback::Runners::new(&world.lua),
             },
             depth: Cell::new(0),
+            turn: Mutex::default(),
+            waiting: Cell::new(0),
+            returned: Notify::new(),
             nested_since: Cell::new(Instant::now()),
             tallies: Tallies::default(),
             is_forgotten: Cell::new(false),
@@ -192,17 +203,17 @@ impl HubState {
 
 /// Runs the callbacks for what comes for the server, whenever something does.
 async fn serve(state: Weak<HubState>, hub: Hub) {
-    poll_fn(|cx| {
-        hub.server().outbound.register(cx.waker());
-        match state.upgrade() {
-            Some(state) => {
-                if state.take_turn() {
-                    cx.waker().wake_by_ref();
-                }
-                Poll::Pending
-            }
-            None => Poll::Ready(()),
-        }
-    })
-    .await;
+    let server = hub.server();
+    loop {
+        poll_fn(|cx| {
+            server.outbound.register(cx.waker());
+            let is_due = server.outbound.duty() == Duty::Send || state.strong_count() == 0;
+            if is_due { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        let Some(state) = state.upgrade() else { return };
+        state.take_turn().await;
+        drop(state);
+        tokio::task::yield_now().await;
+    }
 }

@@ -1,5 +1,7 @@
 //! The hub's Lua side as a subscriber and observer: who gets which message.
 
+use std::thread;
+
 use serde_json::json;
 
 use crate::support::*;
@@ -263,6 +265,28 @@ fn callbacks_that_cause_ever_more_messages_to_the_server_are_stopped_after_a_sec
     let logged = hub.lua("return #events").as_u64().expect("a number");
     // At 1, 2, 4, 8 ... dropped messages.
     assert!((1..=30).contains(&logged), "{logged} lines");
+}
+
+#[test]
+fn when_a_thousand_callbacks_wait_the_messages_behind_them_and_their_publishers_do_too() {
+    for options in ["", "onpublish = function() return true end"] {
+        let hub = Hub::with(options);
+        hub.lua("started = 0 hub:onmsg(function() started = started + 1 while not go do ba.sleep(20) end end)");
+        thread::scope(|scope| {
+            let mut publisher = hub.raw("publisher");
+            let publisher = scope.spawn(move || {
+                let message = publish(SERVER, publisher.etid, 0, "x");
+                (0..20).for_each(|_| publisher.send_together(&vec![message.clone(); 1000]));
+                publisher.sync();
+            });
+            hub.eventually("return started >= 1000", true);
+            hub.raw("bystander").sync();
+            assert_eq!(hub.lua("return started"), 1000);
+            assert!(!publisher.is_finished());
+            hub.lua("go = true");
+            hub.eventually("return started", 20_000);
+        });
+    }
 }
 
 #[test]

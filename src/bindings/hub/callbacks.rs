@@ -109,7 +109,7 @@ impl HubState {
 
     pub(super) async fn closed(self: Rc<Self>, peer: &Arc<Peer>, reason: CloseReason) {
         // What the client sent before it went is told before its end.
-        self.take_turn();
+        self.take_turn().await;
         // A script may end a client before its coming could be told.
         let was_announced = peer.was_announced().await;
         if !was_announced && self.callbacks.onconnect.is_some() {

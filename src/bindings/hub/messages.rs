@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mlua::{Result, Value};
 
 use super::super::ba::json;
-use super::super::callback::{Call, Calls, Ran};
+use super::super::callback::{Call, Calls, Ran, Waiting};
 use super::super::console;
 use super::HubState;
 use super::callbacks::Handler;
@@ -19,6 +19,10 @@ const MAX_DEPTH: u32 = 21;
 /// How long one message may go on to cause others in that way: two for each are two million at the greatest depth.
 const MAX_NESTED: Duration = Duration::from_secs(1);
 
+/// Callbacks for messages that may wait at a time. Further messages then stay in front of them, and what their publishers
+/// send is not read.
+const MAX_WAITING: usize = 1000;
+
 /// Packets for the server, on their way to its callbacks.
 pub struct Messages {
     state: Rc<HubState>,
@@ -28,17 +32,42 @@ pub struct Messages {
 }
 
 impl HubState {
-    /// Runs the callbacks for what is queued for the server. True if there may be more.
-    pub(super) fn take_turn(self: &Rc<Self>) -> bool {
+    /// Runs the callbacks for what is queued for the server, as soon as few enough of them wait. Where none waits, that is
+    /// done when this is polled first.
+    pub(super) async fn take_turn(self: &Rc<Self>) {
+        // What is taken first is told first. A callback that ends a client is within a turn already.
+        let _turn = match self.turn.try_lock() {
+            Err(_) if self.depth.get() == 0 => Some(self.turn.lock().await),
+            turn => turn.ok(),
+        };
         let server = self.hub.server();
         with_outbox(|outbox| outbox.queue_for_server(server));
         let queued = server.outbound.take();
         let count = queued.len();
-        let depth = self.depth.replace(self.depth.get().max(1));
-        self.tell(queued);
-        self.depth.set(depth);
+        let mut rest = Some(Messages { state: self.clone(), frames: queued, at: 0 });
+        while let Some(messages) = rest {
+            self.room().await;
+            let depth = self.depth.replace(self.depth.get().max(1));
+            rest = self.tell(messages, Self::is_full);
+            self.depth.set(depth);
+        }
         self.hub.server_took(count);
-        count > 0
+    }
+
+    /// Waits while too many callbacks do.
+    pub(super) async fn room(&self) {
+        loop {
+            let returned = self.returned.notified();
+            if !self.is_full() {
+                return;
+            }
+            returned.await;
+        }
+    }
+
+    /// Whether as many callbacks wait as may.
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.get() >= MAX_WAITING
     }
 
     /// Does something on the server's side, and runs the callbacks for what that sends to the server itself before it
@@ -66,23 +95,23 @@ impl HubState {
             });
         }
         self.depth.set(depth + 1);
-        self.tell(frames);
+        // The script that publishes cannot wait.
+        self.tell(Messages { state: self.clone(), frames, at: 0 }, |_| false);
         self.depth.set(depth);
     }
 
-    /// Runs the callbacks for these frames. A callback that waits goes on as a task of its own, and nobody waits for it.
-    fn tell(self: &Rc<Self>, frames: Vec<u8>) {
-        let mut messages = Messages { state: self.clone(), frames, at: 0 };
+    /// Runs the callbacks for these messages. A callback that waits goes on as a task of its own; if one does and the hub
+    /// `is_full` then, the messages behind it are returned.
+    fn tell(self: &Rc<Self>, mut messages: Messages, is_full: impl Fn(&Self) -> bool) -> Option<Messages> {
         while messages.at < messages.frames.len() {
             let from = messages.at;
             messages = match self.runners.messages.run(messages) {
-                Ran::All(_) => return,
+                Ran::All(_) => return None,
                 Ran::Waiting(rest, waiting) => {
-                    tokio::task::spawn_local(async move {
-                        if let Err(error) = waiting.await {
-                            console::report("onmsg", &error);
-                        }
-                    });
+                    self.let_wait(waiting);
+                    if is_full(self) {
+                        return Some(rest);
+                    }
                     rest
                 }
                 Ran::Failed(rest, error) => {
@@ -92,9 +121,22 @@ impl HubState {
             };
             if messages.at == from {
                 // No callback can be called at all.
-                return;
+                return None;
             }
         }
+        None
+    }
+
+    fn let_wait(self: &Rc<Self>, callback: Waiting) {
+        self.waiting.set(self.waiting.get() + 1);
+        let state = self.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = callback.await {
+                console::report("onmsg", &error);
+            }
+            state.waiting.set(state.waiting.get() - 1);
+            state.returned.notify_waiters();
+        });
     }
 
     /// What to call for a message: the callback for topic and sub-topic, else the topic's catch-all, else the global one.

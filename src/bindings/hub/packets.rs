@@ -55,7 +55,7 @@ enum Frame {
 enum Pause {
     /// Nothing; at the start.
     None,
-    /// Others have their turn.
+    /// Others have their turn, among them the callbacks that wait.
     Rest,
     /// One of the other callbacks has to be asked about this packet.
     Ask(Vec<u8>),
@@ -70,7 +70,7 @@ impl HubState {
     pub(super) async fn packets(self: Rc<Self>, batch: Batch) -> (Session, Option<CloseReason>) {
         let Batch { session, frames, first_was_dropped } = batch;
         // What the client sent before these comes first.
-        self.take_turn();
+        self.take_turn().await;
         let mut packets = Packets {
             state: self.clone(),
             session,
@@ -88,6 +88,7 @@ impl HubState {
                 Pause::None => {}
                 Pause::Rest => {
                     tokio::task::yield_now().await;
+                    self.room().await;
                     packets.since = Instant::now();
                 }
                 Pause::Ask(frame) => packets.ask(&frame).await,
@@ -217,6 +218,10 @@ impl Packets {
         while matches!(self.pause, Pause::None) && self.asked.is_none() {
             if let Some(reason) = self.session.peer().closing() {
                 self.pause = Pause::End(Some(reason));
+                return;
+            }
+            if self.state.is_full() {
+                self.pause = Pause::Rest;
                 return;
             }
             let Some(read) = self.next_frame() else {
