@@ -41,11 +41,14 @@ impl Target {
 }
 
 /// Finds what `path` means to the page at `base`: a path beside that page, looked for in its own app first, or `/...`
-/// from the server's root. Hidden files are found, too; what lies outside all apps is not.
-pub fn find(world: &World, own: Option<&Rc<State>>, base: &str, path: &str) -> Option<Target> {
-    let full = absolute(base, path)?;
-    let first = own.filter(|_| !path.starts_with('/')).cloned();
-    first.into_iter().chain(world.apps.by_priority()).find_map(|app| find_in(app, &full))
+/// from the server's root. Hidden files are found, too; what lies outside all apps is not. There may be several: the
+/// next stands in for directory functions that decline.
+pub fn find(world: &World, own: Option<&Rc<State>>, base: &str, path: &str) -> Vec<Target> {
+    let Some(full) = absolute(base, path) else { return Vec::new() };
+    let own = own.filter(|_| !path.starts_with('/')).cloned();
+    let others =
+        world.apps.by_priority().into_iter().filter(|app| own.as_ref().is_none_or(|own| !Rc::ptr_eq(own, app)));
+    own.iter().cloned().chain(others).filter_map(|app| find_in(app, &full)).collect()
 }
 
 /// `None` when the path leads above the server's root, or is none.
@@ -90,17 +93,18 @@ fn find_file(io: &LuaIo, below: &str) -> Option<(String, Metadata)> {
     metadata.is_file().then(|| (below.to_owned(), metadata))
 }
 
-/// Runs the target for a request: what it writes goes into the request's response.
-pub async fn run(world: &World, request: &Request, target: &Target) -> Result<()> {
+/// Runs the target for a request: what it writes goes into the request's response. False when it declined.
+pub async fn run(world: &World, request: &Request, target: &Target) -> Result<bool> {
     match target {
-        Target::Page { app, path, stamp } => page::run(world, app, path, *stamp, request).await,
+        Target::Page { app, path, stamp } => page::run(world, app, path, *stamp, request).await?,
         Target::File { app, path } => {
             let opened = app.io.borrow::<LuaIo>()?.open_file(path);
             let file = opened.map_err(|error| Error::runtime(format!("{path}: cannot be read: {error}")))?;
-            send(request, file, path).await
+            send(request, file, path).await?;
         }
-        Target::Functions { functions, .. } => ask(world, request, functions).await,
+        Target::Functions { functions, .. } => return ask(world, request, functions).await,
     }
+    Ok(true)
 }
 
 async fn send(request: &Request, mut file: File, path: &str) -> Result<()> {
@@ -115,14 +119,16 @@ async fn send(request: &Request, mut file: File, path: &str) -> Result<()> {
     }
 }
 
-async fn ask(world: &World, request: &Request, functions: &[(Function, String)]) -> Result<()> {
+/// Whether one of the functions did not return false, or has answered all the same.
+async fn ask(world: &World, request: &Request, functions: &[(Function, String)]) -> Result<bool> {
+    let was_answered = request.is_answered();
     for (function, path) in functions {
         let answer: Value = budget::call(function, (request.environment(&world.lua)?, path.as_str())).await?;
-        if answer != Value::Boolean(false) {
-            break;
+        if answer != Value::Boolean(false) || request.is_answered() != was_answered {
+            return Ok(true);
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// The media type of a file that a page forwards to.

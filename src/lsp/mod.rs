@@ -32,7 +32,7 @@ use crate::lua::{LuaThread, World};
 pub(crate) use app::State as AppState;
 use archive::Unpacked;
 pub(crate) use directory::Directory;
-pub(crate) use include::{Target, find as find_target, media_type, run as run_target};
+pub(crate) use include::{Target, find as find_targets, media_type, run as run_target};
 use shared::Shared;
 
 /// Which folder or zip file to serve, and where.

@@ -77,6 +77,41 @@ async fn what_is_not_there_or_outside_cannot_be_included() {
     assert!(text.starts_with("false\t"));
 }
 
+#[tokio::test]
+async fn what_every_directory_function_declines_is_not_there() {
+    let decline =
+        "local d = ba.create.dir() d:setfunc(function(_ENV, path) return path == 'yes' end) dir:insert(d, true)";
+    let site = site(&[
+        (".preload", decline),
+        (
+            "index.lsp",
+            "<?lsp for _, path in ipairs{'/no.lsp', 'no', 'yes'} do \
+                       print(pcall(response.include, response, path)) end ?>",
+        ),
+        ("forward.lsp", "<?lsp print(pcall(response.forward, response, '/no.lsp')) ?>"),
+    ])
+    .await;
+    let text = site.page("index.lsp").await;
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[0].starts_with("false\t") && lines[0].ends_with("Error pagenotfound: /no.lsp"), "{text}");
+    assert!(lines[1].ends_with("Error pagenotfound: no"), "{text}");
+    assert_eq!(lines[2], "true\ttrue");
+    let text = site.page("forward.lsp").await;
+    assert!(text.starts_with("false\t") && text.contains("Error pagenotfound: /no.lsp"), "{text}");
+}
+
+#[tokio::test]
+async fn a_directory_function_that_declines_leaves_the_path_to_other_apps() {
+    let (lua, _) = LuaThread::start().expect("a Lua thread");
+    let decline = "local d = ba.create.dir() d:setfunc(function() return false end) dir:insert(d, true)";
+    let own = Folder::new(&[(".preload", decline), ("index.lsp", "<?lsp response:include'x.txt' ?>")]);
+    let other = Folder::new(&[("x.txt", "other")]);
+    let spec = |folder: &Folder| AppSpec { name: String::new(), priority: 0, path: folder.0.clone() };
+    let app = App::load(&lua, &spec(&own)).await.expect("the app loads");
+    App::load(&lua, &spec(&other)).await.expect("the app loads");
+    assert_eq!(Site { app, folder: own }.page("index.lsp").await, "other");
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_link_out_of_the_app_is_not_followed() {

@@ -6,9 +6,10 @@ use hyper::header::CONTENT_TYPE;
 use mlua::{Error, Lua, MultiValue, Result, UserDataMethods, UserDataRef, UserDataRegistry};
 
 use super::Request;
+use super::output::Output;
 use crate::bindings::args::{Args, brief};
 use crate::bindings::coroutine::PageEnded;
-use crate::lsp::{AppState, Target, find_target, media_type, run_target};
+use crate::lsp::{AppState, Target, find_targets, media_type, run_target};
 
 /// Pages that may include each other at a time; more is a page that includes itself.
 const MAX_DEPTH: usize = 32;
@@ -60,40 +61,55 @@ async fn include(lua: &Lua, request: &Request, args: MultiValue) -> Result<bool>
 /// `response:forward(path)`: what is at the path answers instead of this page, which ends.
 async fn forward(lua: &Lua, request: &Request, args: MultiValue) -> Result<()> {
     let path = Args::new(lua, "response:forward", args).text(1, "path")?;
-    let target = request.target(&path)?;
-    request.uncommitted(|output| {
-        output.clear();
-        if let Target::File { path, .. } = &target {
-            output.headers.insert(CONTENT_TYPE, media_type(path));
-        }
-    })?;
-    request.run(&target, How::Forwarded).await?;
+    let targets = request.targets(&path)?;
+    request.uncommitted(Output::clear)?;
+    request.run_first(&path, targets, How::Forwarded).await?;
     if !request.0.is_deferred.get() {
         request.0.output.borrow_mut().abort();
     }
     Err(Error::external(PageEnded))
 }
 
+fn not_found(path: &str) -> Error {
+    Error::runtime(format!("Error pagenotfound: {}", brief(path)))
+}
+
 impl Request {
     /// Lets what is at `path` write in this place.
     pub async fn include(&self, path: &str) -> Result<()> {
-        let target = self.target(path)?;
-        self.run(&target, How::Included).await
+        self.run_first(path, self.targets(path)?, How::Included).await
     }
 
     fn how(&self) -> How {
         self.0.running.borrow().last().map_or(How::Initial, |running| running.how)
     }
 
-    fn target(&self, path: &str) -> Result<Target> {
+    /// What may be at `path`, in the order in which it is to be tried; never empty.
+    fn targets(&self, path: &str) -> Result<Vec<Target>> {
         let world = self.world()?;
         let running = self.0.running.borrow().last().cloned();
         let (app, url) = running.map_or((None, String::new()), |running| (running.app, running.url));
-        find_target(&world, app.as_ref(), &url, path)
-            .ok_or_else(|| Error::runtime(format!("Error pagenotfound: {}", brief(path))))
+        let targets = find_targets(&world, app.as_ref(), &url, path);
+        if targets.is_empty() { Err(not_found(path)) } else { Ok(targets) }
     }
 
-    async fn run(&self, target: &Target, how: How) -> Result<()> {
+    /// Runs the first target that does not decline.
+    async fn run_first(&self, path: &str, targets: Vec<Target>, how: How) -> Result<()> {
+        for target in targets {
+            if let Target::File { path, .. } = &target
+                && how == How::Forwarded
+            {
+                self.uncommitted(|output| drop(output.headers.insert(CONTENT_TYPE, media_type(path))))?;
+            }
+            if self.run(&target, how).await? {
+                return Ok(());
+            }
+        }
+        Err(not_found(path))
+    }
+
+    /// False when the target declined.
+    async fn run(&self, target: &Target, how: How) -> Result<bool> {
         let world = self.world()?;
         let url = format!("{}{}", target.app().uri(), target.path());
         let depth = {
