@@ -196,7 +196,8 @@ function Request:abort() end
 ---@param what? "buffer"
 function Request:reset(what) end
 
----Sends what was written so far, and waits until the client has taken it.
+---Sends what was written so far, and waits until the connection has taken it. From there on it goes to the client whatever
+---the script does.
 function Request:flush() end
 
 ---Whether there is a response to write to: not after redirect, abort or json.

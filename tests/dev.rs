@@ -22,6 +22,15 @@ fn an_error_is_shown_in_the_browser_with_its_place_and_traceback() {
 }
 
 #[test]
+fn an_error_behind_a_flush_is_shown_behind_the_output() {
+    let page = "<?lsp response:write'begun' response:flush() error'oops' ?>";
+    let server = Server::start_with(App::new().file("index.lsp", page), &["--dev"], &[]);
+    let answer = server.get("/");
+    assert_eq!(answer.status, 200);
+    assert!(answer.body.starts_with("begun") && answer.body.contains("index.lsp:1: oops"), "{}", answer.body);
+}
+
+#[test]
 fn errors_of_directory_functions_are_shown_too() {
     let preload = "local d = ba.create.dir('d') d:setfunc(function() error'oops' end) dir:insert(d, true)";
     let server = Server::start_with(App::new().file(".preload", preload), &["--dev"], &[]);

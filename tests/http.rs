@@ -719,6 +719,60 @@ fn help_and_version_are_successes() {
     }
 }
 
+/// A request, and the stream from which the answer can be read while it comes.
+fn begin(server: &Server, target: &str) -> TcpStream {
+    let mut stream = server.connect();
+    write!(stream, "GET {target} HTTP/1.1\r\nHost: example.org\r\nConnection: close\r\n\r\n").unwrap();
+    stream
+}
+
+fn read_until(stream: &mut TcpStream, end: &str) {
+    let mut text = String::new();
+    while !text.ends_with(end) {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap_or_else(|error| panic!("{error} behind {text:?}"));
+        text.push(byte[0] as char);
+    }
+}
+
+#[test]
+fn what_is_flushed_goes_out_while_the_script_goes_on() {
+    for send in ["response:write'first' response:flush()", "response:send'first'"] {
+        let page = format!("<?lsp {send} while not io:stat'go.txt' do end ?>last");
+        let folder = folder(&[("index.lsp", &page)]);
+        let server = Server::start(smq().arg(folder.path()).args(["--script-limit", "0"]));
+        let mut stream = begin(&server, "/");
+        read_until(&mut stream, "first\r\n");
+        fs::write(folder.path().join("go.txt"), "").unwrap();
+        read_until(&mut stream, "last\r\n0\r\n\r\n");
+    }
+}
+
+#[test]
+fn a_flush_without_output_sends_the_head() {
+    let folder = folder(&[("index.lsp", "<?lsp response:flush() while not io:stat'go.txt' do end ?>last")]);
+    let server = Server::start(smq().arg(folder.path()).args(["--script-limit", "0"]));
+    let mut stream = begin(&server, "/");
+    read_until(&mut stream, "\r\n\r\n");
+    fs::write(folder.path().join("go.txt"), "").unwrap();
+    read_until(&mut stream, "last\r\n0\r\n\r\n");
+}
+
+#[test]
+fn an_error_behind_a_flush_breaks_off_behind_all_that_was_written() {
+    let long = "x".repeat(3_000_000);
+    let (server, _folder) = Server::of(&[
+        ("flushed.lsp", "<?lsp response:write'one' response:flush() response:write'two' error'oops' ?>"),
+        ("long.lsp", &format!("{long}<?lsp response:write'two' error'oops' ?>")),
+    ]);
+    for _ in 0..50 {
+        let reply = server.get("/flushed.lsp");
+        assert_eq!((reply.status, reply.body.as_str()), (200, "3\r\none\r\n3\r\ntwo\r\n"));
+    }
+    let reply = server.get("/long.lsp");
+    assert!(reply.body.ends_with("two\r\n") && reply.body.matches('x').count() == long.len());
+}
+
 #[test]
 fn signals_end_the_server_soon_whatever_clients_do() {
     for signal in ["-TERM", "-INT"] {

@@ -69,7 +69,7 @@ struct Exchange {
     is_deferred: Cell<bool>,
 }
 
-/// The two functions of `lua/internal/output.lua`, kept for each request.
+/// What `lua/internal/output.lua` has for each request.
 struct OutputFunctions {
     environment: Function,
 }
@@ -81,9 +81,15 @@ pub fn install(lua: &Lua) -> mlua::Result<()> {
         let request = response.clone();
         async move { request.drain().await }
     })?;
+    let hand_over = lua.create_async_function(|_, response: mlua::UserDataRef<Request>| {
+        let request = response.clone();
+        async move { request.hand_over().await }
+    })?;
+    let (flush, send) = (lua.create_function(methods::flush)?, lua.create_function(methods::send)?);
     let shim = lua.load(include_str!("../../lua/internal/output.lua")).set_name("=[smq]");
-    let (write, environment): (Function, Function) = shim.call((put, drain))?;
-    lua.register_userdata_type::<Request>(|registry| methods::register(registry, write))?;
+    let (methods, environment): (Table, Function) = shim.call((put, drain, flush, send, hand_over))?;
+    let methods = methods.pairs().collect::<mlua::Result<Vec<(String, Function)>>>()?;
+    lua.register_userdata_type::<Request>(|registry| methods::register(registry, methods))?;
     lua.set_app_data(OutputFunctions { environment });
     Ok(())
 }
@@ -280,7 +286,7 @@ impl Request {
         }
     }
 
-    /// Answers with an error page instead of what was written; nothing once the response has begun.
+    /// Answers with an error page instead of what was written; behind it once the response has begun.
     pub fn show_error(&self, html: &str) {
         self.0.output.borrow_mut().show_error(html);
     }
@@ -297,6 +303,17 @@ impl Request {
         if let Some(rest) = rest {
             rest.send().await;
         }
+    }
+
+    /// Waits until the connection has taken the head and all that was written. From there on it goes to the client
+    /// whatever the script does.
+    async fn hand_over(&self) -> mlua::Result<()> {
+        self.drain().await?;
+        let stream = self.0.output.borrow().stream();
+        if let Some(stream) = stream {
+            output::hand_over(stream).await;
+        }
+        Ok(())
     }
 
     /// Waits until the client has taken the stored output.

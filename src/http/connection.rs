@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::server::conn::http1;
@@ -29,6 +30,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::arrival::Ends;
 use super::exchange::{Exchange, TappedSocket};
+use super::failing_body::FailingBody;
 use super::limits::{HANDSHAKE_TIME, HEAD_TIME, LINGER_TIME, MAX_HEAD_SIZE, MAX_HEADERS, MAX_URI_SIZE};
 use super::{Arrival, PageReply, Response, answers};
 use crate::seats::Seat;
@@ -145,7 +147,13 @@ async fn answer<H: Handler>(
                 // The tap could take what is left of the body for the head of a next request.
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok(response)
+            // What has a length is there already, or a file.
+            let is_streamed = hyper::body::Body::size_hint(response.body()).exact().is_none();
+            Ok(if is_streamed {
+                response.map(|body| FailingBody::new(body, exchange).boxed_unsync())
+            } else {
+                response
+            })
         }
         PageReply::NotMine(_) => Ok(answers::error(StatusCode::NOT_FOUND)),
         PageReply::Taken(takeover) => {

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -22,6 +22,8 @@ pub struct Exchange {
     pub takeover: Option<Takeover>,
     /// Whether hyper holds bytes of an earlier response that the socket has not taken yet.
     unflushed: bool,
+    /// Who waits until hyper has written all that it holds.
+    flush_waiter: Option<Waker>,
     /// Whether reading was given up because of a request line that is too long.
     pub is_overlong: bool,
 }
@@ -30,6 +32,22 @@ impl Exchange {
     /// The takeover, as soon as all that was said before it has been written.
     pub fn ready_takeover(&mut self) -> Option<Takeover> {
         if self.unflushed { None } else { self.takeover.take() }
+    }
+
+    /// From now on, until hyper has written all that it holds, [`Exchange::is_waiting_for_flush`].
+    pub fn wake_when_flushed(&mut self, waiter: Waker) {
+        self.flush_waiter = Some(waiter);
+    }
+
+    pub fn is_waiting_for_flush(&self) -> bool {
+        self.flush_waiter.is_some()
+    }
+
+    fn note_flush(&mut self) {
+        self.unflushed = false;
+        if let Some(waiter) = self.flush_waiter.take() {
+            waiter.wake();
+        }
     }
 }
 
@@ -91,7 +109,7 @@ impl AsyncWrite for TappedSocket {
         let this = self.get_mut();
         let flushed = Pin::new(&mut this.socket).poll_flush(cx);
         if flushed.is_ready() {
-            this.exchange.lock().unflushed = false;
+            this.exchange.lock().note_flush();
         }
         this.watch(cx, flushed)
     }

@@ -7,6 +7,7 @@ mod conditional;
 pub mod connection;
 pub mod encodings;
 mod exchange;
+mod failing_body;
 mod head_tap;
 pub mod limits;
 pub mod media_type;

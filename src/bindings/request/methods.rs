@@ -16,9 +16,11 @@ use super::{Request, admission, body, compress, cookies, include, json, multipar
 use crate::bindings::args::{Args, plain_text};
 use crate::bindings::coroutine::PageEnded;
 
-/// `write` is the part of `response:write` that is written in Lua, see `lua/internal/output.lua`.
-pub fn register(registry: &mut UserDataRegistry<Request>, write: Function) {
-    registry.add_field("write", write);
+/// `output` are the methods that are written in Lua, see `lua/internal/output.lua`.
+pub fn register(registry: &mut UserDataRegistry<Request>, output: Vec<(String, Function)>) {
+    for (name, method) in output {
+        registry.add_field(name, method);
+    }
     register_request(registry);
     register_headers(registry);
     register_control(registry);
@@ -90,17 +92,6 @@ fn register_control(registry: &mut UserDataRegistry<Request>) {
             Some(other) => Err(args.refuse(1, "what", &format!("\"buffer\" or nothing expected, got {other}"))),
         }
     });
-    registry.add_async_method("send", |lua, this: UserDataRef<Request>, args: MultiValue| {
-        let (request, data) = (this.clone(), Args::new(&lua, "response:send", args).string(1, "data"));
-        async move {
-            {
-                let mut output = request.0.output.borrow_mut();
-                output.write(&data?)?;
-                output.flush();
-            }
-            request.drain().await
-        }
-    });
     registry.add_method("deferred", |lua, this, _: MultiValue| {
         this.0.is_deferred.set(true);
         lua.create_any_userdata(this.clone())
@@ -110,13 +101,6 @@ fn register_control(registry: &mut UserDataRegistry<Request>) {
         async move {
             request.end(false).await;
             Ok(true)
-        }
-    });
-    registry.add_async_method("flush", |_, this: UserDataRef<Request>, _: MultiValue| {
-        let request = this.clone();
-        async move {
-            request.0.output.borrow_mut().flush();
-            request.drain().await
         }
     });
     registry.add_method("valid", |_, this, _: MultiValue| Ok(this.0.output.borrow().is_valid()));
@@ -137,8 +121,7 @@ impl Request {
 
 /// Stores output: the strings and numbers among the values. Says whether the page should wait for the client.
 pub fn put(lua: &Lua, (response, values): (Value, Variadic<Value>)) -> Result<bool> {
-    let response = UserDataRef::<Request>::from_lua(response, lua)
-        .map_err(|_| Error::runtime("response:write: call it with a colon, on a request or response"))?;
+    let response = receiver(lua, response, "response:write")?;
     let mut output = response.0.output.borrow_mut();
     for value in values.iter() {
         match value {
@@ -151,6 +134,25 @@ pub fn put(lua: &Lua, (response, values): (Value, Variadic<Value>)) -> Result<bo
         }
     }
     Ok(output.is_full())
+}
+
+fn receiver(lua: &Lua, response: Value, method: &str) -> Result<UserDataRef<Request>> {
+    UserDataRef::from_lua(response, lua)
+        .map_err(|_| Error::runtime(format!("{method}: call it with a colon, on a request or response")))
+}
+
+/// The first half of `response:flush()`: says whether there is something to wait for.
+pub fn flush(lua: &Lua, response: Value) -> Result<bool> {
+    Ok(receiver(lua, response, "response:flush")?.0.output.borrow_mut().flush())
+}
+
+/// The first half of `response:send(data)`, likewise.
+pub fn send(lua: &Lua, (response, args): (Value, MultiValue)) -> Result<bool> {
+    let response = receiver(lua, response, "response:send")?;
+    let data = Args::new(lua, "response:send", args).string(1, "data")?;
+    let mut output = response.0.output.borrow_mut();
+    output.write(&data)?;
+    Ok(output.flush())
 }
 
 /// `request:header([name])`

@@ -74,16 +74,27 @@ pub struct Output {
     state: State,
 }
 
-/// The last piece of a streamed response, which may have to wait for the client.
+/// The last pieces of a streamed response, which may have to wait for the client.
 pub struct Rest {
     channel: mpsc::Sender<Piece>,
-    piece: Piece,
+    pieces: Vec<Piece>,
 }
 
 impl Rest {
     pub async fn send(self) {
-        // A client that is gone needs no rest.
-        let _ = self.channel.send(self.piece).await;
+        for piece in self.pieces {
+            // A client that is gone needs no rest.
+            let _ = self.channel.send(piece).await;
+        }
+    }
+}
+
+/// Waits until the connection has taken the head and all pieces.
+pub async fn hand_over(channel: mpsc::Sender<Piece>) {
+    // The empty piece comes behind the head, of which the channel knows nothing.
+    if channel.send(Ok(Bytes::new())).await.is_ok() {
+        // Room for all of them means that all were taken; a client that is gone is noted when there is something for it.
+        let _ = channel.reserve_many(channel.max_capacity()).await;
     }
 }
 
@@ -194,12 +205,13 @@ impl Output {
         self.app_headers = headers;
     }
 
-    /// Sends the headers, and what is stored as far as the client takes it.
-    pub fn flush(&mut self) {
+    /// Sends the headers, and what is stored as far as the client takes it. Says whether there is a rest to wait for.
+    pub fn flush(&mut self) -> bool {
         if !self.is_head && self.collected.is_none() {
             self.commit();
             self.push();
         }
+        matches!(self.state, State::Streaming(_))
     }
 
     fn commit(&mut self) {
@@ -228,6 +240,14 @@ impl Output {
     pub fn channel(&self) -> Option<mpsc::Sender<Piece>> {
         match &self.state {
             State::Streaming(channel) if !self.stored.is_empty() => Some(channel.clone()),
+            _ => None,
+        }
+    }
+
+    /// The way to the client, once the response has begun.
+    pub fn stream(&self) -> Option<mpsc::Sender<Piece>> {
+        match &self.state {
+            State::Streaming(channel) => Some(channel.clone()),
             _ => None,
         }
     }
@@ -337,17 +357,26 @@ impl Output {
         let channel = channel.clone();
         self.state = State::Complete;
         let stored = self.stored.split().freeze();
-        // An error instead of an end makes HTTP cut the connection, so that the client sees that something is missing.
-        let piece = if failed { Err(io::Error::other("the page has failed")) } else { Ok(stored) };
-        let is_needed = failed || piece.as_ref().is_ok_and(|piece| !piece.is_empty());
-        is_needed.then_some(Rest { channel, piece })
+        let mut pieces = Vec::new();
+        if !stored.is_empty() {
+            pieces.push(Ok(stored));
+        }
+        if failed {
+            // An error instead of an end makes HTTP cut the connection, so that the client sees that something is missing.
+            pieces.push(Err(io::Error::other("the page has failed")));
+        }
+        (!pieces.is_empty()).then_some(Rest { channel, pieces })
     }
 
-    /// Answers with an error page instead of what was written; nothing once the response has begun.
+    /// Answers with an error page instead of what was written; behind it once the response has begun.
     pub fn show_error(&mut self, html: &str) {
-        if let State::Open(_) = self.state {
-            self.failure_as("text/html; charset=utf-8", html.as_bytes());
-            self.complete();
+        match self.state {
+            State::Open(_) => {
+                self.failure_as("text/html; charset=utf-8", html.as_bytes());
+                self.complete();
+            }
+            State::Streaming(_) if !self.is_aborted => self.stored.extend_from_slice(html.as_bytes()),
+            _ => {}
         }
     }
 
