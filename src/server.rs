@@ -3,6 +3,7 @@
 mod listeners;
 mod reload;
 mod shards;
+mod signals;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -11,7 +12,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::runtime::Builder;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -25,6 +25,7 @@ use crate::seats::Seats;
 use crate::traces::Traces;
 use listeners::Listeners;
 use shards::Shards;
+use signals::Signals;
 
 /// File descriptors kept for what is no connection: files that are sent, listeners, what scripts open.
 const SPARE_FILES: u64 = 64;
@@ -33,7 +34,7 @@ const UNLOAD_TIME: Duration = Duration::from_millis(1000);
 /// Time for what was said last to leave for the clients.
 const FAREWELL_TIME: Duration = Duration::from_millis(300);
 
-/// Serves until SIGINT or SIGTERM. Browsers on this machine are shown the traces, if there are any to show.
+/// Serves until a signal says to stop. Browsers on this machine are shown the traces, if there are any to show.
 pub fn run(config: Config, traces: Option<Traces>) -> Result<()> {
     Builder::new_current_thread().enable_all().build()?.block_on(serve(config, traces))
 }
@@ -149,25 +150,6 @@ impl Server {
             open.shards.close();
         }
         self.lua.stop();
-    }
-}
-
-/// SIGINT and SIGTERM.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }
 

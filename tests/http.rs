@@ -775,7 +775,7 @@ fn an_error_behind_a_flush_breaks_off_behind_all_that_was_written() {
 
 #[test]
 fn signals_end_the_server_soon_whatever_clients_do() {
-    for signal in ["-TERM", "-INT"] {
+    for signal in ["-TERM", "-INT", "-HUP"] {
         let (mut server, _folder) = Server::of(&[("a.txt", "hello")]);
         let silent: Vec<_> = (0..200).map(|_| server.connect()).collect();
         let mut half_heard = server.connect();
@@ -790,4 +790,16 @@ fn signals_end_the_server_soon_whatever_clients_do() {
             assert!(!matches!(client.read(&mut [0; 1]), Ok(1..)));
         }
     }
+}
+
+#[test]
+fn a_server_that_was_told_to_outlive_its_terminal_does() {
+    let folder = folder(&[("a.txt", "hello")]);
+    let mut nohup = Command::new("sh");
+    nohup.args(["-c", "trap '' HUP; exec \"$0\" serve \"$@\"", env!("CARGO_BIN_EXE_smq")]).arg(folder.path());
+    let mut server = Server::start(nohup.stdin(Stdio::null()).stderr(Stdio::piped()));
+    let sent = Command::new("kill").args(["-HUP", &server.process.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    assert_eq!(server.get("/a.txt").body, "hello");
+    assert!(server.stop("-TERM").success());
 }
