@@ -129,7 +129,7 @@ impl Socket {
     }
 
     async fn write(&self, data: Vec<u8>, is_text: bool) -> std::result::Result<(), Unwritten> {
-        let writer = self.writer.borrow().clone().ok_or(Unwritten::Closed)?;
+        let writer = self.writer.borrow().clone().filter(|_| !self.is_over()).ok_or(Unwritten::Closed)?;
         let written = writer.write(data, is_text).await;
         if written == Err(Unwritten::Overflow) {
             self.note_loss();
@@ -145,6 +145,11 @@ impl Socket {
             let peer = self.description.peer.map(tracing::field::display);
             tracing::warn!(peer, lost, "a socket's other end does not read, and what scripts write to it is lost");
         }
+    }
+
+    /// Whether a script has seen the end of a WebSocket, which has no half that could go on.
+    fn is_over(&self) -> bool {
+        self.description.form != Form::Raw && matches!(*self.reader.borrow(), Side::Closed)
     }
 }
 
@@ -240,5 +245,29 @@ fn close(socket: &AnyUserData) {
     // The type was checked when the call began; sockets are only ever borrowed shared.
     if let Ok(socket) = socket.borrow::<Socket>() {
         socket.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+    use crate::transport::websocket::messages::Role;
+
+    /// Masked with zeros: the status 1000.
+    const CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8];
+
+    #[tokio::test]
+    async fn nothing_is_written_to_a_websocket_once_its_end_was_read() {
+        let form = Form::WebSocket(Role::Server);
+        // The answer to the close does not fit, so the connection is still there.
+        let (mut client, server) = duplex(2);
+        let (reader, writer, pump) = queues(form);
+        tokio::spawn(pump.run(server, Vec::new(), Bytes::new()));
+        let socket = Socket::new(reader, writer, Description { peer: None, local: None, is_tls: false, form });
+        client.write_all(&CLOSE).await.unwrap();
+        assert!(matches!(socket.read(None).await, Ok(Outcome::Closed)));
+        assert_eq!(socket.write(b"late".to_vec(), false).await, Err(Unwritten::Closed));
     }
 }
