@@ -193,6 +193,17 @@ fn what_servers_do_wrong_is_told_in_a_word_and_a_sentence() {
 }
 
 #[test]
+fn whatever_is_asked_of_a_request_that_could_not_be_made_the_answer_is_why() {
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let code = "local _, word, sentence = http:request{url = url, method = 'POST'} \
+                for _, method in ipairs{'status', 'read', 'header', 'headerpairs', 'status'} do \
+                   local value, again, why = http[method](http) assert(not value and again == word and why == sentence, method) \
+                end \
+                assert(select(3, http:write'x') == sentence) return word";
+    assert_eq!(run(&format!("http://{closed}/"), code), "cannotconnect");
+}
+
+#[test]
 fn an_endless_answer_is_refused_and_not_stored() {
     let url = stranger(|stream, _| {
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("the client reads");

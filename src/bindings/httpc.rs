@@ -8,6 +8,8 @@ mod redirect;
 mod request;
 mod unpack;
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use mlua::{IntoLua, IntoLuaMulti, Lua, MetaMethod, MultiValue, Result, UserData, UserDataMethods, UserDataRef, Value};
 use tokio::sync::Mutex;
@@ -85,7 +87,11 @@ async fn request(lua: Lua, this: UserDataRef<Client>, args: MultiValue) -> Resul
             state.exchange = Some(exchange);
             true.into_lua_multi(&lua)
         }
-        Err(failure) => failed(&lua, &failure),
+        Err(failure) => {
+            let failure = Rc::new(failure);
+            state.exchange = Some(Exchange::not_made(failure.clone()));
+            failed(&lua, &failure)
+        }
     }
 }
 

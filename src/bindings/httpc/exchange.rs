@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -51,6 +52,9 @@ pub enum Failure {
     TooLarge(usize),
     #[error("there is no response: the request has failed before")]
     Over,
+    /// The request could not be made.
+    #[error("{0}")]
+    Before(Rc<Failure>),
     #[error("more than {} redirects in a row", redirect::MAX)]
     Redirects,
     #[error("the response is not compressed as it says: {0}")]
@@ -66,6 +70,7 @@ impl Failure {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Dial(failure) => failure.code(),
+            Self::Before(failure) => failure.code(),
             Self::Timeout => "timeout",
             Self::Closed(_) | Self::Over => "socketclosed",
             Self::Invalid(_) | Self::Packed(_) | Self::WrongKey => "invalidresponse",
@@ -115,6 +120,8 @@ enum Stage {
     Asked(Answer),
     Answered(Box<Answered>),
     Failed,
+    /// There was never a connection.
+    NotMade(Rc<Failure>),
 }
 
 struct Answered {
@@ -144,8 +151,17 @@ impl Exchange {
         Ok(Self { kept: Some(kept), body, stage: Stage::Asked(answer), timeout, trail, unpacks, key })
     }
 
+    /// What is left of a request that could not be made: the reason, whatever is asked of it.
+    pub fn not_made(failure: Rc<Failure>) -> Self {
+        let stage = Stage::NotMade(failure);
+        Self { kept: None, body: None, stage, timeout: Duration::ZERO, trail: None, unpacks: false, key: None }
+    }
+
     /// Sends a piece of the request's body.
     pub async fn write(&mut self, data: Vec<u8>) -> Result<(), Failure> {
+        if let Stage::NotMade(failure) = &self.stage {
+            return Err(Failure::Before(failure.clone()));
+        }
         let Some(body) = &self.body else { return Err(Failure::NoBody) };
         if data.is_empty() {
             return Ok(());
@@ -177,6 +193,7 @@ impl Exchange {
         }
         match &mut self.stage {
             Stage::Answered(answered) => Ok(answered),
+            Stage::NotMade(failure) => Err(Failure::Before(failure.clone())),
             _ => Err(Failure::Over),
         }
     }
