@@ -425,7 +425,16 @@ fn wrong_arguments_are_named() {
         ("http.request, http, {url = 'http://'}", "field 'url'"),
         ("http.request, http, {url = '/x'}", "field 'url'"),
         ("http.request, http, {url = 'http://a b/'}", "field 'url'"),
-        ("http.request, http, {url = 'http://u:p@h/'}", "field 'url'"),
+        (
+            "http.request, http, {url = 'http://h/a b'}",
+            "field 'url': \"http://h/a b\" has a character at place 11 that",
+        ),
+        ("http.request, http, {url = 'http://u:p@h/'}", "field 'url': name and password are options of"),
+        (
+            "http.request, http, {url = 'http://h:x/'}",
+            "field 'url': \"http://h:x/\" has a port that is no number up to",
+        ),
+        ("http.request, http, {url = 'http://h:65536/'}", "field 'url': \"http://h:65536/\" has a port"),
         ("http.request, http, {url = 'http://h/' .. ('x'):rep(100000)}", "field 'url'"),
         ("http.request, http, {url = 'http://h/', method = 'A B'}", "field 'method': no method"),
         ("http.request, http, {url = 'http://h/', header = 5}", "field 'header': table expected, got integer"),

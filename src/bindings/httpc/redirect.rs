@@ -60,7 +60,7 @@ impl Trail {
         let scheme = if from.tls.is_some() { "https" } else { "http" };
         let authority = headers.get(HOST)?.to_str().ok()?;
         let url = resolve_url(scheme, authority, path.path(), location);
-        let (target, uri) = request::target(url.as_bytes(), &self.trust, from.timeout)?;
+        let (target, uri) = request::target(url.as_bytes(), &self.trust, from.timeout).ok()?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         Some((target, Uri::try_from(path).ok()?))
     }

@@ -8,8 +8,9 @@ use hyper::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
+use hyper::http::uri::{Authority, InvalidUri};
 use hyper::{HeaderMap, Method, Uri};
-use mlua::{Result, Value};
+use mlua::Value;
 
 use crate::bindings::ba::encoding;
 use crate::bindings::options::Options;
@@ -54,7 +55,7 @@ pub enum Body {
 }
 
 impl Defaults {
-    pub fn read(options: &Options) -> Result<Self> {
+    pub fn read(options: &Options) -> mlua::Result<Self> {
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         add_headers(options, &mut headers)?;
@@ -86,7 +87,7 @@ fn basic(user: &[u8], password: &[u8]) -> HeaderValue {
     value
 }
 
-fn add_headers(options: &Options, headers: &mut HeaderMap) -> Result<()> {
+fn add_headers(options: &Options, headers: &mut HeaderMap) -> mlua::Result<()> {
     let Some(table) = options.table("header")? else { return Ok(()) };
     for pair in table.pairs::<Value, Value>() {
         let (name, value) = pair?;
@@ -104,7 +105,7 @@ fn add_headers(options: &Options, headers: &mut HeaderMap) -> Result<()> {
 }
 
 impl Request {
-    pub fn read(options: &Options, defaults: &Defaults) -> Result<Self> {
+    pub fn read(options: &Options, defaults: &Defaults) -> mlua::Result<Self> {
         let url = options.text("url")?.ok_or_else(|| options.mismatch("url", "string", &Value::Nil))?;
         let method = options.text("method")?.unwrap_or_else(|| b"GET".to_vec());
         let method = Method::from_bytes(&method).map_err(|_| options.refuse("method", "no method"))?;
@@ -149,12 +150,9 @@ fn add_handshake(headers: &mut HeaderMap) {
 }
 
 /// Where a URL with its query leads.
-fn address(options: &Options, url: &[u8], defaults: &Defaults) -> Result<(Target, Uri)> {
-    let no_url = || {
-        let url = String::from_utf8_lossy(url);
-        options.refuse("url", &format!("an http or https URL expected, got \"{url}\""))
-    };
-    let (target, uri) = target(url, &defaults.trust, defaults.timeout).ok_or_else(no_url)?;
+fn address(options: &Options, url: &[u8], defaults: &Defaults) -> mlua::Result<(Target, Uri)> {
+    let target = target(url, &defaults.trust, defaults.timeout);
+    let (target, uri) = target.map_err(|mistake| options.refuse("url", &mistake.in_url(url)))?;
     let mut path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     for (name, value) in query(options)? {
         path.push(if path.contains('?') { '&' } else { '?' });
@@ -164,22 +162,65 @@ fn address(options: &Options, url: &[u8], defaults: &Defaults) -> Result<(Target
     Ok((target, path))
 }
 
-/// Where a URL leads; `None` if it is none for HTTP or WebSockets.
-pub fn target(url: &[u8], trust: &Trust, timeout: Duration) -> Option<(Target, Uri)> {
-    let uri = Uri::try_from(url).ok()?;
-    let tls = match uri.scheme_str()? {
-        "http" | "ws" => None,
-        "https" | "wss" => Some(trust.clone()),
-        _ => return None,
+/// Why a URL leads nowhere.
+pub enum Mistake {
+    /// Counted from 1.
+    Character(usize),
+    Syntax(InvalidUri),
+    /// None for HTTP or WebSockets.
+    Kind,
+    Credentials,
+    Port,
+}
+
+impl Mistake {
+    fn in_url(&self, url: &[u8]) -> String {
+        let url = String::from_utf8_lossy(url);
+        match self {
+            Self::Character(place) => {
+                format!("\"{url}\" has a character at place {place} that must be percent-encoded, as by ba.urlencode")
+            }
+            Self::Syntax(error) => format!("\"{url}\": {error}"),
+            Self::Kind => format!("an http or https URL expected, got \"{url}\""),
+            Self::Port => format!("\"{url}\" has a port that is no number up to 65535"),
+            // What is shown may be logged.
+            Self::Credentials => {
+                "name and password are options of the client (user, password), no part of a URL".into()
+            }
+        }
+    }
+}
+
+/// Where a URL leads.
+pub fn target(url: &[u8], trust: &Trust, timeout: Duration) -> Result<(Target, Uri), Mistake> {
+    if let Some(place) = url.iter().position(|byte| byte.is_ascii_whitespace() || byte.is_ascii_control()) {
+        return Err(Mistake::Character(place + 1));
+    }
+    let uri = Uri::try_from(url).map_err(Mistake::Syntax)?;
+    let tls = match uri.scheme_str() {
+        Some("http" | "ws") => None,
+        Some("https" | "wss") => Some(trust.clone()),
+        _ => return Err(Mistake::Kind),
     };
-    let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
+    let authority = uri.authority().ok_or(Mistake::Kind)?;
+    if authority.as_str().contains('@') {
+        return Err(Mistake::Credentials);
+    }
     let host = authority.host().trim_matches(['[', ']']).to_owned();
-    let port = uri.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
-    Some((Target { host, port, tls, timeout }, uri))
+    let port = port(authority)?.unwrap_or(if tls.is_some() { 443 } else { 80 });
+    Ok((Target { host, port, tls, timeout }, uri))
+}
+
+/// `None` where none is named.
+fn port(authority: &Authority) -> Result<Option<u16>, Mistake> {
+    match authority.as_str()[authority.host().len()..].strip_prefix(':') {
+        None | Some("") => Ok(None),
+        Some(port) => port.parse().map(Some).map_err(|_| Mistake::Port),
+    }
 }
 
 /// The fields of the query, encoded and in the order of their names.
-fn query(options: &Options) -> Result<Vec<(String, String)>> {
+fn query(options: &Options) -> mlua::Result<Vec<(String, String)>> {
     let Some(table) = options.table("query")? else { return Ok(Vec::new()) };
     let text = |value: &Value| match value {
         Value::Boolean(truth) => Some(truth.to_string()),
