@@ -496,21 +496,25 @@ function ba.clock() end
 ---@return smq.DateTime? moment, string? why
 function ba.datetime(what, nanoseconds, offset) end
 
----Compares, adds and subtracts with other moments.
+---Moments can be compared. The difference of two is in seconds; seconds, or a table of `days`, `hours`, `mins`, `secs` and
+---`nsecs`, can be added and subtracted.
 ---@class smq.DateTime
 local DateTime = {}
+---@operator add(number|table): smq.DateTime
+---@operator sub(number|table): smq.DateTime
+---@operator sub(smq.DateTime): number
 
 ---Fields: year, month, day, hour, min, sec, nsec, offset, wday, yday.
----@param withoffset? boolean
+---@param offset? integer minutes from UTC; the moment's own unless given
 ---@return table
-function DateTime:date(withoffset) end
+function DateTime:date(offset) end
 
----Seconds since 1970, nanoseconds.
----@return integer seconds, integer nanoseconds
+---Seconds since 1970, nanoseconds, and the offset in minutes from UTC.
+---@return integer seconds, integer nanoseconds, integer offset
 function DateTime:ticks() end
 
 ---RFC 3339 text.
----@param offset? integer
+---@param offset? integer minutes from UTC; the moment's own unless given
 ---@return string
 function DateTime:tostring(offset) end
 

@@ -39,6 +39,32 @@ test("moments are compared by when they are", function()
    same(ba.datetime(1) == ba.aeskey(), false)
 end)
 
+test("moments are added to and subtracted from", function()
+   local moment = ba.datetime(1709202896, 500, 120)
+   same({ (moment + 86400):ticks() }, { 1709289296, 500, 120 })
+   same(60 + moment, moment + 60)
+   same({ (moment - 0.5):ticks() }, { 1709202895, 500000500, 120 })
+   same((moment + { days = 1, hours = -1, mins = 2, secs = 3, nsecs = 4 }) - moment, 82923.000000004)
+   same(moment - { days = 1 } + { days = 1 }, moment)
+   same(math.type(ba.datetime"1970-01-02T01:00:00+01:00" - ba.datetime(0)), "integer")
+   same(ba.datetime"1970-01-02T01:00:00+01:00" - ba.datetime(0), 86400)
+   same(ba.datetime(0) - ba.datetime(1, 500000000), -1.5)
+   assert(ba.datetime"MAX" - ba.datetime"MIN" > 0)
+end)
+
+test("what cannot be added to a moment is said", function()
+   local moment = ba.datetime(0)
+   for wrong, why in pairs{
+      x = "on datetime and string", [moment] = "on datetime and userdata", [{ year = 1 }] = "field 'year': days, hours",
+      [{ days = "x" }] = "field 'days': number expected", [1e300] = "on datetime and number",
+      [math.maxinteger] = "on datetime and integer", [1e15] = "so far away", [{ days = -1e18 }] = "so far away",
+   } do
+      local text = raises(function() return moment + wrong end)
+      assert(text:find(why, 1, true), text)
+   end
+   assert(raises(function() return 5 - moment end):find"on datetime and integer")
+end)
+
 test("what is no date gives nil", function()
    for _, wrong in ipairs{
       "", "yesterday", "2024-02-30T00:00:00Z", "2024-01-01", "10000-01-01T00:00:00Z", ("1"):rep(100000),

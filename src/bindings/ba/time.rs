@@ -1,11 +1,13 @@
 //! `ba.datetime` and `ba.clock`: points in time.
 
+mod span;
+
 use std::cmp::Ordering;
 use std::rc::Rc;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use mlua::{IntoLuaMulti, Lua, MetaMethod, MultiValue, Result, Table, UserData, UserDataMethods, Value};
+use mlua::{IntoLua, IntoLuaMulti, Lua, MetaMethod, MultiValue, Result, Table, UserData, UserDataMethods, Value};
 use time::format_description::well_known::Rfc3339;
 use time::{Date, Month, OffsetDateTime, UtcOffset};
 
@@ -145,6 +147,17 @@ impl UserData for Moment {
             this.at(&Args::new(lua, "datetime:tostring", args))?.text()
         });
         methods.add_meta_method(MetaMethod::ToString, |_, this, _: MultiValue| this.text());
+        methods.add_meta_function(MetaMethod::Add, |_, (one, other): (Value, Value)| match as_moment(&one) {
+            Some(moment) => span::plus(moment, span::read(&other)?),
+            None => span::plus(as_moment(&other).ok_or_else(|| span::refuse(&other))?, span::read(&one)?),
+        });
+        methods.add_meta_function(MetaMethod::Sub, |lua, (one, other): (Value, Value)| {
+            match (as_moment(&one), as_moment(&other)) {
+                (Some(one), Some(other)) => Ok(span::seconds(one - other)),
+                (Some(one), None) => span::plus(one, -span::read(&other)?)?.into_lua(lua),
+                _ => Err(span::refuse(&one)),
+            }
+        });
         methods.add_meta_function(MetaMethod::Eq, |_, pair| Ok(compare(pair).is_ok_and(Ordering::is_eq)));
         methods.add_meta_function(MetaMethod::Lt, |_, pair| Ok(compare(pair)? == Ordering::Less));
         methods.add_meta_function(MetaMethod::Le, |_, pair| Ok(compare(pair)? != Ordering::Greater));
@@ -156,6 +169,10 @@ fn compare((one, other): (Value, Value)) -> Result<Ordering> {
 }
 
 fn moment(value: &Value) -> Result<OffsetDateTime> {
-    let moment = value.as_userdata().and_then(|data| data.borrow::<Moment>().ok()).map(|moment| moment.0);
-    moment.ok_or_else(|| mlua::Error::runtime(format!("attempt to compare datetime with {}", value.type_name())))
+    let refuse = || mlua::Error::runtime(format!("attempt to compare datetime with {}", value.type_name()));
+    as_moment(value).ok_or_else(refuse)
+}
+
+fn as_moment(value: &Value) -> Option<OffsetDateTime> {
+    value.as_userdata().and_then(|data| data.borrow::<Moment>().ok()).map(|moment| moment.0)
 }
