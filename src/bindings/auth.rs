@@ -1,6 +1,7 @@
 //! Who may enter a directory: `ba.create.authenticator`, `authuser`, `jsonuser`, `authorizer`.
 
 mod attempts;
+mod audience;
 mod authenticator;
 mod authorizer;
 mod digest;

@@ -209,6 +209,30 @@ async fn type_auth_shows_people_a_form_and_programs_a_challenge() {
 }
 
 #[tokio::test]
+async fn type_auth_makes_no_browser_ask_for_a_password_by_itself() {
+    let site = protected(&FORM.replace("type='form'", "type='auth'")).await;
+    for (name, value) in [("Sec-Fetch-Mode", "cors"), ("Sec-Fetch-Dest", "style"), ("User-Agent", "Mozilla/5.0")] {
+        let answer = site.visit("index.lsp", with(name, value)).await;
+        assert_eq!(answer.status(), 401);
+        assert!(!answer.headers().contains_key(WWW_AUTHENTICATE), "{name}");
+        assert_eq!(text(answer).await, "login:form:-:0:false");
+    }
+    let program = site.visit("index.lsp", with("User-Agent", "curl/8")).await;
+    assert!(program.headers().contains_key(WWW_AUTHENTICATE));
+}
+
+#[tokio::test]
+async fn type_auth_takes_a_form_from_anybody() {
+    let site = protected(&FORM.replace("type='form'", "type='auth'")).await;
+    let login = site.visit("index.lsp", post("/index.lsp", "ba_username=eve&ba_password=secret")).await;
+    assert_eq!(login.status(), StatusCode::FOUND);
+    assert_eq!(fetch(&site, with("Cookie", &cookies(&login))).await, (200, "eve\tsecret\tform\n".into()));
+    let wrong = post("/index.lsp", "ba_username=eve&ba_password=wrong");
+    assert_eq!(fetch(&site, wrong).await, (200, "login:form:eve:1:false".into()));
+    assert_eq!(fetch(&site, post("/index.lsp", "other=1")).await.0, 401);
+}
+
+#[tokio::test]
 async fn the_login_page_may_be_a_page() {
     let site = site(&[
         (

@@ -10,6 +10,7 @@ use mlua::{Function, Lua, MultiValue, Result, UserData, Value};
 
 use super::User;
 use super::attempts::Attempts;
+use super::audience::Audience;
 use super::digest::Credentials;
 use super::nonces::Nonces;
 use super::seeds::{self, Seeds};
@@ -26,10 +27,21 @@ enum Kind {
     Form,
     Basic,
     Digest,
-    /// A form for people, basic or digest for programs.
+    /// A form for people, a 401 for what their pages load, basic or digest for programs.
     Auth,
     /// Basic or digest.
     Dav,
+}
+
+/// How one client is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// By the login page.
+    Form,
+    /// By the login page behind a 401 that no browser takes for its own business.
+    Silently,
+    /// As HTTP does, by a challenge.
+    Challenge,
 }
 
 /// What shows the login page, or stands behind a 401.
@@ -143,8 +155,8 @@ impl Authenticator {
             },
             _ => Attempt::default(),
         };
-        let shows_form = self.shows_form(request) && !attempt.was_made;
-        if shows_form && request.method() == "POST" {
+        let mut asked = self.asked(request, &attempt);
+        if self.has_form() && !attempt.was_made && request.method() == "POST" {
             match self.form(world, request).await? {
                 Ok(()) => {
                     request.redirect_to_itself()?;
@@ -152,8 +164,11 @@ impl Authenticator {
                 }
                 Err(failed) => attempt = failed,
             }
+            if attempt.was_made {
+                asked = Asked::Form;
+            }
         }
-        self.ask(world, request, shows_form, attempt).await?;
+        self.ask(world, request, asked, attempt).await?;
         Ok(None)
     }
 
@@ -162,12 +177,19 @@ impl Authenticator {
         matches!(self.kind, Kind::Auth | Kind::Dav) || self.kind == kind
     }
 
-    fn shows_form(&self, request: &Request) -> bool {
-        let accepts_html = || {
-            let accepted = request.header("Accept").unwrap_or_default();
-            String::from_utf8_lossy(&accepted).contains("text/html")
-        };
-        self.kind == Kind::Form || (self.kind == Kind::Auth && self.page.is_some() && accepts_html())
+    fn has_form(&self) -> bool {
+        self.kind == Kind::Form || (self.kind == Kind::Auth && self.page.is_some())
+    }
+
+    fn asked(&self, request: &Request, attempt: &Attempt) -> Asked {
+        match Audience::of(request) {
+            // Whoever has tried in HTTP's way is answered in it.
+            _ if !self.has_form() || attempt.was_made => Asked::Challenge,
+            _ if self.kind == Kind::Form => Asked::Form,
+            Audience::Person => Asked::Form,
+            Audience::Page => Asked::Silently,
+            Audience::Program => Asked::Challenge,
+        }
     }
 
     async fn form(&self, world: &World, request: &Request) -> Result<std::result::Result<(), Attempt>> {
@@ -307,8 +329,9 @@ impl Authenticator {
     }
 
     /// Answers with the login page, or with a 401 and what is to be shown then.
-    async fn ask(&self, world: &World, request: &Request, shows_form: bool, attempt: Attempt) -> Result<()> {
-        let status = if shows_form { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+    async fn ask(&self, world: &World, request: &Request, asked: Asked, attempt: Attempt) -> Result<()> {
+        let status = if asked == Asked::Form { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+        let shows_form = asked != Asked::Challenge;
         let challenges = if shows_form { Vec::new() } else { self.challenges(attempt.is_stale) };
         request.start_login_page(status, challenges)?;
         match &self.page {
