@@ -488,7 +488,7 @@ fn an_authenticator_of_the_app_guards_its_files_and_not_the_servers_own() {
 }
 
 #[test]
-fn the_users_of_the_configuration_may_log_in_and_a_mistake_there_lets_nobody_in() {
+fn the_users_of_the_configuration_may_log_in_and_a_mistake_there_stops_the_server() {
     let preload = "dir:setauth(ba.create.authenticator(mako.udb(), {type='basic'})) assert(mako.udb == mako.udb())";
     let files = folder(&[
         ("www/.preload", preload),
@@ -496,11 +496,22 @@ fn the_users_of_the_configuration_may_log_in_and_a_mistake_there_lets_nobody_in(
         ("good.conf", "users = {eve = {pwd = 'secret'}}"),
         ("bad.conf", "users = {eve = {pwd = 'secret'}, adam = 'secret'}"),
     ]);
-    for (conf, status) in [("good.conf", 200), ("bad.conf", 401)] {
-        let server = Server::start(smq().arg("-c").arg(files.path().join(conf)).arg(files.path().join("www")));
-        assert_eq!(server.ask("GET", "/a.txt", &[EVE]).status, status, "{conf}");
-        assert_eq!(server.get("/a.txt").status, 401, "{conf}");
-    }
+    let command = |conf: &str| {
+        let mut command = smq();
+        command.arg("-c").arg(files.path().join(conf)).arg(files.path().join("www"));
+        command
+    };
+    let server = Server::start(&mut command("good.conf"));
+    assert_eq!((server.ask("GET", "/a.txt", &[EVE]).status, server.get("/a.txt").status), (200, 401));
+    let mut process = command("bad.conf").args(["--port", "0"]).stdout(Stdio::piped()).spawn().unwrap();
+    // One that serves says so.
+    let has_begun = process.stdout.as_mut().unwrap().read(&mut [0]).unwrap() > 0;
+    let _ = process.kill();
+    let output = process.wait_with_output().unwrap();
+    assert!(!has_begun);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(said.contains("bad.conf: `users`: user 'adam': a table with the field 'pwd' expected"), "{said}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use super::request::Request;
 use crate::lua::World;
 use authenticator::{Authenticator, LuaAuthenticator};
 use authorizer::Authorizer;
-pub use users::JsonUser;
+pub use users::{JsonUser, check_users};
 
 /// Somebody who is logged in. Has no `Debug`, so that the password is never logged by accident.
 #[derive(Clone)]

@@ -7,6 +7,7 @@ use mlua::{FromLua, Lua, Table, Value};
 
 use super::app_spec;
 use super::value::ConfigValue;
+use crate::bindings::auth;
 use crate::lsp::AppSpec;
 
 /// What a configuration file says.
@@ -37,6 +38,7 @@ impl ConfigFile {
     }
 
     fn from_table(lua: &Lua, table: &Table) -> Result<Self> {
+        check_users(lua, table)?;
         Ok(Self {
             host: get(lua, table, "host", "a string")?,
             port: get(lua, table, "port", "a number from 0 to 65535")?,
@@ -75,6 +77,15 @@ fn run(lua: &Lua, source: &[u8], name: &str) -> mlua::Result<Table> {
         .set_environment(environment.clone())
         .exec()?;
     Ok(environment)
+}
+
+/// A mistake here would only be noticed by whoever cannot log in.
+fn check_users(lua: &Lua, table: &Table) -> Result<()> {
+    match get::<Value>(lua, table, "users", "a table of users")? {
+        None => Ok(()),
+        Some(Value::Table(users)) => auth::check_users(lua, &users).map_err(anyhow::Error::msg),
+        Some(other) => bail!("`users` must be a table of users, not this {}", other.type_name()),
+    }
 }
 
 /// A key that the file itself has set: what the environment falls back to does not count.
@@ -153,6 +164,9 @@ mod tests {
             ("port = 65536", "`port` must be a number from 0 to 65535, not this integer"),
             ("apps = 5", "`apps` must be a list of apps, not this integer"),
             ("allowexec = 'no'", "`allowexec` must be true or false, not this string"),
+            ("users = 5", "`users` must be a table of users, not this integer"),
+            ("users = {bob = 'x'}", "`users`: user 'bob': a table with the field 'pwd' expected"),
+            ("users = {bob = {}}", "`users`: user 'bob': 'pwd' must be the password, or a table with its hash"),
             ("apps = {{}}", "the path of the app is empty"),
             ("certificate = {cert = 'c'}", "`certificate` must name two files, as {cert=FILE, key=FILE}"),
         ] {

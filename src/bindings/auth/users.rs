@@ -137,6 +137,11 @@ impl JsonUser {
     }
 }
 
+/// What is wrong with the users of a configuration.
+pub fn check_users(lua: &Lua, users: &Table) -> std::result::Result<(), String> {
+    read_users(lua, "`users`", users).map(drop).map_err(|error| describe(&error).message)
+}
+
 /// An argument that is a table, or the JSON text of one.
 pub fn table_or_json(lua: &Lua, function: &'static str, name: &str, args: MultiValue) -> Result<Table> {
     let args = Args::new(lua, function, args);
