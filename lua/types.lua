@@ -381,8 +381,8 @@ function Io:resourcetype() end
 ---@class smq.File
 local File = {}
 
----Up to `n` bytes, nil at the end; or with `"a"` all that is left.
----@param what? integer|"a"|"*a"
+---Up to `n` bytes, nil at the end; with `"l"` a line, with `"L"` one with its end; or with `"a"` all that is left.
+---@param what? integer|"a"|"*a"|"l"|"*l"|"L"|"*L"
 ---@return string?
 function File:read(what) end
 

@@ -1,8 +1,10 @@
 //! The file system object that pages and `ba.openio` get: the files below one folder, and nothing outside it.
 
+mod read;
+
 use std::cell::RefCell;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -335,7 +337,7 @@ impl LuaFile {
 
 impl UserData for LuaFile {
     fn register(registry: &mut UserDataRegistry<Self>) {
-        registry.add_method("read", read);
+        registry.add_method("read", read::read);
         registry.add_method("write", |lua, this, args: MultiValue| {
             let count = args.len();
             let args = Args::new(lua, "file:write", args);
@@ -352,28 +354,6 @@ impl UserData for LuaFile {
             this.file.borrow_mut().take();
             Ok(())
         });
-    }
-}
-
-/// `file:read(n)`: up to n bytes, nil at the end; `file:read"a"`: all that is left, `""` at the end.
-fn read(lua: &Lua, this: &LuaFile, args: MultiValue) -> Result<MultiValue> {
-    let args = Args::new(lua, "file:read", args);
-    let mut data = Vec::new();
-    let outcome = match args.value(1) {
-        Value::Integer(_) | Value::Number(_) => {
-            let count = args.integer_in(1, "count", 0..=i64::MAX)?;
-            this.with(lua, |file| file.take(count as u64).read_to_end(&mut data).map(|read| read > 0 || count == 0))?
-        }
-        Value::Nil => this.with(lua, |file| file.read_to_end(&mut data).map(|_| true))?,
-        _ => match args.text(1, "format")?.trim_start_matches('*') {
-            "a" => this.with(lua, |file| file.read_to_end(&mut data).map(|_| true))?,
-            other => return Err(args.refuse(1, "format", &format!("a number or \"a\" expected, got {other}"))),
-        },
-    };
-    match outcome.front() {
-        Some(Value::Boolean(true)) => lua.create_string(&data)?.into_lua_multi(lua),
-        Some(Value::Boolean(false)) => Value::Nil.into_lua_multi(lua),
-        _ => Ok(outcome),
     }
 }
 

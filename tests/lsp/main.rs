@@ -564,6 +564,23 @@ async fn io_reads_and_writes_files() {
 
 #[cfg(unix)]
 #[tokio::test]
+async fn what_is_read_of_a_file_is_told_by_the_first_letter() {
+    let site = site(&[
+        ("d.txt", "one\n\ntwo\nthree\nrest\n"),
+        (
+            "index.lsp",
+            "<?lsp local f = io:open'd.txt' for _, what in ipairs{'*line', 'l', 'L', '*Line', '*all', 'all', '*l'} do \
+             local text = f:read(what) response:write(text and ('%q'):format(text) or 'nil', ' ') end \
+             print(pcall(f.read, f, '**a')) print(pcall(f.read, f, '*n')) ?>",
+        ),
+    ])
+    .await;
+    let text = site.page("index.lsp").await;
+    assert!(text.starts_with("\"one\" \"\" \"two\\\n\" \"three\\\n\" \"rest\\\n\" \"\" nil false\t"), "{text}");
+    assert!(text.contains("expected, got **a)") && text.contains("expected, got *n)"), "{text}");
+}
+
+#[tokio::test]
 async fn a_folder_of_an_io_becomes_an_io_of_its_own() {
     let code = "local data = ba.mkio(io, '/data')
         print(data:open('a.txt'):read'a', data:open'../secret.txt')
