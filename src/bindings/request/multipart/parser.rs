@@ -173,7 +173,7 @@ fn part(head: &[u8]) -> Option<Part> {
             b"content-disposition" => {
                 let (_, parameters) = split(value, b';');
                 part.name = parameter(parameters, b"name")?;
-                part.filename = parameter(parameters, b"filename");
+                part.filename = encoded_filename(parameters).or_else(|| parameter(parameters, b"filename"));
                 has_name = true;
             }
             b"content-type" => part.content_type = Some(value.to_vec()),
@@ -196,6 +196,19 @@ fn parameter(mut text: &[u8], wanted: &[u8]) -> Option<Vec<u8>> {
         text = split(rest, b';').1;
     }
     None
+}
+
+/// The name in `filename*=UTF-8''n%C3%A4me.txt` (RFC 5987), as it is where it is in no encoding that we know.
+fn encoded_filename(parameters: &[u8]) -> Option<Vec<u8>> {
+    let encoded = parameter(parameters, b"filename*")?;
+    let (encoding, rest) = split(&encoded, b'\'');
+    let (_language, name) = split(rest, b'\'');
+    let name: Vec<u8> = percent_encoding::percent_decode(name).collect();
+    match encoding.to_ascii_lowercase().as_slice() {
+        b"utf-8" => Some(name),
+        b"iso-8859-1" => Some(name.into_iter().map(char::from).collect::<String>().into_bytes()),
+        _ => parameter(parameters, b"filename").or(Some(encoded)),
+    }
 }
 
 fn value(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
@@ -267,6 +280,23 @@ mod tests {
         assert_eq!(whole, [("a".into(), None, "one".into()), file, ("".into(), None, "".into())]);
         for size in 1..40 {
             assert_eq!(parse(FORM.chunks(size)).expect("a form"), whole, "{size}");
+        }
+    }
+
+    #[test]
+    fn a_file_may_have_an_encoded_name_alone() {
+        for (parameters, expected) in [
+            ("filename*=UTF-8''n%C3%A4me%20x.txt", Some("n\u{e4}me x.txt")),
+            ("filename*=iso-8859-1'de'%e4.txt", Some("\u{e4}.txt")),
+            ("filename=\"ae.txt\"; filename*=utf-8''%c3%a4.txt", Some("\u{e4}.txt")),
+            ("filename*=koi8-r''%c1; filename=a", Some("a")),
+            ("filename*=koi8-r''%c1", Some("koi8-r''%c1")),
+            ("filename*=x", Some("x")),
+            ("other=1", None),
+        ] {
+            let form = format!("--x\r\nContent-Disposition: form-data; name=f; {parameters}\r\n\r\nhi\r\n--x--");
+            let parts = parse([form]).expect("a form");
+            assert_eq!(parts, [("f".to_owned(), expected.map(str::to_owned), "hi".to_owned())], "{parameters}");
         }
     }
 
