@@ -127,8 +127,9 @@ function Request:createcookie(name) end
 function Request:rawrdr(size) end
 
 ---Reads a multipart form. The functions are called as the parts come: `formdata(name, value)`, `beginfile(name,
----filename, contenttype, encoding)`, `filedata(data)`, `endofreq()`, `error(why)`. When they have one parameter more,
----the first is `_ENV`. A file for which `beginfile` or `filedata` returns false is skipped (from there on).
+---filename, contenttype, encoding)`, `filedata(data)`, `endofreq()`, `error(why)`. One that has a parameter more gets
+---`_ENV` first; one that has fewer is taken to be like the others. A file for which `beginfile` or `filedata` returns
+---false is skipped (from there on).
 ---@param callbacks {formdata?: function, beginfile?: function, filedata?: function, endofreq?: function, error?: function}
 ---@return true? done, string? why
 function Request:multipart(callbacks) end
@@ -499,10 +500,10 @@ function ba.datetime(what, nanoseconds, offset) end
 ---Moments can be compared. The difference of two is in seconds; seconds, or a table of `days`, `hours`, `mins`, `secs` and
 ---`nsecs`, can be added and subtracted.
 ---@class smq.DateTime
-local DateTime = {}
 ---@operator add(number|table): smq.DateTime
 ---@operator sub(number|table): smq.DateTime
 ---@operator sub(smq.DateTime): number
+local DateTime = {}
 
 ---Fields: year, month, day, hour, min, sec, nsec, offset, wday, yday.
 ---@param offset? integer minutes from UTC; the moment's own unless given

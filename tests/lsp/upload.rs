@@ -113,6 +113,15 @@ async fn callbacks_may_take_the_environment_first() {
 }
 
 #[tokio::test]
+async fn each_callback_takes_the_environment_or_not() {
+    let code = "request:multipart{formdata = function(_ENV, name, value) response:write(name, '=', value, ' ') end, \
+                filedata = function(data) response:write(data) end, endofreq = function(...) response:write(' ', select('#', ...)) end, \
+                beginfile = function(name, filename, contenttype, encoding) response:write(name, ':') end}";
+    let form = upload("multipart/form-data; boundary=x", FORM, 1000, false);
+    assert_eq!(answer(code, form).await, "a=one f:file data 0");
+}
+
+#[tokio::test]
 async fn a_file_that_is_not_wanted_is_skipped() {
     let code = "print(request:multipart{beginfile = function() return false end, filedata = error})";
     let form = upload("multipart/form-data; boundary=x", FORM, 1000, false);

@@ -1,15 +1,14 @@
 //! `request:multipart`: a form with files, handed to callbacks piece by piece.
 
+mod callbacks;
 mod parser;
 
 use hyper::header::CONTENT_TYPE;
-use mlua::{
-    Function, IntoLuaMulti, Lua, MultiValue, Result, Table, UserDataMethods, UserDataRef, UserDataRegistry, Value,
-};
+use mlua::{IntoLuaMulti, Lua, MultiValue, Result, UserDataMethods, UserDataRef, UserDataRegistry, Value};
 
 use super::Request;
 use crate::bindings::args::Args;
-use crate::lua::budget;
+use callbacks::Callbacks;
 use parser::{Event, Parser, Part, boundary};
 
 /// Bytes of a body that are read at a time, and of a file that a callback gets at most.
@@ -30,7 +29,7 @@ pub fn register(registry: &mut UserDataRegistry<Request>) {
 /// the body is no such form or breaks off, which `error` is told, too.
 async fn multipart(lua: &Lua, request: &Request, args: MultiValue) -> Result<MultiValue> {
     let args = Args::new(lua, "request:multipart", args);
-    let callbacks = Callbacks::read(&args, request.environment(lua)?)?;
+    let callbacks = Callbacks::read(&args, &request.environment(lua)?)?;
     let content_type = request.header(CONTENT_TYPE.as_str()).unwrap_or_default();
     let outcome = match boundary(&content_type) {
         None => Err("the request is no multipart/form-data with a boundary".to_owned()),
@@ -38,60 +37,12 @@ async fn multipart(lua: &Lua, request: &Request, args: MultiValue) -> Result<Mul
     };
     match outcome {
         Ok(()) => {
-            callbacks.call(&callbacks.endofreq, ()).await?;
+            callbacks.endofreq.call(()).await?;
             true.into_lua_multi(lua)
         }
         Err(why) => {
-            callbacks.call(&callbacks.error, why.as_str()).await?;
+            callbacks.error.call(why.as_str()).await?;
             (Value::Nil, why).into_lua_multi(lua)
-        }
-    }
-}
-
-struct Callbacks {
-    formdata: Option<Function>,
-    beginfile: Option<Function>,
-    filedata: Option<Function>,
-    endofreq: Option<Function>,
-    error: Option<Function>,
-    /// The environment, when the callbacks take it as their first argument.
-    environment: Option<Table>,
-}
-
-impl Callbacks {
-    fn read(args: &Args, environment: Table) -> Result<Self> {
-        let table = args.table(1, "callbacks")?;
-        let find = |name: &str| match table.get(name)? {
-            Value::Nil => Ok(None),
-            Value::Function(function) => Ok(Some(function)),
-            other => {
-                Err(args.refuse(1, "callbacks", &format!("'{name}' must be a function, got {}", other.type_name())))
-            }
-        };
-        let mut callbacks = Self {
-            formdata: find("formdata")?,
-            beginfile: find("beginfile")?,
-            filedata: find("filedata")?,
-            endofreq: find("endofreq")?,
-            error: find("error")?,
-            environment: None,
-        };
-        // Both ways to write these callbacks are in use; how many parameters they have tells them apart.
-        let takes = |function: &Option<Function>, more_than: u8| {
-            function.as_ref().is_some_and(|function| function.info().num_params > more_than)
-        };
-        if takes(&callbacks.filedata, 1) || takes(&callbacks.formdata, 2) || takes(&callbacks.beginfile, 4) {
-            callbacks.environment = Some(environment);
-        }
-        Ok(callbacks)
-    }
-
-    /// What the callback returns; nil when there is none.
-    async fn call(&self, function: &Option<Function>, args: impl mlua::IntoLuaMulti) -> Result<Value> {
-        match (function, &self.environment) {
-            (None, _) => Ok(Value::Nil),
-            (Some(function), None) => budget::call(function, args).await,
-            (Some(function), Some(environment)) => budget::call(&function.bind(environment)?, args).await,
         }
     }
 }
@@ -137,7 +88,7 @@ async fn read(
                 }
                 Current::Field(_, value) => value.extend_from_slice(&data),
                 Current::File(is_wanted) if *is_wanted => {
-                    let answer = callbacks.call(&callbacks.filedata, lua.create_string(&data)?).await?;
+                    let answer = callbacks.filedata.call(lua.create_string(&data)?).await?;
                     *is_wanted = answer != Value::Boolean(false);
                 }
                 Current::File(_) => {}
@@ -145,7 +96,7 @@ async fn read(
             Event::End => {
                 if let Current::Field(name, value) = &current {
                     let args = (lua.create_string(name)?, lua.create_string(value)?);
-                    callbacks.call(&callbacks.formdata, args).await?;
+                    callbacks.formdata.call(args).await?;
                 }
             }
         }
@@ -161,6 +112,6 @@ async fn begin(lua: &Lua, callbacks: &Callbacks, part: Part) -> Result<Current> 
         part.content_type.map(|text| lua.create_string(text)).transpose()?,
         part.transfer_encoding.map(|text| lua.create_string(text)).transpose()?,
     );
-    let answer = callbacks.call(&callbacks.beginfile, args).await?;
-    Ok(Current::File(callbacks.beginfile.is_some() && answer != Value::Boolean(false)))
+    let answer = callbacks.beginfile.call(args).await?;
+    Ok(Current::File(callbacks.beginfile.is_given() && answer != Value::Boolean(false)))
 }
