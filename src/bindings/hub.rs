@@ -64,7 +64,9 @@ pub struct HubState {
     turn: Mutex<()>,
     /// Callbacks for messages that wait.
     waiting: Cell<usize>,
-    /// One of these has returned.
+    /// None of these has returned for a while.
+    is_stuck: Cell<bool>,
+    /// One of them has returned.
     returned: Notify,
     /// When the message came that callbacks cause others for.
     nested_since: Cell<Instant>,
@@ -185,6 +187,7 @@ impl HubState {
             depth: Cell::new(0),
             turn: Mutex::default(),
             waiting: Cell::new(0),
+            is_stuck: Cell::new(false),
             returned: Notify::new(),
             nested_since: Cell::new(Instant::now()),
             tallies: Tallies::default(),

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mlua::{Result, Value};
+use tokio::time::timeout;
 
 use super::super::ba::json;
 use super::super::callback::{Call, Calls, Ran, Waiting};
@@ -20,8 +21,13 @@ const MAX_DEPTH: u32 = 21;
 const MAX_NESTED: Duration = Duration::from_secs(1);
 
 /// Callbacks for messages that may wait at a time. Further messages then stay in front of them, and what their publishers
-/// send is not read.
+/// send is not read. Fewer than may wait to write to one socket, so that a socket that is read loses nothing.
 const MAX_WAITING: usize = 1000;
+/// If none of them returns for so long, more may begin: those that write to a socket that nobody reads soon fail there, and
+/// the others go on.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// So many may wait even then.
+const MAX_STUCK: usize = 10_000;
 
 /// Packets for the server, on their way to its callbacks.
 pub struct Messages {
@@ -61,13 +67,15 @@ impl HubState {
             if !self.is_full() {
                 return;
             }
-            returned.await;
+            if timeout(PATIENCE, returned).await.is_err() {
+                self.is_stuck.set(true);
+            }
         }
     }
 
     /// Whether as many callbacks wait as may.
     pub(super) fn is_full(&self) -> bool {
-        self.waiting.get() >= MAX_WAITING
+        self.waiting.get() >= if self.is_stuck.get() { MAX_STUCK } else { MAX_WAITING }
     }
 
     /// Does something on the server's side, and runs the callbacks for what that sends to the server itself before it
@@ -135,6 +143,7 @@ impl HubState {
                 console::report("onmsg", &error);
             }
             state.waiting.set(state.waiting.get() - 1);
+            state.is_stuck.set(false);
             state.returned.notify_waiters();
         });
     }
