@@ -113,14 +113,17 @@ impl Upgrade {
 enum Turn {
     /// These packets, if any, wait for the hub's owner, who runs the server's callbacks first. A client is not read
     /// meanwhile, which bounds what waits for the callbacks to one read of each client.
-    Ask {
-        frames: Vec<u8>,
-        first_was_dropped: bool,
-        /// What to do behind them, and what their transport is answered then.
-        stop: Option<Stop>,
-        answers: Vec<u8>,
-    },
+    Ask(Box<Asked>),
     End(CloseReason),
+}
+
+/// What waits for the owner. Boxed, so that a client that is idle has no room for it.
+struct Asked {
+    frames: Vec<u8>,
+    first_was_dropped: bool,
+    /// What to do behind them, and what their transport is answered then.
+    stop: Option<Stop>,
+    answers: Vec<u8>,
 }
 
 /// Handles a connected client's packets until it ends. Borrows what is large: a future keeps room for its arguments twice.
@@ -134,19 +137,20 @@ async fn run(wire: &mut Wire, hub: &Hub, peer: &Peer, mut session: Session) -> C
         });
         match turn.await {
             Turn::End(reason) => return reason,
-            Turn::Ask { frames, first_was_dropped, stop, answers } => {
+            Turn::Ask(mut asked) => {
                 if !has_waited {
                     // An owner on this thread answers without a wait: others would have no turn.
                     tokio::task::yield_now().await;
                 }
-                let batch = Batch { session, frames, first_was_dropped };
+                let frames = std::mem::take(&mut asked.frames);
+                let batch = Batch { session, frames, first_was_dropped: asked.first_was_dropped };
                 let answer = while_sending(wire, peer, hub.hooks().packets(batch)).await;
                 let Ok((back, close)) = answer else { return CloseReason::Shutdown };
                 session = back;
-                if !answers.is_empty() {
-                    with_outbox(|outbox| outbox.transport_control(session.peer(), &answers));
+                if !asked.answers.is_empty() {
+                    with_outbox(|outbox| outbox.transport_control(session.peer(), &asked.answers));
                 }
-                if let Some(reason) = close.or(stop.map(close_reason)) {
+                if let Some(reason) = close.or(asked.stop.map(close_reason)) {
                     return reason;
                 }
             }
@@ -186,7 +190,7 @@ fn poll_read(cx: &mut Context<'_>, wire: &mut Wire, session: &mut Session) -> Po
         let outcome = session.handle(outbox, frames);
         if let Outcome::Ask { from, dropped } = outcome {
             let frames = outbox.arena[from..frames.end].to_vec();
-            return Poll::Ready(Some(Turn::Ask { frames, first_was_dropped: dropped, stop, answers }));
+            return Poll::Ready(Some(Turn::Ask(Box::new(Asked { frames, first_was_dropped: dropped, stop, answers }))));
         }
         if !answers.is_empty() {
             outbox.transport_control(session.peer(), &answers);
