@@ -70,6 +70,7 @@ struct Bounds {
 impl Writer {
     /// The script's side, and where the socket's side takes the writes.
     pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Write>) {
+        // Nothing is sent without a permit of `room`, which is the bound.
         let (to_socket, writes) = mpsc::unbounded_channel();
         let bounds = Bounds {
             room: Arc::new(Semaphore::new(WRITTEN)),
