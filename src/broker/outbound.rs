@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::transport::Framing;
 
-/// Bytes that may be queued for all peers of the process together.
+/// Bytes that may be queued for all peers of the process together; beyond it each may still hold a small allowance.
 pub const MAX_QUEUED_IN_ALL: usize = 1 << 30;
 /// For the server's own peer, which has no limit of its own: a client whose messages reach it is not read until its
 /// callbacks have run.
