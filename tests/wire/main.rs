@@ -6,6 +6,7 @@ mod support;
 
 mod bootstrap;
 mod callbacks;
+mod chaos;
 mod connect;
 mod fragments;
 mod hub_api;
