@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::{Upgrade, while_sending};
-use crate::broker::hooks::{Newcomer, Verdict};
+use crate::broker::hooks::Newcomer;
 use crate::broker::outbound::Outbound;
 use crate::broker::outbox::with_outbox;
 use crate::broker::peer::{CloseReason, Identity, Peer};
@@ -46,9 +46,14 @@ impl Upgrade {
             credentials: connect.credentials,
             address: self.address,
         };
-        let verdict = self.authenticate(newcomer.clone()).await;
-        if verdict.code != ReturnCode::ACCEPTED {
-            return refuse(wire, verdict.code, &verdict.reason).await;
+        if self.hub.interest().authenticate {
+            let verdict = self.hub.hooks().authenticate(newcomer.clone()).await;
+            if verdict.code != ReturnCode::ACCEPTED {
+                return refuse(wire, verdict.code, &verdict.reason).await;
+            }
+            if wire.has_been_left() {
+                return None;
+            }
         }
         let peer = self.register(&wire, &newcomer).await?;
         if let Some(writer) = writer {
@@ -78,26 +83,18 @@ impl Upgrade {
         wire.write_all(&greeting).await
     }
 
-    async fn authenticate(&self, newcomer: Newcomer) -> Verdict {
-        if self.hub.interest().authenticate {
-            self.hub.hooks().authenticate(newcomer).await
-        } else {
-            Verdict::accepted()
-        }
-    }
-
     /// Registers the client, in place of an older one with the same uid, whose etid it then gets. `None` if the client has
-    /// left meanwhile: `authenticate` may have taken its time, and so may the callbacks of the older client.
+    /// left meanwhile: the callbacks of the older client may take their time.
     async fn register(&self, wire: &Wire, newcomer: &Newcomer) -> Option<Arc<Peer>> {
         let mut etid = None;
         loop {
-            if wire.has_been_left() {
-                return None;
-            }
             if let Some(older) = self.hub.client_with_uid(&newcomer.identity.uid) {
                 with_outbox(|outbox| self.hub.close(outbox, &older, CloseReason::Kicked, Some(b"reconnect")));
                 etid = Some(older.etid());
                 let _ = timeout(LOOK_AGAIN, older.ended()).await;
+                if wire.has_been_left() {
+                    return None;
+                }
                 continue;
             }
             let etid = etid.take().unwrap_or_else(|| self.hub.new_etid());
