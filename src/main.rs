@@ -1,6 +1,6 @@
 //! The command line of `smq`.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -30,7 +30,8 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("smq: {error:#}");
+            // The exit code tells, even if nobody reads why.
+            let _ = writeln!(std::io::stderr(), "smq: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -234,7 +234,7 @@ fn settings(config: &Config, listeners: &Listeners) -> Settings {
 }
 
 /// A line for whoever started the server. If nobody reads it, that is no reason not to serve.
-fn say(line: impl Display) {
+pub fn say(line: impl Display) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use crate::bindings::{console, io};
 use crate::config::{Config, TestArgs};
 use crate::lua::{LuaThread, Settings, World, budget};
-use crate::server::Server;
+use crate::server::{Server, say};
 
 /// What the names of test scripts end with.
 const ENDING: &str = "_test.lua";
@@ -60,11 +60,11 @@ async fn run_all(args: TestArgs, scripts: Vec<PathBuf>) -> Result<bool> {
         let outcome = run_script(&lua, script, server.url()).await?;
         passed += outcome.passed;
         failed += outcome.failures.len();
-        outcome.failures.iter().for_each(|failure| println!("FAILED {failure}"));
+        outcome.failures.iter().for_each(|failure| say(format_args!("FAILED {failure}")));
     }
     lua.stop();
     server.close().await;
-    println!("{passed} passed, {failed} failed");
+    say(format_args!("{passed} passed, {failed} failed"));
     Ok(failed == 0)
 }
 

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::fs::File;
 use std::process::{Command, Output, Stdio};
 
 use base64::Engine;
@@ -39,6 +40,19 @@ fn every_workload_gets_through_over_http() {
     let url = format!("http://{}{}", hub.server.http(), hub.path());
     expect_success(&url, &[]);
     expect_success(&url, &["--websocket"]);
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_an_error() {
+    let hub = Hub::new();
+    let url = format!("http://{}{}", hub.server.http(), hub.path());
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smq"));
+    command.args(["bench", &url, "--warmup", "0", "--seconds", "0.1", "rtt"]).stdout(full);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("smq: cannot write the result: "), "{said}");
 }
 
 #[test]

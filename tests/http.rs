@@ -1,6 +1,6 @@
 //! What a client of `smq serve` sees of HTTP, and what a user sees on the command line.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
@@ -675,6 +675,12 @@ fn mistakes_get_a_clear_line() {
     assert!(fails(smq().args(["--tls-port", "0"]), 1).contains("--cert"));
     assert!(fails(smq().args(["-c", "nosuch.conf"]), 1).contains("cannot read the configuration nosuch.conf"));
     assert!(fails(smq().args(["--host", "192.0.2.1"]), 1).contains("not an address of this machine"));
+}
+
+#[test]
+fn a_mistake_that_nobody_reads_of_still_ends_with_its_code() {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    assert_eq!(smq().arg("nosuch").stderr(full).status().unwrap().code(), Some(1));
 }
 
 #[test]

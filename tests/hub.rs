@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -111,6 +112,17 @@ fn failures_are_told_with_file_and_line() {
         assert!(said.contains(line), "{line} is not in {said}{log}");
     }
     assert_eq!(code, Some(1));
+}
+
+#[test]
+fn the_exit_code_tells_even_if_nobody_reads_the_output() {
+    for (source, expected) in [("test('fine', function() end)", 0), ("test('bad', error)", 1)] {
+        let app = App::new().file("a_test.lua", source);
+        let full = File::options().write(true).open("/dev/full").expect("Linux has it");
+        let output = Command::new(env!("CARGO_BIN_EXE_smq")).arg("test").arg(app.path()).stdout(full).output();
+        let output = output.expect("cargo has built the binary");
+        assert_eq!(output.status.code(), Some(expected), "{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 #[test]

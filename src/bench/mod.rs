@@ -23,7 +23,9 @@ mod stream;
 mod target;
 mod workload;
 
-use anyhow::Result;
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
@@ -42,12 +44,8 @@ pub fn run(args: BenchArgs) -> Result<()> {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let report = LocalSet::new().block_on(&runtime, measure(&args))?;
-    if args.json {
-        println!("{}", report.to_json());
-    } else {
-        print!("{}", report.to_table());
-    }
-    Ok(())
+    let text = if args.json { report.to_json() + "\n" } else { report.to_table() };
+    io::stdout().write_all(text.as_bytes()).context("cannot write the result")
 }
 
 async fn measure(args: &BenchArgs) -> Result<Report> {
