@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use mlua::{Function, Lua, Table};
+use mlua::{Function, Lua, LuaString, Table};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
@@ -33,7 +33,18 @@ struct Outcome {
     /// One text for each test that failed, beginning with file and line.
     failures: Vec<String>,
     /// The test that runs.
-    current: String,
+    current: Option<String>,
+}
+
+impl Outcome {
+    /// One failure more: that of the whole script, which ended for this reason.
+    fn end(&mut self, problem: String) {
+        let problem = match self.current.take() {
+            Some(test) => format!("{problem}, in the test \"{test}\"; the tests behind it have not run"),
+            None => problem,
+        };
+        self.failures.push(problem);
+    }
 }
 
 /// Runs all tests and tells what failed; false if anything did.
@@ -93,13 +104,12 @@ async fn run_script(lua: &LuaThread, script: PathBuf, url: String) -> Result<Out
         let problem = match timeout(PATIENCE, run).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(console::describe(&error).message),
-            Err(_) => {
-                let current = outcome.borrow().current.clone();
-                Some(format!("{name}: not at its end after {PATIENCE:?}, in the test \"{current}\""))
-            }
+            Err(_) => Some(format!("{name}: not at its end after {PATIENCE:?}")),
         };
         let mut outcome = outcome.take();
-        outcome.failures.extend(problem);
+        if let Some(problem) = problem {
+            outcome.end(problem);
+        }
         outcome
     });
     outcome.await.map_err(|_| anyhow!("the Lua thread has ended"))
@@ -120,16 +130,17 @@ async fn run_source(
 /// The globals of one script.
 fn environment(lua: &Lua, name: &str, url: &str, outcome: &Rc<RefCell<Outcome>>) -> mlua::Result<Table> {
     let begun = outcome.clone();
-    let begin = lua.create_function(move |_, test: String| {
-        begun.borrow_mut().current = test;
+    let begin = lua.create_function(move |_, test: LuaString| {
+        begun.borrow_mut().current = Some(test.to_string_lossy());
         Ok(())
     })?;
     let ended = outcome.clone();
-    let end = lua.create_function(move |_, problem: Option<String>| {
+    let end = lua.create_function(move |_, problem: Option<LuaString>| {
         let mut outcome = ended.borrow_mut();
+        outcome.current = None;
         match problem {
             None => outcome.passed += 1,
-            Some(problem) => outcome.failures.push(problem),
+            Some(problem) => outcome.failures.push(problem.to_string_lossy()),
         }
         Ok(())
     })?;

@@ -126,6 +126,33 @@ fn the_exit_code_tells_even_if_nobody_reads_the_output() {
 }
 
 #[test]
+fn a_failure_may_hold_any_bytes() {
+    let app = App::new().file(
+        "some_test.lua",
+        "test('bytes differ', function() same('\\xff', 'x') end)
+        test('fine', function() end)",
+    );
+    let (code, said, log) = run(&app);
+    assert!(said.contains("FAILED APP/some_test.lua:1: bytes differ: expected \"x\", got \"\u{fffd}\""), "{said}{log}");
+    assert!(said.ends_with("\n1 passed, 1 failed\n"), "{said}{log}");
+    assert_eq!(code, Some(1));
+}
+
+#[test]
+fn a_test_that_is_stopped_is_named_and_those_behind_it_are_not_forgotten() {
+    let app = App::new().file(
+        "some_test.lua",
+        "test('fine', function() end)
+        test('it loops', function() while true do end end)
+        test('left out', function() end)",
+    );
+    let (code, said, log) = run(&app);
+    assert!(said.contains(", in the test \"it loops\"; the tests behind it have not run\n"), "{said}{log}");
+    assert!(said.ends_with("\n1 passed, 1 failed\n"), "{said}{log}");
+    assert_eq!(code, Some(1));
+}
+
+#[test]
 fn a_script_that_cannot_run_is_a_failure() {
     let app = App::new().file("a_test.lua", "this is not Lua").file("b_test.lua", "test('fine', function() end)");
     let (code, said, _) = run(&app);
