@@ -126,6 +126,26 @@ fn the_exit_code_tells_even_if_nobody_reads_the_output() {
 }
 
 #[test]
+fn what_differs_in_the_last_digit_is_not_the_same_and_a_table_may_hold_itself() {
+    let app = App::new().file(
+        "some_test.lua",
+        "local function loop() local t = {n = 1} t.t = t return t end
+        test('sum', function() same(0.1 + 0.2, 0.3) end)
+        test('loop', function() same(loop(), loop()) end)
+        test('other loop', function() same(loop(), {n = 1}) end)",
+    );
+    let (code, said, log) = run(&app);
+    for line in [
+        "FAILED APP/some_test.lua:2: sum: expected 0.3, got 3.0000000000000004e-01",
+        "FAILED APP/some_test.lua:4: other loop: expected {[\"n\"]=1}, got {[\"n\"]=1, [\"t\"]={...}}",
+        "1 passed, 2 failed",
+    ] {
+        assert!(said.contains(line), "{line} is not in {said}{log}");
+    }
+    assert_eq!(code, Some(1));
+}
+
+#[test]
 fn a_failure_may_hold_any_bytes() {
     let app = App::new().file(
         "some_test.lua",

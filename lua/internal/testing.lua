@@ -2,11 +2,21 @@
 -- that hear of each test's begin and end; gives the script's globals.
 local script, url, begin, ended, request = ...
 
-local function show(value)
+-- Numbers that differ read differently: where tostring leaves digits out, all of them are shown.
+local function shownumber(value)
+   local text = tostring(value)
+   return tonumber(text) == value and text or ("%.16e"):format(value)
+end
+
+-- `around` holds the tables that the value is in, so that one within itself has an end.
+local function show(value, around)
    if type(value) == "string" then return ("%q"):format(value) end
+   if type(value) == "number" then return shownumber(value) end
    if type(value) ~= "table" then return tostring(value) end
+   if around and around[value] then return "{...}" end
+   local inside = setmetatable({ [value] = true }, { __index = around })
    local parts = {}
-   for key, item in pairs(value) do parts[#parts + 1] = "[" .. show(key) .. "]=" .. show(item) end
+   for key, item in pairs(value) do parts[#parts + 1] = "[" .. show(key, inside) .. "]=" .. show(item, inside) end
    table.sort(parts)
    return "{" .. table.concat(parts, ", ") .. "}"
 end
