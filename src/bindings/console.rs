@@ -1,6 +1,7 @@
 //! What scripts say on the console, and how their errors are shown there.
 
 use std::cell::Cell;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use mlua::{Error, Lua, Value};
@@ -13,6 +14,13 @@ pub struct Described {
     pub message: String,
     /// `stack traceback:` and one frame a line; empty when there is none.
     pub traceback: String,
+}
+
+impl fmt::Display for Described {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if self.traceback.is_empty() { Ok(()) } else { write!(f, "\n{}", self.traceback) }
+    }
 }
 
 /// Errors of scripts that are logged within a second. Clients can bring one about with every message.
@@ -54,8 +62,7 @@ pub fn report(what: &str, error: &Error) {
     if count > ERRORS_PER_SECOND {
         return;
     }
-    let Described { message, traceback } = describe(error);
-    tracing::error!(target: "lua", "{what}: {message}\n{traceback}");
+    tracing::error!(target: "lua", "{what}: {}", describe(error));
 }
 
 /// Shows a line that a script has written.
@@ -113,6 +120,12 @@ fn begins_with_a_place(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_without_a_traceback_is_one_line() {
+        let error = Error::runtime("index.lsp:3: unexpected symbol near '='");
+        assert_eq!(describe(&error).to_string(), "index.lsp:3: unexpected symbol near '='");
+    }
 
     #[test]
     fn of_very_many_errors_the_first_of_each_second_are_logged_and_the_rest_counted() {

@@ -101,8 +101,7 @@ async fn preload(lua: &Lua, state: &State) -> Result<()> {
 
 /// A script's error as text that can leave the Lua thread.
 fn readable(error: mlua::Error) -> anyhow::Error {
-    let console::Described { message, traceback } = console::describe(&error);
-    if traceback.is_empty() { anyhow!(message) } else { anyhow!("{message}\n{traceback}") }
+    anyhow!("{}", console::describe(&error))
 }
 
 /// Forgets the app and calls its `onunload`.

@@ -117,7 +117,7 @@ fn error_page(error: &Error) -> String {
 
 const STYLE: &str = "body{font:16px system-ui;margin:3em auto;max-width:60em;padding:0 1em;color:#222}h1{color:#b00020}\
     p{font-family:monospace;background:#fdecea;padding:1em;border-left:4px solid #b00020;white-space:pre-wrap}\
-    pre{background:#f5f5f5;padding:1em;overflow:auto}";
+    pre{background:#f5f5f5;padding:1em;overflow:auto}pre:empty{display:none}";
 
 /// Text as HTML.
 fn escape(text: &str) -> String {
