@@ -245,9 +245,13 @@ fn app_spec(name: &str, priority: i64, path: &str) -> Result<AppSpec, String> {
     if path.is_empty() {
         return Err("the path of the app is empty".to_owned());
     }
+    let name = name.trim_matches('/');
+    if name.starts_with('.') {
+        return Err(format!("the app name {name} begins with a dot, and what does is never served"));
+    }
     let priority = i32::try_from(priority).ok().filter(|priority| (-127..=127).contains(priority));
     let priority = priority.ok_or_else(|| format!("the priority of the app {path} is not within -127 to 127"))?;
-    Ok(AppSpec { name: name.trim_matches('/').to_owned(), priority, path: path.into() })
+    Ok(AppSpec { name: name.to_owned(), priority, path: path.into() })
 }
 
 #[cfg(test)]

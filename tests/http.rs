@@ -670,6 +670,7 @@ fn mistakes_get_a_clear_line() {
     let path = |name: &str| www.path().join(name);
     assert!(fails(smq().arg(path("nosuch")), 1).contains("nosuch does not exist"));
     assert!(fails(smq().arg(path("file")), 1).contains("file is neither a folder nor a zip file"));
+    assert!(fails(smq().arg(".x::www"), 2).contains(".x begins with a dot"));
     assert!(fails(smq().arg("--nosuch"), 2).contains("--nosuch"));
     assert!(fails(smq().args(["--port", "x"]), 2).contains("--port"));
     assert!(fails(smq().args(["--tls-port", "0"]), 1).contains("--cert"));

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use mlua::{FromLua, Lua, Table, Value};
 
 use super::app_spec;
 use super::value::ConfigValue;
-use crate::bindings::auth;
+use crate::bindings::{auth, io};
 use crate::lsp::AppSpec;
 
 /// What a configuration file says.
@@ -33,7 +33,7 @@ impl ConfigFile {
         let source = std::fs::read(path).with_context(|| format!("cannot read the configuration {name}"))?;
         let lua = Lua::new();
         let found =
-            run(&lua, &source, &format!("@{name}")).map_err(|error| anyhow!("the configuration fails: {error}"))?;
+            run(&lua, &source, &name.to_string()).map_err(|error| anyhow!("the configuration fails: {error}"))?;
         Self::from_table(&lua, &found).map_err(|error| anyhow!("the configuration {name}: {error}"))
     }
 
@@ -53,10 +53,8 @@ impl ConfigFile {
             },
             apps: match get::<Value>(lua, table, "apps", "a list")? {
                 None => Vec::new(),
-                Some(one @ Value::String(_)) => vec![app(&one)?],
-                Some(Value::Table(list)) => {
-                    list.sequence_values().map(|value| app(&value.map_err(plain)?)).collect::<Result<_>>()?
-                }
+                Some(one @ Value::String(_)) => vec![app(lua, &one)?],
+                Some(Value::Table(list)) => apps(lua, &list)?,
                 Some(other) => bail!("`apps` must be a list of apps, not this {}", other.type_name()),
             },
             script_warning: get(lua, table, "scriptwarning", "a number of milliseconds")?,
@@ -71,11 +69,7 @@ fn run(lua: &Lua, source: &[u8], name: &str) -> mlua::Result<Table> {
     let meta = lua.create_table()?;
     meta.set("__index", lua.globals())?;
     environment.set_metatable(Some(meta))?;
-    lua.load(source)
-        .set_name(name)
-        .set_mode(mlua::chunk::ChunkMode::Text)
-        .set_environment(environment.clone())
-        .exec()?;
+    io::chunk(lua, source, name, Some(environment.clone()))?.call::<()>(())?;
     Ok(environment)
 }
 
@@ -110,19 +104,43 @@ fn certificate(table: &Table) -> Result<(PathBuf, PathBuf)> {
     Ok((field("cert", 1)?, field("key", 2)?))
 }
 
+/// A gap would hide the apps behind it, and a name instead of a place the app that has it.
+fn apps(lua: &Lua, list: &Table) -> Result<Vec<AppSpec>> {
+    let apps: Vec<_> = list.sequence_values().map(|value| app(lua, &value.map_err(plain)?)).collect::<Result<_>>()?;
+    let count = list.pairs::<Value, Value>().count();
+    ensure!(
+        count == apps.len(),
+        "`apps` must be a list without names and gaps, as {{\"www\", {{name=\"shop\", path=\"shop\"}}}}"
+    );
+    Ok(apps)
+}
+
 /// `"[[NAME]:[PRIO]:]PATH"` or `{name = NAME, priority = PRIO, path = PATH}`.
-fn app(value: &Value) -> Result<AppSpec> {
+fn app(lua: &Lua, value: &Value) -> Result<AppSpec> {
     let spec = match value {
         Value::String(text) => text.to_str().map_err(plain)?.parse(),
         Value::Table(table) => {
-            let name: Option<String> = table.get("name").map_err(plain)?;
-            let priority: Option<i64> = table.get("priority").map_err(plain)?;
-            let path: Option<String> = table.get("path").map_err(plain)?;
+            check_fields(table)?;
+            let name: Option<String> = get(lua, table, "name", "a string")?;
+            let priority: Option<i64> = get(lua, table, "priority", "a number from -127 to 127")?;
+            let path: Option<String> = get(lua, table, "path", "a string")?;
             app_spec(&name.unwrap_or_default(), priority.unwrap_or(0), &path.unwrap_or_default())
         }
         other => bail!("an app in `apps` must be a string or a table, not this {}", other.type_name()),
     };
     spec.map_err(anyhow::Error::msg)
+}
+
+/// What is misspelt here would be missed by nobody until the wrong app answers.
+fn check_fields(app: &Table) -> Result<()> {
+    for pair in app.pairs::<Value, Value>() {
+        let field = pair.map_err(plain)?.0.to_string().map_err(plain)?;
+        ensure!(
+            ["name", "priority", "path"].contains(&field.as_str()),
+            "an app in `apps` has `name`, `priority` and `path`, no `{field}`"
+        );
+    }
+    Ok(())
 }
 
 /// mlua's errors stay on their thread; their text need not.
@@ -140,7 +158,7 @@ mod tests {
 
     fn read(source: &str) -> Result<ConfigFile> {
         let lua = Lua::new();
-        let table = run(&lua, source.as_bytes(), "@test").map_err(|error| anyhow!("{error}"))?;
+        let table = run(&lua, source.as_bytes(), "test").map_err(|error| anyhow!("{error}"))?;
         ConfigFile::from_table(&lua, &table)
     }
 
@@ -158,7 +176,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_may_begin_as_editors_and_shells_like_it() {
+        for source in ["\u{feff}port = 5", "#!/usr/bin/lua\nport = 5"] {
+            assert_eq!(read(source).unwrap().port, Some(5), "{source}");
+        }
+    }
+
+    #[test]
     fn a_wrong_value_is_named() {
+        const NO_LIST: &str =
+            "`apps` must be a list without names and gaps, as {\"www\", {name=\"shop\", path=\"shop\"}}";
         for (source, expected) in [
             ("port = {}", "`port` must be a number from 0 to 65535, not this table"),
             ("port = 65536", "`port` must be a number from 0 to 65535, not this integer"),
@@ -168,6 +195,19 @@ mod tests {
             ("users = {bob = 'x'}", "`users`: user 'bob': a table with the field 'pwd' expected"),
             ("users = {bob = {}}", "`users`: user 'bob': 'pwd' must be the password, or a table with its hash"),
             ("apps = {{}}", "the path of the app is empty"),
+            ("apps = {{'www'}}", "an app in `apps` has `name`, `priority` and `path`, no `1`"),
+            ("apps = {{path = 'www', prio = 5}}", "an app in `apps` has `name`, `priority` and `path`, no `prio`"),
+            ("apps = {{path = 'www', name = true}}", "`name` must be a string, not this boolean"),
+            (
+                "apps = {{path = 'www', priority = 'x'}}",
+                "`priority` must be a number from -127 to 127, not this string",
+            ),
+            (
+                "apps = {{path = 'www', name = '.x'}}",
+                "the app name .x begins with a dot, and what does is never served",
+            ),
+            ("apps = {shop = 'shop'}", NO_LIST),
+            ("apps = {'www', nil, 'shop'}", NO_LIST),
             ("certificate = {cert = 'c'}", "`certificate` must name two files, as {cert=FILE, key=FILE}"),
         ] {
             assert_eq!(read(source).err().map(|error| error.to_string()).as_deref(), Some(expected), "{source}");
