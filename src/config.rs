@@ -20,7 +20,7 @@ use value::ConfigValue;
 
 const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_PORT: u16 = 8080;
-const DEFAULT_MAX_CONNECTIONS: usize = 100_000;
+const DEFAULT_MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
 /// A Lua-scriptable message server.
 #[derive(Debug, Parser)]
@@ -96,7 +96,7 @@ pub struct ServeArgs {
     pub shards: Option<NonZeroUsize>,
     /// Connections there may be at a time
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_CONNECTIONS)]
-    pub max_connections: usize,
+    pub max_connections: NonZeroUsize,
     /// Connections there may be at a time from one address; 0 for no limit
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_connections_per_address: usize,
@@ -154,7 +154,7 @@ impl Config {
             tls: tls(tls_host, args.tls_port, file.tls_port, pair)?,
             apps: if apps.is_empty() { file.apps } else { apps },
             shards: args.shards.unwrap_or_else(default_shards),
-            max_connections: args.max_connections,
+            max_connections: args.max_connections.get(),
             max_connections_per_address: args.max_connections_per_address,
             budget,
             is_dev: args.dev,
@@ -175,7 +175,7 @@ impl Config {
             tls: None,
             apps: if args.apps.is_empty() { vec![own()] } else { args.apps },
             shards: default_shards(),
-            max_connections: DEFAULT_MAX_CONNECTIONS,
+            max_connections: DEFAULT_MAX_CONNECTIONS.get(),
             max_connections_per_address: 0,
             allow_exec: args.allow_exec,
             budget: Budget::default(),

@@ -32,7 +32,9 @@ pub struct Seat {
 /// Why there is no place for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
-    #[error("the server has as many connections as it may have (--max-connections)")]
+    #[error(
+        "the server has as many connections as it may have (--max-connections, or the limit of open files, ulimit -n)"
+    )]
     InAll,
     #[error("that address has as many connections as it may have (--max-connections-per-address)")]
     Address,

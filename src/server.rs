@@ -7,10 +7,11 @@ mod signals;
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -95,7 +96,8 @@ struct Open {
 impl Server {
     /// Takes the ports and starts the Lua thread; a port in use should be told before any script runs.
     pub fn bind(config: Config, traces: Option<Traces>) -> Result<Self> {
-        check_folders(&config.apps)?;
+        config.apps.iter().try_for_each(check_app)?;
+        config.rtl.as_deref().map_or(Ok(()), check_rtl)?;
         let max_connections = limit_by_files(config.max_connections);
         let listeners = Listeners::bind(&config)?;
         let (lua, _) = LuaThread::start_with(settings(&config, &listeners))?;
@@ -153,18 +155,21 @@ impl Server {
     }
 }
 
-fn check_folders(apps: &[AppSpec]) -> Result<()> {
-    for app in apps {
-        let path = app.path.display();
-        match app.path.metadata() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => bail!("the app folder {path} does not exist"),
-            Err(error) => bail!("the app folder {path} cannot be read: {error}"),
-            Ok(metadata) if !metadata.is_dir() && !archive::is_archive(&app.path) => {
-                bail!("the app {path} is neither a folder nor a zip file")
-            }
-            Ok(_) => {}
-        }
+fn check_app(app: &AppSpec) -> Result<()> {
+    let path = app.path.display();
+    let is_app = app.path.metadata().and_then(|found| Ok(found.is_dir() || archive::is_archive(&app.path)?));
+    match is_app {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => bail!("the app folder {path} does not exist"),
+        Err(error) => bail!("the app {path} cannot be read: {error}"),
+        Ok(false) => bail!("the app {path} is neither a folder nor a zip file"),
+        Ok(true) => Ok(()),
     }
+}
+
+fn check_rtl(folder: &Path) -> Result<()> {
+    let path = folder.display();
+    let found = folder.metadata().with_context(|| format!("the folder of --rtl, {path}, cannot be read"))?;
+    ensure!(found.is_dir(), "--rtl needs a folder, and {path} is none");
     Ok(())
 }
 

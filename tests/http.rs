@@ -670,7 +670,11 @@ fn mistakes_get_a_clear_line() {
     let path = |name: &str| www.path().join(name);
     assert!(fails(smq().arg(path("nosuch")), 1).contains("nosuch does not exist"));
     assert!(fails(smq().arg(path("file")), 1).contains("file is neither a folder nor a zip file"));
+    assert!(fails(smq().arg("/proc/self/mem"), 1).contains("/proc/self/mem cannot be read: "));
+    assert!(fails(smq().arg("--rtl").arg(path("file")), 1).contains("file is none"));
+    assert!(fails(smq().arg("--rtl").arg(path("nosuch")), 1).contains("nosuch, cannot be read: "));
     assert!(fails(smq().arg(".x::www"), 2).contains(".x begins with a dot"));
+    assert!(fails(smq().args(["--max-connections", "0"]), 2).contains("--max-connections"));
     assert!(fails(smq().arg("--nosuch"), 2).contains("--nosuch"));
     assert!(fails(smq().args(["--port", "x"]), 2).contains("--port"));
     assert!(fails(smq().args(["--tls-port", "0"]), 1).contains("--cert"));

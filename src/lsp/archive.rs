@@ -31,9 +31,10 @@ pub struct Unpacked {
 }
 
 /// Whether the file begins as a zip file does.
-pub fn is_archive(path: &Path) -> bool {
-    let mut start = [0; SIGNATURE.len()];
-    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == SIGNATURE
+pub fn is_archive(path: &Path) -> io::Result<bool> {
+    let mut start = Vec::new();
+    File::open(path)?.take(SIGNATURE.len() as u64).read_to_end(&mut start)?;
+    Ok(start == SIGNATURE)
 }
 
 impl Unpacked {
@@ -171,7 +172,7 @@ mod tests {
             zip.start_file("a/b.txt", SimpleFileOptions::default()).unwrap();
             zip.write_all(b"hello").unwrap();
         });
-        assert!(is_archive(file.path()));
+        assert!(is_archive(file.path()).unwrap());
         let unpacked = Unpacked::new(file.path()).unwrap();
         let root = unpacked.root().to_owned();
         assert_eq!(fs::read(root.join("a/b.txt")).unwrap(), b"hello");
@@ -195,6 +196,6 @@ mod tests {
         fs::write(file.path(), "PK\x03\x04 and nothing").unwrap();
         assert!(reason(&file).starts_with("cannot unpack "));
         fs::write(file.path(), "#!/bin/sh").unwrap();
-        assert!(!is_archive(file.path()));
+        assert!(!is_archive(file.path()).unwrap());
     }
 }
