@@ -2,6 +2,7 @@
 
 pub mod client;
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 /// Reads PEM files: the server's certificate followed by those that vouch for it, and its private key.
 pub fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor> {
     let chain = read_chain(certificate)?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| explain(error, key, "private key"))?;
+    let private = read_key(key)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -33,6 +34,20 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
         bail!("{} holds no certificate in PEM form", path.display());
     }
     Ok(chain)
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| {
+        if is_encrypted(path) {
+            return anyhow!("the private key {0} is encrypted: `openssl pkey -in {0}` decrypts it", path.display());
+        }
+        explain(error, path, "private key")
+    })
+}
+
+/// Both the old and the new form of a PEM file say so in clear.
+fn is_encrypted(path: &Path) -> bool {
+    fs::read_to_string(path).is_ok_and(|text| text.contains("ENCRYPTED"))
 }
 
 fn explain(error: PemError, path: &Path, what: &str) -> anyhow::Error {

@@ -698,7 +698,14 @@ fn a_port_in_use_is_told() {
 #[test]
 fn certificate_and_key_must_fit_together() {
     let ((cert, key), (_, other)) = (certificate(), certificate());
-    let files = folder(&[("cert.pem", &cert), ("key.pem", &key), ("other.pem", &other), ("empty.pem", "")]);
+    let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+    let files = folder(&[
+        ("cert.pem", &cert),
+        ("key.pem", &key),
+        ("other.pem", &other),
+        ("encrypted.pem", &encrypted),
+        ("empty.pem", ""),
+    ]);
     let with = |cert: &str, key: &str| {
         let path = |name: &str| files.path().join(name);
         fails(smq().args(["--tls-port", "0", "--cert"]).arg(path(cert)).arg("--key").arg(path(key)), 1)
@@ -706,6 +713,7 @@ fn certificate_and_key_must_fit_together() {
     assert!(with("cert.pem", "other.pem").contains("do not belong together"));
     assert!(with("empty.pem", "key.pem").contains("no certificate in PEM form"));
     assert!(with("cert.pem", "empty.pem").contains("no private key in PEM form"));
+    assert!(with("cert.pem", "encrypted.pem").contains("is encrypted"));
     assert!(with("nosuch.pem", "key.pem").contains("cannot read the certificate"));
 }
 
