@@ -8,7 +8,7 @@
 ---@param ... any
 function trace(...) end
 
----Like `trace`, with a choice of prefix; a priority above 5 is shown only when debug output is on.
+---Like `trace`, with a choice of prefix; a priority above 5 is shown only if the environment says `RUST_LOG=debug`.
 ---@param withprefix boolean whether function and line are shown
 ---@param priority integer
 ---@param ... any
@@ -588,7 +588,7 @@ function ba.json.decode(text) end
 
 ba.crypto = {}
 
----A hash: `ba.crypto.hash("sha256")("data")(true, "hex")`. Names: md5, sha1, sha256, sha384, sha512.
+---A hash: `ba.crypto.hash("sha256")("data")(true, "hex")`. Names: md5, sha1, sha224, sha256, sha384, sha512.
 ---@param name string or `"hmac"`
 ---@param hmacname? string
 ---@param key? string

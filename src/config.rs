@@ -22,6 +22,9 @@ const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_PORT: u16 = 8080;
 const DEFAULT_MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
+const LOG_HELP: &str = "\
+The log goes to the error output. How much it tells is in the environment variable RUST_LOG: error, warn, info (if it is not set) or debug.";
+
 /// A Lua-scriptable message server.
 #[derive(Debug, Parser)]
 #[command(name = "smq", version, about)]
@@ -33,7 +36,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve one or more apps: folders or zip files
-    #[command(override_usage = "smq serve [OPTIONS] [[NAME]:[PRIO]:]PATH...")]
+    #[command(override_usage = "smq serve [OPTIONS] [[NAME]:[PRIO]:]PATH...", after_help = LOG_HELP)]
     Serve(ServeArgs),
     /// Put a load on a broker and tell how it fares
     Bench(BenchArgs),
@@ -88,7 +91,7 @@ pub struct ServeArgs {
     /// Milliseconds a script may run without waiting before it is stopped; 0 for no limit [default: 1000]
     #[arg(long, value_name = "MS")]
     pub script_limit: Option<u64>,
-    /// Lua configuration file: host, port, sslhost, sslport, certificate, apps, scriptwarning, scriptlimit, allowexec; flags win
+    /// Lua configuration file: host, port, sslhost, sslport, certificate, users, apps, scriptwarning, scriptlimit, allowexec; flags win
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Threads that serve connections [default: processors less one, for Lua]
