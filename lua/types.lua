@@ -248,7 +248,9 @@ local Collected = {}
 ---@return string?
 function Collected:finalize(send) end
 
----@class smq.Deferred
+---The response, for whoever writes to it later: `flush` sends what was written so far, `valid` tells whether the client is
+---still there.
+---@class smq.Deferred: smq.Request
 local Deferred = {}
 
 ---@param ... any
