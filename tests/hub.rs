@@ -90,6 +90,28 @@ fn tests_meet_the_hub_as_smq_clients() {
 }
 
 #[test]
+fn an_error_in_a_callback_of_the_client_is_logged_with_its_traceback() {
+    let app = App::new()
+        .file(".preload", "hub = require'smq.hub'.create()")
+        .file("hub.lsp", "<?lsp app.hub:connect(request) ?>")
+        .file(
+            "a_test.lua",
+            "test('it fails', function()
+            local client = require'smq.client'.create(server.url .. '/hub.lsp', {uid = 'tester'})
+            local function broken() error'on purpose' end
+            local done
+            function client.onconnect() done = true broken() end
+            eventually(function() return done end, 'the connection')
+            client:close()
+        end)",
+        );
+    let (code, said, log) = run(&app);
+    assert_eq!(code, Some(0), "{said}{log}");
+    assert!(log.contains(" lua: smq.client: onconnect: APP/a_test.lua:3: on purpose\nstack traceback:\n"), "{log}");
+    assert!(log.contains("APP/a_test.lua:5: in"), "{log}");
+}
+
+#[test]
 fn failures_are_told_with_file_and_line() {
     let app = App::new().file(
         "some_test.lua",

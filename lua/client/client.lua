@@ -79,12 +79,15 @@ local function new_session(connection, welcome)
    }
 end
 
--- Calls what the app has set; an error is shown and harms nothing else.
+-- A line in the log; without the prefix of `trace`, which would name a line of this file.
+local function log(text) tracep(false, 0, "smq.client: " .. text) end
+
+-- Calls what the app has set; an error is shown with its traceback and harms nothing else.
 local function call(what, f, ...)
    if not f then return end
-   local ok, result = pcall(f, ...)
+   local ok, result = xpcall(f, debug.traceback, ...)
    if ok then return result end
-   trace("smq.client: " .. what .. ": " .. tostring(result))
+   log(what .. ": " .. tostring(result))
 end
 
 -- The connection of the client that a method was called on; nil while there is none.
@@ -148,7 +151,9 @@ local function enqueue(session, topic, subtopic, payload)
       message.tid = tid
       resolve_subtopic(session, subtopic, function(subtid)
          message.subtid, message.settled = subtid, true
-         if not (tid and subtid) then trace("smq.client: a message to", topic, subtopic, "is lost: the name is denied") end
+         if not (tid and subtid) then
+            log("a message to " .. topic .. (subtopic and " " .. subtopic or "") .. " is lost: the name is denied")
+         end
          send_ready(session)
       end)
    end)
@@ -276,7 +281,7 @@ function Client:observe(topic, onchange)
    local session = session_of("client:observe", self)
    if not session then return false end
    resolve_topic(session, topic, function(tid)
-      if not tid then return trace("smq.client: cannot observe", topic, "- the name is denied") end
+      if not tid then return log("cannot observe " .. topic .. ": the name is denied") end
       session.observers[tid] = { onchange = onchange, topic = topic }
       session.link:send(KIND.OBSERVE, pack(">I4", tid))
    end)
