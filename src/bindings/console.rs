@@ -89,6 +89,9 @@ pub fn describe(error: &Error) -> Described {
     }
     let text = match cause {
         Error::RuntimeError(message) | Error::SyntaxError { message, .. } => message.clone(),
+        Error::BadArgument { to: Some(method), name: Some(name), .. } if name == "self" => {
+            format!("{method} was called without its object; write it with a colon")
+        }
         other => other.to_string(),
     };
     // Lua's own errors carry their traceback in the text, and their place in front.
@@ -119,7 +122,19 @@ fn begins_with_a_place(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use mlua::UserDataMethods;
+
     use super::*;
+
+    #[test]
+    fn a_method_that_is_called_with_a_dot_is_told_so() {
+        let lua = Lua::new();
+        lua.register_userdata_type::<u8>(|class| class.add_method("open", |_, _, ()| Ok(()))).unwrap();
+        lua.globals().set("object", lua.create_any_userdata(5u8).unwrap()).unwrap();
+        let error = lua.load("object.open('x')").set_name("@x.lsp").exec().unwrap_err();
+        let message = describe(&error).message;
+        assert_eq!(message, "x.lsp:1: u8.open was called without its object; write it with a colon");
+    }
 
     #[test]
     fn an_error_without_a_traceback_is_one_line() {
