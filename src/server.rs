@@ -26,7 +26,7 @@ use crate::seats::Seats;
 use crate::traces::Traces;
 use listeners::Listeners;
 use shards::Shards;
-use signals::Signals;
+pub use signals::Signals;
 
 /// File descriptors kept for what is no connection: files that are sent, listeners, what scripts open.
 const SPARE_FILES: u64 = 64;

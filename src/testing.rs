@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use mlua::{Function, Lua, LuaString, Table};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use crate::bindings::{console, io};
 use crate::config::{Config, TestArgs};
 use crate::lua::{LuaThread, Settings, World, budget};
-use crate::server::{Server, say};
+use crate::server::{Server, Signals, say};
 
 /// What the names of test scripts end with.
 const ENDING: &str = "_test.lua";
@@ -58,12 +58,23 @@ pub fn run(args: TestArgs) -> Result<bool> {
 
 async fn run_all(args: TestArgs, scripts: Vec<PathBuf>) -> Result<bool> {
     let settings = Settings { allow_exec: args.allow_exec, ..Settings::default() };
+    let mut signals = Signals::new()?;
     let mut server = Server::bind(Config::for_tests(args), None)?;
+    // A signal, too, leaves nothing behind of what apps were unpacked into.
+    let counts = tokio::select! {
+        counts = load_and_run(&mut server, settings, scripts) => counts,
+        () = signals.wait() => Err(anyhow!("stopped by a signal, with tests left to run")),
+    };
+    server.close().await;
+    let (passed, failed) = counts?;
+    say(format_args!("{passed} passed, {failed} failed"));
+    Ok(failed == 0)
+}
+
+/// How many tests passed and how many failed.
+async fn load_and_run(server: &mut Server, settings: Settings, scripts: Vec<PathBuf>) -> Result<(usize, usize)> {
     server.load().await;
-    if !server.is_whole() {
-        server.close().await;
-        bail!("the app under test cannot be loaded");
-    }
+    ensure!(server.is_whole(), "the app under test cannot be loaded");
     server.open()?;
     let (lua, _) = LuaThread::start_with(settings)?;
     let (mut passed, mut failed) = (0, 0);
@@ -74,9 +85,7 @@ async fn run_all(args: TestArgs, scripts: Vec<PathBuf>) -> Result<bool> {
         outcome.failures.iter().for_each(|failure| say(format_args!("FAILED {failure}")));
     }
     lua.stop();
-    server.close().await;
-    say(format_args!("{passed} passed, {failed} failed"));
-    Ok(failed == 0)
+    Ok((passed, failed))
 }
 
 /// All test scripts below the folder, in order of their names.

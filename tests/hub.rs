@@ -3,8 +3,9 @@
 mod support;
 
 use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use support::App;
 
@@ -207,6 +208,24 @@ fn test_scripts_run_programs_where_that_is_allowed() {
     let app = App::new().file("a_test.lua", "test('it runs', function() same(io.popen'echo 1':read'a', '1\\n') end)");
     assert_eq!(run(&app).0, Some(1));
     assert_eq!(run_with(&app, &["--allow-exec"]).0, Some(0));
+}
+
+#[test]
+fn a_signal_ends_the_tests_and_leaves_nothing_behind() {
+    let body = "ba.openio'vm' trace'it waits' ba.sleep(1e6)";
+    let app = App::new().file("a_test.lua", format!("test('it waits', function() {body} end)"));
+    let temporary = tempfile::tempdir().expect("the system has room for a temporary folder");
+    let files = || temporary.path().read_dir().expect("the folder is ours").count();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smq"));
+    command.arg("test").arg(app.path()).env("TMPDIR", temporary.path()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("cargo has built the binary");
+    let mut log = BufReader::new(child.stderr.take().expect("it is piped")).lines().map(|line| line.expect("text"));
+    assert!(log.any(|line| line.contains("it waits")));
+    assert_eq!(files(), 1);
+    assert!(Command::new("kill").arg(child.id().to_string()).status().expect("kill runs").success());
+    assert!(log.any(|line| line == "smq: stopped by a signal, with tests left to run"));
+    assert_eq!(child.wait().expect("it is our child").code(), Some(1));
+    assert_eq!(files(), 0);
 }
 
 #[test]
