@@ -94,6 +94,8 @@ impl Listeners {
 
 impl Listener {
     fn bind(host: &str, port: u16) -> Result<Self> {
+        // An IPv6 address may be written as in a URL.
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let addresses =
             (host, port).to_socket_addrs().with_context(|| format!("no address is known for host {host}"))?;
         let mut failure = anyhow!("no address is known for host {host}");
@@ -141,5 +143,21 @@ fn explain(error: &io::Error, address: SocketAddr) -> anyhow::Error {
         io::ErrorKind::AddrNotAvailable => anyhow!("cannot listen on {address}: not an address of this machine"),
         io::ErrorKind::PermissionDenied => anyhow!("cannot listen on {address}: this user may not use the port"),
         _ => anyhow!("cannot listen on {address}: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_address_may_stand_in_brackets() {
+        for host in ["::1", "[::1]"] {
+            match Listener::bind(host, 0) {
+                Ok(listener) => assert!(listener.address.is_ipv6()),
+                // The machine may have no IPv6; the name is understood all the same.
+                Err(error) => assert!(format!("{error:#}").contains("[::1]:0"), "{host}: {error:#}"),
+            }
+        }
     }
 }
