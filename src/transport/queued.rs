@@ -24,7 +24,8 @@ const RECEIVED: usize = 2;
 const JOINED: usize = 64 * 1024;
 /// A piece of a raw stream.
 const PIECE: usize = 16 * 1024;
-/// Answers (Pong) that wait for the client; it is not read while there are more.
+/// Answers (Pong) that wait for the client, in bytes; it is not read while there are more. What the script writes holds up
+/// no reading: the other end may want to be read before it reads.
 const ANSWERS: usize = 4096;
 /// Time for what was written last, once the script has closed the socket.
 const LINGER: Duration = Duration::from_secs(5);
@@ -89,7 +90,9 @@ impl Pump {
             messages,
             input: BytesMut::from(early),
             next: None,
+            answers: Vec::new(),
             output: head,
+            written: 0,
             is_flushed: true,
             writing: None,
             pump: self,
@@ -122,7 +125,11 @@ struct Flow<S> {
     input: BytesMut,
     /// What waits for room in the script's queue.
     next: Option<Received>,
+    /// What a WebSocket's other end has to be told, between the writes of the script.
+    answers: Vec<u8>,
     output: Vec<u8>,
+    /// How much of `output` the socket has taken.
+    written: usize,
     is_flushed: bool,
     /// The writes that `output` holds.
     writing: Option<OwnedSemaphorePermit>,
@@ -139,19 +146,22 @@ impl<S: AsyncRead + AsyncWrite> Flow<S> {
     /// One step; false when there is nothing left to do.
     async fn turn(&mut self) -> bool {
         self.decode();
+        if self.output.is_empty() {
+            self.output = std::mem::take(&mut self.answers);
+        }
         let has_output = !self.output.is_empty() || !self.is_flushed;
         let is_closed = self.deadline.is_some();
         if self.close_sent && !has_output && self.next.is_none() {
             return false;
         }
-        let may_read = self.is_open && !is_closed && self.next.is_none() && self.output.len() < ANSWERS;
+        let may_read = self.is_open && !is_closed && self.next.is_none() && self.answers.len() < ANSWERS;
         let limit = self.deadline.unwrap_or_else(Instant::now);
         let event = tokio::select! {
             count = read(&mut self.reader, &mut self.input), if may_read => Event::Read(count),
             () = hand_over(&self.pump.received, &mut self.next), if self.next.is_some() && !is_closed => Event::Done,
             () = self.pump.received.closed(), if !is_closed => Event::ClosedByScript,
             write = self.pump.writes.recv(), if !has_output && !self.close_sent => Event::Write(write),
-            written = write(&mut self.writer, &self.output), if has_output => Event::Written(written),
+            written = write(&mut self.writer, &self.output[self.written..]), if has_output => Event::Written(written),
             () = sleep_until(limit), if is_closed => Event::TooLate,
             else => Event::TooLate,
         };
@@ -178,7 +188,7 @@ impl<S: AsyncRead + AsyncWrite> Flow<S> {
         }
         self.next = match &mut self.messages {
             None => Some(Received::Data { data: self.input.split().to_vec(), is_text: false }),
-            Some(messages) => match messages.next(&mut self.input, &mut self.output) {
+            Some(messages) => match messages.next(&mut self.input, &mut self.answers) {
                 Ok(message) => message.map(|message| Received::Data { data: message.data, is_text: message.is_text }),
                 Err(Closed(status)) => {
                     self.is_open = false;
@@ -241,8 +251,11 @@ impl<S: AsyncRead + AsyncWrite> Flow<S> {
             return false;
         };
         self.is_flushed = count == 0;
-        self.output.drain(..count);
-        if self.output.is_empty() {
+        self.written += count;
+        if self.written == self.output.len() {
+            // Given back, too: an idle socket keeps no buffer.
+            self.output = Vec::new();
+            self.written = 0;
             self.writing = None;
         }
         true
@@ -290,5 +303,58 @@ async fn write<S: AsyncWrite>(writer: &mut WriteHalf<S>, output: &[u8]) -> io::R
     match writer.write(output).await {
         Ok(0) => Err(io::ErrorKind::WriteZero.into()),
         written => written,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::duplex;
+
+    use super::*;
+
+    /// More than anything on the way holds.
+    const MUCH: usize = 1 << 20;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_that_writes_before_it_reads_is_read_meanwhile() {
+        for form in [Form::Raw, Form::WebSocket(Role::Server)] {
+            let (mut client, server) = duplex(1024);
+            let (mut reader, writer, pump) = queues(form);
+            tokio::spawn(pump.run(server, Vec::new(), Bytes::new()));
+            writer.write(vec![b's'; MUCH], false).await.unwrap();
+            let mut sent = vec![0; MUCH];
+            if form != Form::Raw {
+                sent.clear();
+                for _ in 0..2 {
+                    Role::Client.encode(websocket::BINARY, &vec![0; MUCH / 2], &mut sent);
+                }
+            }
+            let count = async {
+                let mut count = 0;
+                while count < MUCH {
+                    let Received::Data { data, .. } = reader.read().await else { return count };
+                    count += data.len();
+                }
+                count
+            };
+            let both = async { tokio::join!(client.write_all(&sent), count) };
+            let (written, count) = timeout(LINGER, both).await.expect("neither end waits for the other");
+            assert!(written.is_ok() && count == MUCH, "{form:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_websocket_whose_end_asks_and_never_listens_is_not_read_for_ever() {
+        let (mut client, server) = duplex(1024);
+        let (_reader, _writer, pump) = queues(Form::WebSocket(Role::Server));
+        tokio::spawn(pump.run(server, Vec::new(), Bytes::new()));
+        let mut ping = Vec::new();
+        Role::Client.encode(websocket::PING, &[0; 100], &mut ping);
+        let asking = async {
+            for _ in 0..1000 {
+                client.write_all(&ping).await.unwrap();
+            }
+        };
+        assert!(timeout(LINGER, asking).await.is_err(), "it has to wait");
     }
 }
