@@ -190,6 +190,19 @@ fn a_known_version_is_not_sent_again() {
 }
 
 #[test]
+fn a_version_that_was_not_asked_for_is_not_sent() {
+    let (server, _folder) = Server::of(&[("a.txt", "hello")]);
+    let etag = server.get("/a.txt").header("etag").to_owned();
+    let old = "Fri, 02 Jan 1970 00:00:00 GMT";
+    for target in ["/a.txt", "/rtl/smq.js"] {
+        let reply = server.ask("GET", target, &[("If-Match", "\"other\""), ("Range", "bytes=0-1")]);
+        assert_eq!((reply.status, reply.body.as_str()), (412, ""), "{target}");
+    }
+    assert_eq!(server.ask("GET", "/a.txt", &[("If-Unmodified-Since", old)]).status, 412);
+    assert_eq!(server.ask("GET", "/a.txt", &[("If-Match", &etag), ("If-Unmodified-Since", old)]).body, "hello");
+}
+
+#[test]
 fn an_edited_file_has_another_version() {
     let (server, folder) = Server::of(&[("a.txt", "hello")]);
     let etag = server.get("/a.txt").header("etag").to_owned();

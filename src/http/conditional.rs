@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use hyper::header::{
-    ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE,
+    ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
 };
 
 /// What tells one version of a resource from another.
@@ -24,10 +25,21 @@ pub enum Part {
 }
 
 impl Version {
+    /// Whether the client asks for another version only, so that 412 answers it.
+    pub fn is_unwanted(&self, headers: &HeaderMap) -> bool {
+        if headers.contains_key(IF_MATCH) {
+            return !self.is_among(headers, &IF_MATCH, |tag| tag);
+        }
+        match (self.modified, date(headers, &IF_UNMODIFIED_SINCE)) {
+            (Some(modified), Some(since)) => whole_seconds(modified) > whole_seconds(since),
+            _ => false,
+        }
+    }
+
     /// Whether the client has this version already, so that 304 answers it.
     pub fn is_known(&self, headers: &HeaderMap) -> bool {
         if headers.contains_key(IF_NONE_MATCH) {
-            return self.matches_any(headers);
+            return self.is_among(headers, &IF_NONE_MATCH, |tag| tag.strip_prefix("W/").unwrap_or(tag));
         }
         match (self.modified, date(headers, &IF_MODIFIED_SINCE)) {
             (Some(modified), Some(since)) => whole_seconds(modified) <= whole_seconds(since),
@@ -53,13 +65,11 @@ impl Version {
         }
     }
 
-    fn matches_any(&self, headers: &HeaderMap) -> bool {
-        let values = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    /// Whether a header lists this version; `strong` makes of each tag what ours is compared with.
+    fn is_among(&self, headers: &HeaderMap, name: &HeaderName, strong: fn(&str) -> &str) -> bool {
+        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         // Our tags hold no comma, so a list may be cut at each.
-        values
-            .flat_map(|list| list.split(','))
-            .map(str::trim)
-            .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == self.etag)
+        values.flat_map(|list| list.split(',')).map(str::trim).any(|tag| tag == "*" || strong(tag) == self.etag)
     }
 
     /// `If-Range`: a range of an older version would not fit what the client has.
@@ -136,6 +146,25 @@ mod tests {
         let asked = [(IF_NONE_MATCH, "\"x\""), (IF_MODIFIED_SINCE, "Fri, 02 Jan 1970 00:00:00 GMT")];
         assert!(version().is_known(&headers(&asked[1..])));
         assert!(!version().is_known(&headers(&asked)));
+    }
+
+    #[test]
+    fn a_version_is_wanted_unless_another_one_was_asked_for() {
+        let (before, same) = ("Thu, 01 Jan 1970 00:00:00 GMT", "Fri, 02 Jan 1970 00:00:00 GMT");
+        for (asked, is_unwanted) in [
+            (&[][..], false),
+            (&[(IF_MATCH, "*")], false),
+            (&[(IF_MATCH, "\"x\", \"abc\"")], false),
+            (&[(IF_MATCH, "\"x\"")], true),
+            // What is only as good as ours is not ours.
+            (&[(IF_MATCH, "W/\"abc\"")], true),
+            (&[(IF_UNMODIFIED_SINCE, same)], false),
+            (&[(IF_UNMODIFIED_SINCE, before)], true),
+            (&[(IF_UNMODIFIED_SINCE, "yesterday")], false),
+            (&[(IF_MATCH, "\"abc\""), (IF_UNMODIFIED_SINCE, before)], false),
+        ] {
+            assert_eq!(version().is_unwanted(&headers(asked)), is_unwanted, "{asked:?}");
+        }
     }
 
     #[test]

@@ -63,6 +63,7 @@ async fn serve_file(head: &Parts, path: &Path) -> Response {
     };
     let (size, version) = (metadata.len(), version_of(&metadata));
     let mut answer = match plan(head, &version, size) {
+        Plan::Unwanted => return status(StatusCode::PRECONDITION_FAILED),
         Plan::Known => status(StatusCode::NOT_MODIFIED),
         Plan::Part(Part::Unsatisfiable) => return unsatisfiable(size),
         Plan::Part(Part::Whole) => with_body(head, file, 0, size).await,
@@ -83,6 +84,9 @@ pub fn serve_embedded(head: &Parts, name: &str, bytes: &'static [u8], version: &
     if let Some(answer) = answer_by_method(&head.method) {
         return answer;
     }
+    if version.is_unwanted(&head.headers) {
+        return status(StatusCode::PRECONDITION_FAILED);
+    }
     let mut answer = if version.is_known(&head.headers) {
         status(StatusCode::NOT_MODIFIED)
     } else {
@@ -97,12 +101,15 @@ pub fn serve_embedded(head: &Parts, name: &str, bytes: &'static [u8], version: &
 }
 
 enum Plan {
+    Unwanted,
     Known,
     Part(Part),
 }
 
 fn plan(head: &Parts, version: &Version, size: u64) -> Plan {
-    if version.is_known(&head.headers) {
+    if version.is_unwanted(&head.headers) {
+        Plan::Unwanted
+    } else if version.is_known(&head.headers) {
         Plan::Known
     } else if head.method == Method::GET {
         Plan::Part(version.part(&head.headers, size))
