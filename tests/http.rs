@@ -402,6 +402,14 @@ fn http_1_1_needs_one_host_and_http_1_0_none() {
 }
 
 #[test]
+fn the_server_as_a_whole_may_be_asked_what_it_can_do() {
+    let (server, _folder) = Server::of(&[]);
+    let reply = server.say("OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert_eq!((reply.status, reply.header("allow"), reply.body.as_str()), (200, "GET, HEAD, OPTIONS", ""));
+    assert_eq!(server.say("GET * HTTP/1.1\r\nHost: a\r\n\r\n").status, 400);
+}
+
+#[test]
 fn a_request_that_is_too_large_is_refused_and_the_refusal_arrives() {
     let (server, _folder) = Server::of(&[]);
     for size in [8 * 1024 + 1, 20_000, 200_000] {

@@ -7,7 +7,8 @@ use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hyper::StatusCode;
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
 use parking_lot::RwLock;
 
 use super::arrival::absolute_url;
@@ -122,6 +123,9 @@ impl Handler for Site {
     async fn handle(&self, arrival: Box<Arrival>) -> PageReply {
         let mut reply = match UrlPath::parse(arrival.head.uri.path()) {
             Ok(path) => self.find(arrival, &path).await,
+            Err(Refused::Malformed) if is_about_server(&arrival.head) => {
+                PageReply::Response(answers::options(static_files::METHODS))
+            }
             Err(Refused::Malformed) => PageReply::Response(answers::error(StatusCode::BAD_REQUEST)),
             Err(Refused::Hidden) => PageReply::Response(answers::error(StatusCode::NOT_FOUND)),
         };
@@ -130,6 +134,11 @@ impl Handler for Site {
         }
         reply
     }
+}
+
+/// `OPTIONS *` asks what the server can do, wherever.
+fn is_about_server(head: &Parts) -> bool {
+    head.method == Method::OPTIONS && head.uri.path() == "*"
 }
 
 /// Asks one app for what is at `below` in it.
@@ -173,7 +182,7 @@ async fn enter(app: &App, below: &str, request: Request) -> Search {
 }
 
 impl Request {
-    fn head(&self) -> &hyper::http::request::Parts {
+    fn head(&self) -> &Parts {
         match self {
             Self::Unread(arrival) => &arrival.head,
             Self::Read(request) => &request.head,

@@ -22,7 +22,8 @@ use tokio::io::{AsyncRead, AsyncSeekExt, ReadBuf};
 use super::conditional::{Part, Version};
 use super::{Body, Response, answers, encodings, media_type};
 
-const METHODS: &str = "GET, HEAD, OPTIONS";
+/// What the server does by itself.
+pub const METHODS: &str = "GET, HEAD, OPTIONS";
 /// Bytes that are read from disk, and held in memory, at a time.
 const PIECE: usize = 64 * 1024;
 
