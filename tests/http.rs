@@ -395,10 +395,22 @@ fn http_1_1_needs_one_host_and_http_1_0_none() {
     let (server, _folder) = Server::of(&[("d/a.txt", "hello")]);
     assert_eq!(server.say("GET /d/a.txt HTTP/1.1\r\n\r\n").status, 400);
     assert_eq!(server.say("GET /d/a.txt HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").status, 400);
-    assert_eq!(server.say("GET /d/a.txt HTTP/1.1\r\nHost: a b\r\n\r\n").status, 400);
+    for host in ["a b", "name:password@a", "a@"] {
+        assert_eq!(server.say(&format!("GET /d/a.txt HTTP/1.1\r\nHost: {host}\r\n\r\n")).status, 400, "{host}");
+    }
     assert_eq!(server.say("GET /d/a.txt HTTP/1.0\r\n\r\n").body, "hello");
     let own = format!("http://{}/d/", server.address);
     assert_eq!(server.say("GET /d HTTP/1.0\r\n\r\n").header("location"), own);
+}
+
+#[test]
+fn the_host_of_the_request_line_counts_and_not_the_header() {
+    let (server, _folder) = Server::of(&[("d/page.lsp", "<?lsp print(request:url(), request:domain()) ?>")]);
+    let ask =
+        |path: &str| server.say(&format!("GET http://a:1/{path} HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n"));
+    assert_eq!(ask("d/page.lsp").body, "http://a:1/d/page.lsp\ta\n");
+    assert_eq!(ask("d").header("location"), "http://a:1/d/");
+    assert_eq!(server.say("GET http://name@a/ HTTP/1.1\r\nHost: a\r\n\r\n").status, 400);
 }
 
 #[test]

@@ -73,11 +73,17 @@ impl PageRequest {
 /// The URL of `path` on this server as the client calls it: with the host it asked for, and its query.
 pub fn absolute_url(head: &Parts, ends: Ends, path: &str) -> String {
     let scheme = if ends.is_tls { "https" } else { "http" };
+    let authority = authority(head, ends.local);
+    let query = head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{scheme}://{authority}{path}{query}")
+}
+
+/// The host and port the client asked for, or else the address it connected to.
+pub fn authority(head: &Parts, local: SocketAddr) -> String {
+    // Where the request line names a host, the header does not count (RFC 9112, section 3.2.2).
     let asked = head.uri.authority().map(|authority| authority.as_str());
     let asked = asked.or_else(|| head.headers.get(header::HOST)?.to_str().ok()).filter(|host| !host.is_empty());
-    let host = asked.map_or_else(|| ends.local.to_string(), str::to_owned);
-    let query = head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    format!("{scheme}://{host}{path}{query}")
+    asked.map_or_else(|| local.to_string(), str::to_owned)
 }
 
 async fn read_body(body: Incoming) -> Result<Bytes, StatusCode> {

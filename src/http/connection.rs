@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
+use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode, Version, header};
@@ -169,13 +170,23 @@ fn objection(request: &Request<Incoming>) -> Option<StatusCode> {
     if uri.path().len() + uri.query().map_or(0, str::len) > MAX_URI_SIZE {
         return Some(StatusCode::URI_TOO_LONG);
     }
+    (!names_one_host(request)).then_some(StatusCode::BAD_REQUEST)
+}
+
+/// Whether the request says who is meant, as RFC 9112, section 3.2, demands it.
+fn names_one_host(request: &Request<Incoming>) -> bool {
     let mut hosts = request.headers().get_all(header::HOST).iter();
-    let is_valid = match (hosts.next(), hosts.next()) {
+    let is_one = match (hosts.next(), hosts.next()) {
         (None, _) => request.version() < Version::HTTP_11,
-        (Some(host), None) => host.is_empty() || hyper::http::uri::Authority::try_from(host.as_bytes()).is_ok(),
+        (Some(host), None) => host.is_empty() || Authority::try_from(host.as_bytes()).is_ok_and(|host| is_host(&host)),
         (Some(_), Some(_)) => false,
     };
-    (!is_valid).then_some(StatusCode::BAD_REQUEST)
+    is_one && request.uri().authority().is_none_or(is_host)
+}
+
+/// A name and password have no place there: whoever reads the URL could take them for the host.
+fn is_host(authority: &Authority) -> bool {
+    !authority.as_str().contains('@')
 }
 
 /// What to tell a client whose conversation hyper ended without a word.

@@ -27,7 +27,7 @@ use hyper::http::request::Parts;
 use crate::socket::Takeover;
 
 pub use answers::add_app_headers;
-pub use arrival::{Arrival, is_form};
+pub use arrival::{Arrival, authority, is_form};
 pub use upload::Upload;
 
 /// A response body: whole, a file, or what a page still writes.

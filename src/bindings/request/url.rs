@@ -1,20 +1,16 @@
 //! URLs of a request, and the absolute URL that a redirect needs.
 
-use hyper::header::HOST;
 use percent_encoding::percent_decode_str;
 
-use crate::http::PageRequest;
+use crate::http::{self, PageRequest};
 
 /// The path, percent-decoded.
 pub fn decoded_path(request: &PageRequest) -> Vec<u8> {
     percent_decode_str(request.head.uri.path()).collect()
 }
 
-/// The host and port the client asked for, or else the address it connected to.
 fn authority(request: &PageRequest) -> String {
-    let host = request.head.headers.get(HOST).and_then(|value| value.to_str().ok()).filter(|host| !host.is_empty());
-    let host = host.or_else(|| request.head.uri.authority().map(|authority| authority.as_str()));
-    host.map_or_else(|| request.local.to_string(), str::to_owned)
+    http::authority(&request.head, request.local)
 }
 
 /// The host without its port.
