@@ -28,8 +28,8 @@ enum Expects {
     Head,
     /// So many bytes of a body, then a head.
     Body(u64),
-    /// A chunked body, which the tap does not follow.
-    Chunks,
+    /// A body whose end the tap does not know: it comes in chunks, or its head was missed.
+    Unknown,
 }
 
 impl HeadTap {
@@ -37,7 +37,7 @@ impl HeadTap {
     pub fn note(&mut self, mut bytes: &[u8]) {
         match &mut self.expects {
             Expects::Head => {}
-            Expects::Chunks => return,
+            Expects::Unknown => return,
             Expects::Body(left) => {
                 let skipped = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= skipped as u64;
@@ -72,7 +72,7 @@ impl HeadTap {
 
     /// A body has been read to its end: what comes now is a head.
     pub fn end_of_body(&mut self) {
-        if matches!(self.expects, Expects::Chunks) {
+        if matches!(self.expects, Expects::Unknown) {
             self.expects = Expects::Head;
         }
     }
@@ -83,7 +83,7 @@ impl HeadTap {
         self.read = Vec::new();
         let unkept = std::mem::take(&mut self.unkept);
         if head_size == 0 || parsed.contains_key(TRANSFER_ENCODING) {
-            self.expects = if head_size == 0 { Expects::Head } else { Expects::Chunks };
+            self.expects = Expects::Unknown;
             return;
         }
         let length = parsed.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.trim().parse().ok()).unwrap_or(0);
@@ -181,6 +181,21 @@ mod tests {
         tap.note(b"GET / HTTP/1.1\r\nHost: a\r\nX-Evil: 1\r\n\r\n");
         assert_eq!(names(&mut tap, &[("host", "a")]), ["host"]);
         assert_eq!(names(&mut tap, &[("host", "a"), ("x-b", "2")]), ["host", "x-b"]);
+    }
+
+    #[test]
+    fn a_body_behind_a_head_that_was_missed_is_not_taken_for_a_request_line() {
+        let mut tap = HeadTap::default();
+        tap.note(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+        names(&mut tap, &[("host", "a"), ("transfer-encoding", "chunked")]);
+        tap.note(b"0\r\n\r\nPOST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n");
+        tap.end_of_body();
+        names(&mut tap, &[("host", "a"), ("content-length", "9000")]);
+        tap.note("a ".repeat(4500).as_bytes());
+        assert!(!tap.has_overlong_line());
+        tap.end_of_body();
+        tap.note(b"GET / HTTP/1.1\r\nhOST: a\r\n\r\n");
+        assert_eq!(names(&mut tap, &[("host", "a")]), ["hOST"]);
     }
 
     #[test]
