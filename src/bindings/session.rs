@@ -72,9 +72,13 @@ impl Session {
         self.0.attributes.borrow().is_none()
     }
 
+    /// Whether it counts as one of its user's: whoever made it was to keep the cookie, or did.
+    pub fn is_confirmed(&self) -> bool {
+        self.0.is_confirmed.get()
+    }
+
     fn is_overdue(&self) -> bool {
-        let patience =
-            if self.0.is_confirmed.get() { self.0.inactive.get() } else { UNCONFIRMED.min(self.0.inactive.get()) };
+        let patience = if self.is_confirmed() { self.0.inactive.get() } else { UNCONFIRMED.min(self.0.inactive.get()) };
         self.0.touched.get().elapsed() >= patience
     }
 

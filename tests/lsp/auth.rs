@@ -337,6 +337,16 @@ async fn a_user_may_log_out_of_one_session_or_of_all() {
 }
 
 #[tokio::test]
+async fn who_logs_out_of_all_sessions_ends_those_too_whose_cookie_has_not_come_back() {
+    let site = protected("dir:setauth(ba.create.authenticator(users, {type='basic'}))").await;
+    let credentials = basic("eve", "secret");
+    let unused = cookies(&site.visit("index.lsp", with("Authorization", &credentials)).await);
+    let all = [("Host", "example.org"), ("Authorization", credentials.as_str())];
+    site.visit("out.lsp", request(Method::GET, "/out.lsp?all=1", &all, "")).await;
+    assert_eq!(fetch(&site, with("Cookie", &unused)).await.0, 401);
+}
+
+#[tokio::test]
 async fn the_user_database_says_how_long_a_session_may_be_left_alone() {
     for users in [
         "ba.create.authuser(function() return 'secret', nil, nil, 60 end)",

@@ -17,6 +17,7 @@ use super::seeds::{self, Seeds};
 use super::users::{Account, Users};
 use crate::bindings::args::{Args, plain_text};
 use crate::bindings::request::Request;
+use crate::bindings::session::Session;
 use crate::lua::{World, budget};
 
 const DEFAULT_REALM: &str = "Restricted";
@@ -309,7 +310,8 @@ impl Authenticator {
         let is_form = method == "form";
         let denied = |attempt| Ok(Err(Attempt { is_denied: true, ..attempt }));
         if let Some(limit) = account.max_users {
-            let sessions = world.sessions.of_user(&attempt.name);
+            let mut sessions = world.sessions.of_user(&attempt.name);
+            sessions.retain(Session::is_confirmed);
             let surplus = (sessions.len() + 1).saturating_sub(limit);
             if surplus > 0 && !account.recycle {
                 return denied(attempt);
