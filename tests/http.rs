@@ -837,6 +837,18 @@ fn an_error_behind_a_flush_breaks_off_behind_all_that_was_written() {
 }
 
 #[test]
+fn a_page_that_writes_less_than_it_announced_is_cut_behind_what_it_wrote() {
+    let page = "<?lsp response:setcontentlength(30000) response:write(('x'):rep(20000)) ?>";
+    let (server, _folder) = Server::of(&[("a.lsp", page)]);
+    let mut stream = begin(&server, "/a.lsp");
+    let mut all = String::new();
+    stream.read_to_string(&mut all).unwrap();
+    let (head, body) = all.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("content-length: 30000"), "{head}");
+    assert_eq!(body.len(), 20_000);
+}
+
+#[test]
 fn signals_end_the_server_soon_whatever_clients_do() {
     for signal in ["-TERM", "-INT", "-HUP"] {
         let (mut server, _folder) = Server::of(&[("a.txt", "hello")]);

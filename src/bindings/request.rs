@@ -299,6 +299,10 @@ impl Request {
 
     async fn end(&self, failed: bool) {
         self.drop_upload();
+        let missing = self.0.output.borrow().missing();
+        if missing > 0 && !failed {
+            tracing::warn!("{self:?}: the response ends {missing} bytes before the length that was announced for it");
+        }
         let rest = self.0.output.borrow_mut().finish(failed);
         if let Some(rest) = rest {
             rest.send().await;

@@ -60,6 +60,8 @@ pub struct Output {
     pub headers: HeaderMap,
     defaults: Defaults,
     stored: BytesMut,
+    /// Once the response has begun: the bytes that its head announces and that are not sent yet.
+    announced: u64,
     /// The client asked for the headers only; output is counted and dropped.
     is_head: bool,
     counted: u64,
@@ -106,6 +108,7 @@ impl Output {
             headers,
             defaults,
             stored: BytesMut::new(),
+            announced: 0,
             is_head,
             counted: 0,
             collected: None,
@@ -219,6 +222,8 @@ impl Output {
             return;
         }
         let (channel, pieces) = mpsc::channel(PIECES);
+        let length = self.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        self.announced = length.unwrap_or(0);
         let response = self.response(Streamed { pieces, failed: false }.boxed_unsync());
         self.reply(PageReply::Response(response), State::Streaming(channel));
     }
@@ -230,7 +235,7 @@ impl Output {
             return;
         }
         match channel.clone().try_reserve() {
-            Ok(permit) => permit.send(Ok(self.stored.split().freeze())),
+            Ok(permit) => permit.send(Ok(self.take_stored())),
             Err(mpsc::error::TrySendError::Full(())) => {}
             Err(mpsc::error::TrySendError::Closed(())) => self.client_is_gone(),
         }
@@ -253,7 +258,16 @@ impl Output {
     }
 
     pub fn take_stored(&mut self) -> Bytes {
+        self.announced = self.announced.saturating_sub(self.stored.len() as u64);
         self.stored.split().freeze()
+    }
+
+    /// How many bytes have been announced and not written, of a response that has begun.
+    pub fn missing(&self) -> u64 {
+        match self.state {
+            State::Streaming(_) => self.announced.saturating_sub(self.stored.len() as u64),
+            _ => 0,
+        }
     }
 
     pub fn client_is_gone(&mut self) {
@@ -355,15 +369,16 @@ impl Output {
         }
         let State::Streaming(channel) = &self.state else { return None };
         let channel = channel.clone();
+        let is_short = self.missing() > 0;
         self.state = State::Complete;
-        let stored = self.stored.split().freeze();
+        let stored = self.take_stored();
         let mut pieces = Vec::new();
         if !stored.is_empty() {
             pieces.push(Ok(stored));
         }
-        if failed {
+        if failed || is_short {
             // An error instead of an end makes HTTP cut the connection, so that the client sees that something is missing.
-            pieces.push(Err(io::Error::other("the page has failed")));
+            pieces.push(Err(io::Error::other("the page did not write all of its response")));
         }
         (!pieces.is_empty()).then_some(Rest { channel, pieces })
     }
