@@ -42,10 +42,12 @@ pub fn add_default_headers(response: &mut Response) {
     }
 }
 
+/// A body that is there already.
 pub fn whole(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
+/// No body.
 pub fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
@@ -71,6 +73,7 @@ pub fn options(allowed: &'static str) -> Response {
     response
 }
 
+/// Sends the client to another URL.
 pub fn redirect(location: &str) -> Response {
     let Ok(location) = HeaderValue::from_str(location) else {
         return error(StatusCode::BAD_REQUEST);

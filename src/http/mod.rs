@@ -26,7 +26,7 @@ use hyper::http::request::Parts;
 
 use crate::socket::Takeover;
 
-pub use answers::add_app_headers;
+pub use answers::{add_app_headers, empty, redirect, whole};
 pub use arrival::{Arrival, authority, is_form};
 pub use upload::Upload;
 

@@ -4,17 +4,14 @@ use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper::header::{CONTENT_LENGTH, HeaderValue, LOCATION};
-use hyper::{HeaderMap, StatusCode};
+use hyper::HeaderMap;
 use mlua::{Function, Result, Value};
 
 use super::shared::Shared;
 use super::{AppId, page};
 use crate::bindings::auth::Guard;
-use crate::bindings::request::{Defaults, Request};
-use crate::http::{PageReply, PageRequest, Response};
+use crate::bindings::request::{Defaults, Request, with_slash};
+use crate::http::{PageReply, PageRequest, redirect};
 use crate::lua::hop::Reply;
 use crate::lua::{World, budget};
 
@@ -274,7 +271,7 @@ async fn answer(
 ) {
     if found.needs_slash {
         // A client that is gone needs no answer.
-        reply.send(PageReply::Response(with_slash(&request)));
+        reply.send(PageReply::Response(redirect(&with_slash(&request))));
         return;
     }
     let request = Request::new(world, request, reply, Defaults::None);
@@ -308,19 +305,6 @@ async fn take(world: &World, request: &Request, steps: Vec<Step>) -> Result<bool
         request.decline();
     }
     Ok(false)
-}
-
-/// Sends the client to the same URL with a slash behind its path.
-fn with_slash(request: &PageRequest) -> Response {
-    let location = crate::bindings::request::with_slash(request);
-    let mut response = Response::new(Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync());
-    *response.status_mut() = StatusCode::FOUND;
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-    // The parts of the location were parsed as a URL and a header, so they can be one again.
-    if let Ok(location) = HeaderValue::try_from(location) {
-        response.headers_mut().insert(LOCATION, location);
-    }
-    response
 }
 
 #[cfg(test)]

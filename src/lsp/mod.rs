@@ -20,12 +20,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 
-use crate::http::{PageReply, PageRequest, Response};
+use crate::http::{PageReply, PageRequest, Response, whole};
 use crate::lua::hop::{self, Reply};
 use crate::lua::{LuaThread, World};
 
@@ -235,8 +233,7 @@ impl App {
 
 /// A plain answer for requests that no script could answer.
 fn refusal(status: StatusCode, text: &'static str) -> PageReply {
-    let body = Full::new(Bytes::from_static(text.as_bytes())).map_err(|never| match never {}).boxed_unsync();
-    let mut response = Response::new(body);
+    let mut response = Response::new(whole(text));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     PageReply::Response(response)

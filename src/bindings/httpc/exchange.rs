@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
@@ -303,7 +303,7 @@ async fn connect(target: &dial::Target, whom: Whom) -> Result<Kept, Failure> {
 /// The request as hyper sends it, and where its body is written to.
 fn message(request: Request) -> (hyper::Request<http::Body>, Option<mpsc::Sender<Bytes>>) {
     let (sender, body) = match request.body {
-        Body::Whole(data) => (None, Full::new(data.into()).map_err(|never| match never {}).boxed_unsync()),
+        Body::Whole(data) => (None, http::whole(data)),
         Body::Written => {
             let (sender, pieces) = mpsc::channel(PIECES);
             (Some(sender), Written(pieces).boxed_unsync())
