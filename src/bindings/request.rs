@@ -11,6 +11,7 @@ mod login;
 mod methods;
 mod multipart;
 mod output;
+mod stream;
 mod url;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -315,7 +316,7 @@ impl Request {
         self.drain().await?;
         let stream = self.0.output.borrow().stream();
         if let Some(stream) = stream {
-            output::hand_over(stream).await;
+            stream::hand_over(stream).await;
         }
         Ok(())
     }

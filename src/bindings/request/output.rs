@@ -1,27 +1,21 @@
 //! What a page has written: stored up to a limit, then committed and streamed.
 
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, Empty, Full};
-use hyper::body::{Frame, SizeHint};
 use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, SET_COOKIE};
 use hyper::{HeaderMap, Response, StatusCode};
 use tokio::sync::mpsc;
 
-use crate::http::{Body, PageReply, PageRequest, add_app_headers};
+use super::AlreadyTaken;
+use super::stream::{self, Piece, Rest};
+use crate::http::{Body, PageReply, PageRequest, add_app_headers, empty, whole};
 use crate::lua::hop::Reply;
 use crate::socket::Takeover;
 
-use super::AlreadyTaken;
-
 /// Output is kept so long, in bytes, before the response is committed; later it is sent in pieces of this size.
 const STORED: usize = 8 * 1024;
-/// Pieces on their way to the client; a page that writes more waits.
-const PIECES: usize = 4;
 /// Bytes that may be stored by code that cannot wait for a client.
 const MAX_STORED: usize = 4 * 1024 * 1024;
 /// Bytes that `response:setresponse` collects at most.
@@ -38,8 +32,6 @@ pub enum Defaults {
     /// A directory function: none.
     None,
 }
-
-type Piece = io::Result<Bytes>;
 
 /// Where the response stands.
 enum State {
@@ -74,30 +66,6 @@ pub struct Output {
     /// The page was aborted while its output was being sent: what is stored still goes out, but nothing is added.
     is_aborted: bool,
     state: State,
-}
-
-/// The last pieces of a streamed response, which may have to wait for the client.
-pub struct Rest {
-    channel: mpsc::Sender<Piece>,
-    pieces: Vec<Piece>,
-}
-
-impl Rest {
-    pub async fn send(self) {
-        for piece in self.pieces {
-            // A client that is gone needs no rest.
-            let _ = self.channel.send(piece).await;
-        }
-    }
-}
-
-/// Waits until the connection has taken the head and all pieces.
-pub async fn hand_over(channel: mpsc::Sender<Piece>) {
-    // The empty piece comes behind the head, of which the channel knows nothing.
-    if channel.send(Ok(Bytes::new())).await.is_ok() {
-        // Room for all of them means that all were taken; a client that is gone is noted when there is something for it.
-        let _ = channel.reserve_many(channel.max_capacity()).await;
-    }
 }
 
 impl Output {
@@ -221,10 +189,10 @@ impl Output {
         if self.is_committed() {
             return;
         }
-        let (channel, pieces) = mpsc::channel(PIECES);
+        let (channel, body) = stream::open();
         let length = self.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         self.announced = length.unwrap_or(0);
-        let response = self.response(Streamed { pieces, failed: false }.boxed_unsync());
+        let response = self.response(body);
         self.reply(PageReply::Response(response), State::Streaming(channel));
     }
 
@@ -377,7 +345,6 @@ impl Output {
             pieces.push(Ok(stored));
         }
         if failed || is_short {
-            // An error instead of an end makes HTTP cut the connection, so that the client sees that something is missing.
             pieces.push(Err(io::Error::other("the page did not write all of its response")));
         }
         (!pieces.is_empty()).then_some(Rest { channel, pieces })
@@ -436,38 +403,5 @@ fn default_headers(defaults: Defaults) -> HeaderMap {
     match defaults {
         Defaults::None => HeaderMap::new(),
         Defaults::Page => HeaderMap::from_iter([(CONTENT_TYPE, HTML), (CACHE_CONTROL, NO_STORE)]),
-    }
-}
-
-fn whole(data: Bytes) -> Body {
-    Full::new(data).map_err(|never| match never {}).boxed_unsync()
-}
-
-fn empty() -> Body {
-    Empty::new().map_err(|never| match never {}).boxed_unsync()
-}
-
-/// A body that arrives in pieces.
-struct Streamed {
-    pieces: mpsc::Receiver<Piece>,
-    failed: bool,
-}
-
-impl hyper::body::Body for Streamed {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        if self.failed {
-            return Poll::Ready(None);
-        }
-        self.pieces.poll_recv(cx).map(|piece| {
-            self.failed = matches!(piece, Some(Err(_)));
-            piece.map(|piece| piece.map(Frame::data))
-        })
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
     }
 }
