@@ -5,6 +5,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
+use std::thread;
 
 use support::{App, PATIENCE, Server, read_head, says, stranger};
 
@@ -141,6 +142,31 @@ fn the_connection_is_kept_for_the_next_request() {
     });
     let code = "for i = 1, 3 do http:request{url = url} response:write(http:status(), ' ') end return ''";
     assert_eq!(run(&url, code), "200 200 204 ");
+}
+
+#[test]
+fn a_connection_that_the_server_has_closed_while_the_script_ran_is_not_used_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    let page = "<?lsp local http = require'http'.create()
+        http:request{url = request:data'url'} response:write(http:status(), ' ')
+        io:open('read', 'w'):close() while not io:stat'closed' do end
+        http:request{url = request:data'url'} response:write(tostring(http:status())) ?>";
+    let app = App::new().file("index.lsp", page);
+    let (read, closed) = (app.path().join("read"), app.path().join("closed"));
+    thread::spawn(move || {
+        for stream in listener.incoming().take(2) {
+            let mut stream = stream.expect("a client");
+            read_head(&mut stream);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").expect("the client reads");
+            while !read.exists() {
+                thread::yield_now();
+            }
+            drop(stream);
+            std::fs::write(&closed, "").expect("a folder");
+        }
+    });
+    assert_eq!(Server::start(app).post_form("/", &[("url", &url)]).body, "200 200");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use hyper::upgrade::{self, OnUpgrade};
 use hyper::{Method, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
+use tokio::task::{spawn_local, yield_now};
 use tokio::time::timeout;
 
 use super::redirect::{self, Trail};
@@ -140,6 +141,10 @@ impl Exchange {
     pub async fn start(request: Request, kept: Option<Kept>) -> Result<Self, Failure> {
         let target = &request.target;
         let whom = Whom(target.host.clone(), target.port, target.tls.clone());
+        if kept.is_some() {
+            // The server may have closed it while the script ran, and nobody else did: whatever drives it has its turn first.
+            yield_now().await;
+        }
         let mut kept = match kept.filter(|kept| kept.whom == whom && kept.sender.is_ready()) {
             Some(kept) => kept,
             None => connect(target, whom).await?,
@@ -293,7 +298,7 @@ impl Answered {
 async fn connect(target: &dial::Target, whom: Whom) -> Result<Kept, Failure> {
     let dial::Connection { stream, peer, local, .. } = target.connect().await?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(async move {
+    spawn_local(async move {
         // Whoever waits for the response is told of the error, too.
         let _ = connection.with_upgrades().await;
     });
