@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::websocket::messages::{Closed, Messages, Role};
-use super::websocket::{self, Status};
+use super::websocket::messages::{Closed, Messages};
+use super::websocket::{self, Role, Status};
 use writer::Write;
 pub use writer::{Unwritten, Writer};
 

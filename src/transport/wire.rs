@@ -167,7 +167,7 @@ impl Wire {
                 let decoded = decoder.decode(&masked, &mut outbox.arena, answers);
                 self.keep(&masked[decoded.consumed..]);
                 let stop = decoded.end.map(|end| match end {
-                    End::Closed | End::Refused(_) => Stop::WebSocket,
+                    End::WebSocket => Stop::WebSocket,
                     End::EmptyMessage => Stop::Malformed,
                 });
                 Filled::Frames(Span { start, end: outbox.arena.len() }, stop)
@@ -257,7 +257,7 @@ impl Wire {
             self.consume(length);
             match end {
                 Some(End::EmptyMessage) => return Some(First::Malformed),
-                Some(End::Closed | End::Refused(_)) => return Some(First::Closed(answers)),
+                Some(End::WebSocket) => return Some(First::Closed(answers)),
                 None if !answers.is_empty() => return Some(First::Answer(answers)),
                 None if !packets.is_empty() => return Some(First::Message(packets.split_off(2))),
                 None => {}

@@ -2,159 +2,54 @@
 
 use bytes::{Buf, BytesMut};
 
-use super::{BINARY, CLOSE, CONTINUATION, Frame, MASKED, PING, PONG, Status, TEXT, encode};
-
-/// Which end of a WebSocket this is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    Server,
-    /// Masks what it sends, and takes nothing that is masked.
-    Client,
-}
-
-impl Role {
-    /// Appends a frame of this end.
-    pub fn encode(self, opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
-        let start = out.len();
-        encode(opcode, payload, out);
-        if self == Self::Client {
-            mask(out, start, out.len() - payload.len());
-        }
-    }
-
-    /// Appends a close frame.
-    pub fn encode_close(self, status: Status, out: &mut Vec<u8>) {
-        self.encode(CLOSE, &status.0.to_be_bytes(), out);
-    }
-
-    /// The other end's frame that `input` begins with.
-    fn parse(self, input: &[u8], max: usize) -> Result<Option<Frame<'_>>, Status> {
-        match self {
-            Self::Server => Frame::parse(input, max),
-            Self::Client => Frame::parse_with::<0>(input, max),
-        }
-    }
-}
-
-/// Masks the frame that ends `out`, which begins at `start` and its payload at `payload`.
-fn mask(out: &mut Vec<u8>, start: usize, payload: usize) {
-    let mask: [u8; 4] = rand::random();
-    out[start + 1] |= MASKED;
-    out.splice(payload..payload, mask);
-    out[payload + 4..].iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
-}
-
-/// A message as a script reads it.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Message {
-    pub data: Vec<u8>,
-    pub is_text: bool,
-}
+pub use super::reader::Message;
+use super::reader::{End, Reader};
+use super::{Role, Status};
 
 /// The connection is over, with this status: the other end's, or the one that tells it what it did wrong. The close
 /// frame for it is among the answers.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Closed(pub Status);
 
-/// Finds messages in what the other end sends. Holds the part of a fragmented message that has come so far.
-pub struct Messages {
-    role: Role,
-    max: usize,
-    fragments: Option<Message>,
-}
+/// Finds messages in what the other end sends.
+pub struct Messages(Reader);
 
 impl Messages {
     /// `max` is the length of the longest message, in bytes; so long may also grow what is held of a fragmented one.
     pub fn new(role: Role, max: usize) -> Self {
-        Self { role, max, fragments: None }
+        Self(Reader::new(role, max))
     }
 
     /// Takes the next message from `input`; `None` if it holds no whole one. What has to be answered meanwhile is
     /// appended to `answers` as WebSocket frames.
     pub fn next(&mut self, input: &mut BytesMut, answers: &mut Vec<u8>) -> Result<Option<Message>, Closed> {
-        let found = self.find(input, answers);
-        if let Err(Ending::Refused(status)) = found {
-            self.role.encode_close(status, answers);
-        }
-        found.map_err(|ending| match ending {
-            Ending::Closed(status) | Ending::Refused(status) => Closed(status),
+        self.find(input, answers).map_err(|end| match end {
+            // A close frame without a status says that all is well.
+            End::Closed(status) => Closed(status.unwrap_or(Status::NORMAL)),
+            End::Refused(status) => Closed(status),
         })
     }
 
-    fn find(&mut self, input: &mut BytesMut, answers: &mut Vec<u8>) -> Result<Option<Message>, Ending> {
-        while let Some(frame) = self.role.parse(input, self.max).map_err(Ending::Refused)? {
+    fn find(&mut self, input: &mut BytesMut, answers: &mut Vec<u8>) -> Result<Option<Message>, End> {
+        while let Some(frame) = self.0.frame(input, answers)? {
             let length = frame.length;
-            let message = self.accept(&frame, answers)?;
+            let message = self.0.accept(&frame, answers)?;
             input.advance(length);
-            if message.is_some() {
-                return Ok(message);
+            match message {
+                Some(text) if text.is_text && std::str::from_utf8(&text.data).is_err() => {
+                    return Err(self.0.refuse(Status::NOT_TEXT, answers));
+                }
+                Some(message) => return Ok(Some(message)),
+                None => {}
             }
         }
         Ok(None)
     }
-
-    fn accept(&mut self, frame: &Frame<'_>, answers: &mut Vec<u8>) -> Result<Option<Message>, Ending> {
-        match frame.opcode {
-            TEXT | BINARY if self.fragments.is_some() => Err(Ending::Refused(Status::PROTOCOL_ERROR)),
-            TEXT | BINARY => {
-                self.fragments = Some(Message { data: Vec::new(), is_text: frame.opcode == TEXT });
-                self.collect(frame)
-            }
-            CONTINUATION => self.collect(frame),
-            PING => {
-                self.role.encode(PONG, &frame.unmasked(), answers);
-                Ok(None)
-            }
-            PONG => Ok(None),
-            // A close frame: Frame::parse lets no other opcode through.
-            _ => Err(self.close(frame, answers)),
-        }
-    }
-
-    fn collect(&mut self, frame: &Frame<'_>) -> Result<Option<Message>, Ending> {
-        let Some(message) = self.fragments.as_mut() else { return Err(Ending::Refused(Status::PROTOCOL_ERROR)) };
-        if message.data.len() + frame.payload.len() > self.max {
-            return Err(Ending::Refused(Status::UNACCEPTABLE));
-        }
-        frame.append_unmasked(&mut message.data);
-        if !frame.is_final {
-            return Ok(None);
-        }
-        let message = self.fragments.take();
-        match &message {
-            Some(text) if text.is_text && std::str::from_utf8(&text.data).is_err() => {
-                Err(Ending::Refused(Status::NOT_TEXT))
-            }
-            _ => Ok(message),
-        }
-    }
-
-    /// Answers a close frame with the same status; one without a status says that all is well.
-    fn close(&self, frame: &Frame<'_>, answers: &mut Vec<u8>) -> Ending {
-        match Status::of_close(&frame.unmasked()) {
-            Ok(Some(status)) => {
-                self.role.encode_close(status, answers);
-                Ending::Closed(status)
-            }
-            Ok(None) => {
-                self.role.encode(CLOSE, b"", answers);
-                Ending::Closed(Status::NORMAL)
-            }
-            Err(status) => Ending::Refused(status),
-        }
-    }
-}
-
-enum Ending {
-    /// The other end has closed, and was answered.
-    Closed(Status),
-    /// It has to be told.
-    Refused(Status),
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::FINAL;
+    use super::super::{BINARY, CLOSE, FINAL, MASKED, PING, TEXT};
     use super::*;
 
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {

@@ -6,7 +6,7 @@ use super::object::Socket;
 use crate::bindings::args::Args;
 use crate::bindings::httpc;
 use crate::transport::queued::Form;
-use crate::transport::websocket::messages::Role;
+use crate::transport::websocket::Role;
 
 /// `ba.socket.http2sock(http)`: the socket; or nil, a word and a sentence.
 pub async fn http2sock(lua: Lua, args: MultiValue) -> Result<MultiValue> {

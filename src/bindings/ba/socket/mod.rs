@@ -17,7 +17,7 @@ use crate::dial::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL};
 use crate::lua::World;
 use crate::socket;
 use crate::transport::queued::{self, Form};
-use crate::transport::websocket::{self, messages::Role};
+use crate::transport::websocket::{self, Role};
 use object::{Description, Socket};
 
 pub fn register(world: &Rc<World>, ba: &Table) -> Result<()> {

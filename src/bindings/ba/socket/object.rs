@@ -253,7 +253,7 @@ mod tests {
     use tokio::io::{AsyncWriteExt, duplex};
 
     use super::*;
-    use crate::transport::websocket::messages::Role;
+    use crate::transport::websocket::Role;
 
     /// Masked with zeros: the status 1000.
     const CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8];

@@ -1,0 +1,205 @@
+//! A client's messages as raw SMQ frames: one packet per message.
+
+use super::frame::Frame;
+use super::reader::{self, Reader};
+use super::{MASKED, Role};
+use crate::protocol::{FRAME_HEAD, MAX_BODY};
+
+/// The longest message: a packet's type and body.
+const MAX_MESSAGE: usize = 1 + MAX_BODY;
+
+/// What ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The client has closed or broken the rules; the close frame for it is among the answers.
+    WebSocket,
+    /// An empty message: no packet, so the connection ends as with any malformed packet.
+    EmptyMessage,
+}
+
+impl From<reader::End> for End {
+    fn from(_: reader::End) -> Self {
+        Self::WebSocket
+    }
+}
+
+/// What [`Decoder::decode`] made of its input.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// How much of the input was used; the rest is the beginning of a frame.
+    pub consumed: usize,
+    /// Set when the connection must end, after what was decoded before.
+    pub end: Option<End>,
+}
+
+/// Turns a client's frames into raw SMQ frames. Holds the part of a fragmented message that has come so far.
+pub struct Decoder(Reader);
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self(Reader::new(Role::Server, MAX_MESSAGE))
+    }
+}
+
+impl Decoder {
+    /// Decodes the whole frames of `input`: appends their messages to `packets` as raw SMQ frames, and what must be
+    /// answered (Pong, close) to `answers` as WebSocket frames.
+    pub fn decode(&mut self, input: &[u8], packets: &mut Vec<u8>, answers: &mut Vec<u8>) -> Decoded {
+        let mut consumed = 0;
+        loop {
+            let step = match self.0.frame(&input[consumed..], answers) {
+                Ok(None) => return Decoded { consumed, end: None },
+                Ok(Some(frame)) => {
+                    consumed += frame.length;
+                    self.accept(&frame, packets, answers)
+                }
+                Err(end) => Err(end.into()),
+            };
+            if let Err(end) = step {
+                return Decoded { consumed, end: Some(end) };
+            }
+        }
+    }
+
+    fn accept(&mut self, frame: &Frame<'_>, packets: &mut Vec<u8>, answers: &mut Vec<u8>) -> Result<(), End> {
+        // Unmasked right behind the packets before it; a fragmented message has to be copied.
+        if self.0.is_message(frame) {
+            begin_packet(frame.payload.len(), packets)?;
+            frame.append_unmasked(packets);
+        } else if let Some(message) = self.0.accept(frame, answers)? {
+            begin_packet(message.data.len(), packets)?;
+            packets.extend_from_slice(&message.data);
+        }
+        Ok(())
+    }
+}
+
+/// Appends the head of a raw frame for a message that is no longer than a packet can be.
+fn begin_packet(length: usize, packets: &mut Vec<u8>) -> Result<(), End> {
+    if length == 0 {
+        return Err(End::EmptyMessage);
+    }
+    packets.extend_from_slice(&((length + FRAME_HEAD - 1) as u16).to_be_bytes());
+    Ok(())
+}
+
+/// The length of the client's frame that `input` begins with; all of `input` if no frame can begin like that, `None` while
+/// it is incomplete.
+pub fn client_frame_length(input: &[u8]) -> Option<usize> {
+    match Frame::parse::<MASKED>(input, MAX_MESSAGE) {
+        Ok(frame) => frame.map(|frame| frame.length),
+        Err(_) => Some(input.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{BINARY, CLOSE, FINAL, PING, TEXT};
+    use super::*;
+
+    const MASK: [u8; 4] = [1, 2, 3, 4];
+
+    fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![first];
+        match payload.len() {
+            length @ 0..126 => frame.push(MASKED | length as u8),
+            length @ 126..0x1_0000 => {
+                frame.push(MASKED | 126);
+                frame.extend((length as u16).to_be_bytes());
+            }
+            length => {
+                frame.push(MASKED | 127);
+                frame.extend((length as u64).to_be_bytes());
+            }
+        }
+        frame.extend(MASK);
+        frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        frame
+    }
+
+    fn decode(input: &[u8]) -> (Decoded, Vec<u8>, Vec<u8>) {
+        let (mut packets, mut answers) = (Vec::new(), Vec::new());
+        let decoded = Decoder::default().decode(input, &mut packets, &mut answers);
+        (decoded, packets, answers)
+    }
+
+    #[test]
+    fn a_message_becomes_a_raw_frame() {
+        let input = client_frame(FINAL | BINARY, b"\x04news");
+        let (decoded, packets, answers) = decode(&input);
+        assert_eq!(decoded, Decoded { consumed: input.len(), end: None });
+        assert_eq!(packets, b"\x00\x07\x04news");
+        assert!(answers.is_empty());
+    }
+
+    #[test]
+    fn a_text_message_counts_like_a_binary_one() {
+        assert_eq!(decode(&client_frame(FINAL | TEXT, b"\x0c")).1, b"\x00\x03\x0c");
+    }
+
+    #[test]
+    fn every_length_class_is_decoded_and_waits_for_its_last_byte() {
+        for length in [1, 7, 8, 9, 125, 126, 127, 65_532, MAX_MESSAGE] {
+            let message: Vec<u8> = (0..length).map(|index| index as u8).collect();
+            let input = client_frame(FINAL | BINARY, &message);
+            let (decoded, packets, _) = decode(&input);
+            assert_eq!(decoded.consumed, input.len());
+            assert_eq!(packets[2..], message);
+            assert_eq!(decode(&input[..input.len() - 1]).0, Decoded { consumed: 0, end: None });
+        }
+    }
+
+    #[test]
+    fn a_fragmented_message_is_one_packet_and_a_ping_may_come_in_between() {
+        let mut input = client_frame(BINARY, b"\x04ne");
+        input.extend(client_frame(FINAL | PING, b"hello"));
+        input.extend(client_frame(FINAL, b"ws"));
+        let (decoded, packets, answers) = decode(&input);
+        assert_eq!(decoded.end, None);
+        assert_eq!(packets, b"\x00\x07\x04news");
+        assert_eq!(answers, b"\x8a\x05hello");
+    }
+
+    #[test]
+    fn a_close_frame_is_answered() {
+        let (decoded, _, answers) = decode(&client_frame(FINAL | CLOSE, &[0x03, 0xE8, b'b', b'y', b'e']));
+        assert_eq!(decoded.end, Some(End::WebSocket));
+        assert_eq!(answers, [0x88, 2, 0x03, 0xE8]);
+    }
+
+    #[test]
+    fn what_the_rfc_forbids_is_refused_with_1002() {
+        for input in [
+            vec![FINAL | BINARY, 1, 12],                                       // no mask
+            client_frame(FINAL | 0x40 | BINARY, b"x"),                         // a reserved bit
+            client_frame(FINAL | 3, b"x"),                                     // an unknown opcode
+            client_frame(FINAL, b"x"),                                         // a continuation of nothing
+            client_frame(PING, b"x"),                                          // a fragmented control frame
+            client_frame(FINAL | PING, &[0; 126]),                             // a long control frame
+            [client_frame(BINARY, b"x"), client_frame(BINARY, b"y")].concat(), // a message within a message
+        ] {
+            let (decoded, _, answers) = decode(&input);
+            assert_eq!(decoded.end, Some(End::WebSocket), "{input:?}");
+            assert_eq!(answers, [0x88, 2, 0x03, 0xEA]);
+        }
+    }
+
+    #[test]
+    fn a_message_that_fits_no_packet_is_refused_with_1003() {
+        let whole = client_frame(FINAL | BINARY, &[8; MAX_MESSAGE + 1]);
+        let fragmented = [client_frame(BINARY, &[8; MAX_MESSAGE]), client_frame(FINAL, b"x")].concat();
+        for input in [whole, fragmented] {
+            let (decoded, packets, answers) = decode(&input);
+            assert_eq!(decoded.end, Some(End::WebSocket));
+            assert!(packets.is_empty());
+            assert_eq!(answers, [0x88, 2, 0x03, 0xEB]);
+        }
+    }
+
+    #[test]
+    fn an_empty_message_ends_the_connection() {
+        assert_eq!(decode(&client_frame(FINAL | BINARY, b"")).0.end, Some(End::EmptyMessage));
+        let fragmented = [client_frame(BINARY, b""), client_frame(FINAL, b"")].concat();
+        assert_eq!(decode(&fragmented).0.end, Some(End::EmptyMessage));
+    }
+}
