@@ -307,7 +307,7 @@ impl Output {
             return;
         }
         self.release_collected();
-        let has_body = !matches!(self.status.as_u16(), 204 | 304);
+        let has_body = !matches!(self.status.as_u16(), 204 | 205 | 304);
         // A page that announces a length need not write so much for a HEAD.
         let announced = self.headers.remove(CONTENT_LENGTH).filter(|_| self.is_head && self.counted == 0);
         let length = if self.is_head { self.counted } else { self.stored.len() as u64 };
