@@ -1087,6 +1087,7 @@ function Httpc:headerpairs() end
 ---@return string? data, string? why, string? sentence
 function Httpc:read(what) end
 
+---Ends the request; coroutines that wait for its response get nil and "socketclosed".
 function Httpc:close() end
 
 ---@class smq.httpmodule

@@ -170,6 +170,14 @@ fn a_connection_that_the_server_has_closed_while_the_script_ran_is_not_used_agai
 }
 
 #[test]
+fn a_client_that_is_closed_keeps_nobody_waiting() {
+    let url = stranger(|_, _| {});
+    let code = "http:request{url = url} local got ba.socket.event(function() got = {http:status()} end)
+        ba.sleep(1) http:close() while not got do ba.sleep(1) end return table.unpack(got, 1, 3)";
+    assert_eq!(run(&url, code), "nil\tsocketclosed\tthe script has closed the client meanwhile");
+}
+
+#[test]
 fn the_body_is_read_in_pieces() {
     let url = says("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n");
     let code =

@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use mlua::{IntoLua, IntoLuaMulti, Lua, MetaMethod, MultiValue, Result, UserData, UserDataMethods, UserDataRef, Value};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use super::args::Args;
 use super::modules;
@@ -35,7 +35,10 @@ pub fn install(lua: &Lua) -> Result<()> {
 /// A client: it makes one request at a time, and keeps the connection for the next one.
 struct Client {
     defaults: Defaults,
+    /// Held while a coroutine waits for the other server.
     state: Mutex<State>,
+    /// Tells those who wait that the client is closed.
+    closed: Rc<Notify>,
 }
 
 #[derive(Default)]
@@ -48,22 +51,38 @@ struct State {
 fn create(lua: &Lua, args: MultiValue) -> Result<Client> {
     let args = Args::new(lua, "httpc.create", args);
     let defaults = Defaults::read(&Options::optional(&args, 1, "options")?)?;
-    Ok(Client { defaults, state: Mutex::default() })
+    Ok(Client { defaults, state: Mutex::default(), closed: Rc::default() })
 }
 
 impl UserData for Client {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_async_method("request", request);
-        methods.add_async_method("write", write);
-        methods.add_async_method("status", status);
-        methods.add_async_method("header", header);
-        methods.add_async_method("headerpairs", headerpairs);
-        methods.add_async_method("read", read);
+        methods.add_async_method("request", |lua, this, args| until_closed(lua, this, args, request));
+        methods.add_async_method("write", |lua, this, args| until_closed(lua, this, args, write));
+        methods.add_async_method("status", |lua, this, args| until_closed(lua, this, args, status));
+        methods.add_async_method("header", |lua, this, args| until_closed(lua, this, args, header));
+        methods.add_async_method("headerpairs", |lua, this, args| until_closed(lua, this, args, headerpairs));
+        methods.add_async_method("read", |lua, this, args| until_closed(lua, this, args, read));
         methods.add_async_method("close", |_, this: UserDataRef<Self>, _: MultiValue| async move {
+            this.closed.notify_waiters();
             *this.state.lock().await = State::default();
             Ok(true)
         });
         methods.add_meta_method(MetaMethod::ToString, |_, _, _: MultiValue| Ok("http client"));
+    }
+}
+
+/// Does what may wait for the other server, unless another coroutine closes the client meanwhile.
+async fn until_closed(
+    lua: Lua,
+    this: UserDataRef<Client>,
+    args: MultiValue,
+    work: impl AsyncFnOnce(Lua, UserDataRef<Client>, MultiValue) -> Result<MultiValue>,
+) -> Result<MultiValue> {
+    let closed = this.closed.clone();
+    tokio::select! {
+        biased;
+        () = closed.notified() => failed(&lua, &Failure::Abandoned),
+        done = work(lua.clone(), this, args) => done,
     }
 }
 

@@ -53,6 +53,8 @@ pub enum Failure {
     TooLarge(usize),
     #[error("there is no response: the request has failed before")]
     Over,
+    #[error("the script has closed the client meanwhile")]
+    Abandoned,
     /// The request could not be made.
     #[error("{0}")]
     Before(Rc<Failure>),
@@ -73,7 +75,7 @@ impl Failure {
             Self::Dial(failure) => failure.code(),
             Self::Before(failure) => failure.code(),
             Self::Timeout => "timeout",
-            Self::Closed(_) | Self::Over => "socketclosed",
+            Self::Closed(_) | Self::Over | Self::Abandoned => "socketclosed",
             Self::Invalid(_) | Self::Packed(_) | Self::WrongKey => "invalidresponse",
             Self::NotUpgraded(_) => "notupgraded",
             Self::Redirects => "redirects",
