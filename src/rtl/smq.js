@@ -279,6 +279,9 @@
       this._asked = { [CREATE]: new Map(), [SUBSCRIBE]: new Map(), [CREATESUB]: new Map() };
       this._line = [];
       this._etid = undefined;
+      /** Connack has come: the server knows this client. */
+      this._isAccepted = false;
+      /** The line moves: what was set up before is set up again, and the app is told. */
       this._up = false;
       this._ended = false;
       this._attempts = 0;
@@ -418,12 +421,14 @@
     disconnect() {
       if (this._ended) return;
       const run = () => {
-        if (this._up) this._send(packet(DISCONNECT, []));
+        if (this._isAccepted) this._send(packet(DISCONNECT, []));
         this._end(new Error("disconnected"));
       };
       this._leaving = true;
-      if (this._sock && this._line.length) this._join({ run });
-      else run();
+      if (this._sock && this._line.length) {
+        this._line.push({ run }); // Not joined: a full line keeps nobody from leaving.
+        this._advance();
+      } else run();
     }
 
     /** This client's etid, or undefined before the first connection. */
@@ -727,6 +732,7 @@
         this._refused(reader.text() || REFUSALS[code] || `refused with code ${code}`);
         return;
       }
+      this._isAccepted = true;
       const isFirst = this._etid === undefined;
       this._etid = etid;
       this._attempts = 0;
@@ -844,6 +850,7 @@
     _closeSocket() {
       const sock = this._sock;
       this._sock = undefined;
+      this._isAccepted = false;
       this._up = false;
       if (sock) sock.close();
     }

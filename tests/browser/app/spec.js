@@ -309,6 +309,34 @@ it("says goodbye with disconnect, after what was called before", async () => {
   equal(b.getsock(), undefined);
 });
 
+for (const when of ["onconnect", "onreconnect"]) {
+  it(`says goodbye with disconnect in ${when}, too`, async () => {
+    const [a, b] = [await connected(), client({ backoff: QUICKLY })];
+    const heard = log();
+    const connect = called(b, "onconnect");
+    await a.subscribe("gone", { datatype: "json", onmsg: ({ etid, err }) => heard.add(etid, err) });
+    if (when === "onreconnect") {
+      await connect;
+      command(b, "drop");
+      await heard.reaches(1);
+    }
+    await new Promise((resolve) => (b[when] = () => resolve(b.disconnect())));
+    const last = (await heard.reaches(when === "onreconnect" ? 2 : 1)).at(-1);
+    equal(last, [b.gettid(), 0]);
+  });
+}
+
+it("takes its leave with as many calls in line as there may be", async () => {
+  const [a, b] = [await connected(), client()];
+  const heard = log();
+  await a.subscribe("gone", { datatype: "json", onmsg: ({ etid, err }) => heard.add(etid, err) });
+  throws(() => {
+    for (;;) b.publish("x", "t");
+  }, /10000 calls already wait/);
+  b.disconnect();
+  equal(await heard.reaches(1), [[b.gettid(), 0]]);
+});
+
 it("stays closed after a lost connection unless told to come back", async () => {
   const smq = await connected();
   command(smq, "drop");
