@@ -5,11 +5,11 @@
 
 export as namespace SMQ;
 
-/** A topic's name, its number (tid), a client's number (etid), or "self" for this client's own etid. */
+/** A topic's name (at most 60000 bytes), its number (tid), a client's number (etid), or "self" for this client's own etid. */
 export type Topic = string | number;
 /** A sub-topic's name or number. */
 export type Subtopic = string | number;
-/** Text travels as UTF-8. At most 65520 bytes. */
+/** Text travels as UTF-8, an array holds bytes (0 to 255). At most 65520 bytes. */
 export type Data = string | ArrayBufferView | ArrayBuffer | readonly number[];
 
 /**
@@ -32,7 +32,7 @@ export interface SubscribeSettings<T = any> {
 export interface ClientOptions {
   /** Tells this client from all others, 6 to 255 bytes; default: the client's address followed by the connection's seed. */
   uid?: string;
-  /** Text for the server's `authenticate` and `onconnect`. */
+  /** Text for the server's `authenticate` and `onconnect`, at most 60000 bytes. */
   info?: string;
   /** Set nothing up again after a reconnect: `onreconnect` does it. */
   cleanstart?: boolean;
@@ -60,7 +60,7 @@ export interface Client {
    * anything else: stay closed.
    */
   onclose?: ((message: string, canreconnect: boolean) => number | boolean | void) | null;
-  /** Returns the credentials for the server's `authenticate`, or a promise of them. */
+  /** Returns the credentials for the server's `authenticate`, at most 255 bytes, or a promise of them. */
   onauth?: ((rnd: number, ipaddr: string) => string | PromiseLike<string>) | null;
   /** Messages that no subscription has a callback for. The default logs them. */
   onmsg: OnMessage<any> | null;
@@ -68,7 +68,8 @@ export interface Client {
   /**
    * Sends a message; unknown names are created first, and the order of calls is kept. The promise stands for the message being
    * handed to the socket, and rejects if a name is denied.
-   * @throws RangeError if there are more than 65520 bytes; TypeError for data that is neither text nor bytes.
+   * @throws RangeError if there are more than 65520 bytes; TypeError for data that is neither text nor bytes; Error if 10000
+   * calls wait in line already.
    */
   publish(data: Data, topic: Topic, subtopic?: Subtopic | null): Promise<void>;
   /** Publishes the JSON text of the value. */

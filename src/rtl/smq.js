@@ -37,6 +37,9 @@
   const PROTOCOL_VERSION = 1;
   /** The most bytes that a message may carry. */
   const PAYLOAD_LIMIT = 0xfff0;
+  /** The most bytes that a name may have, or the info: every transport carries them. */
+  const NAME_LIMIT = 60000;
+  const SHORTEST_UID = 6;
   /** The most calls that may stand in line; beyond it they throw, so that a page left offline does not fill the memory. */
   const LINE_LIMIT = 10000;
   const SHORTEST_RECONNECT = 1000;
@@ -87,8 +90,14 @@
     if (typeof data === "string") return encoder.encode(data);
     if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     if (data instanceof ArrayBuffer) return new Uint8Array(data);
-    if (Array.isArray(data)) return Uint8Array.from(data);
+    if (Array.isArray(data)) return bytesOfArray(data);
     throw new TypeError(`data must be text or bytes, not ${describe(data)}; pubjson sends other values`);
+  }
+
+  function bytesOfArray(list) {
+    const wrong = list.findIndex((value) => !Number.isInteger(value) || value < 0 || value > 255);
+    if (wrong < 0) return Uint8Array.from(list);
+    throw new TypeError(`an array of bytes holds ${describe(list[wrong])} at index ${wrong}; pubjson sends other values`);
   }
 
   /** A copy of the payload as bytes, since the caller may reuse its buffer while the message stands in line. */
@@ -122,20 +131,23 @@
   function connectPacket(uid, credentials, info) {
     const parts = [
       [PROTOCOL_VERSION],
-      ...counted("uid", uid),
-      ...counted("credentials", credentials),
-      encoder.encode(info),
+      ...counted(sized("uid", uid, SHORTEST_UID, 255)),
+      ...counted(sized("credentials", credentials, 0, 255)),
+      sized("info", info, 0, NAME_LIMIT),
     ];
     const body = [];
     for (const part of parts) body.push(...part);
     return packet(CONNECT, [], body);
   }
 
-  function counted(what, text) {
+  /** The text as UTF-8; throws if the server would not take so many bytes. */
+  function sized(what, text, least, most) {
     const bytes = encoder.encode(text);
-    if (bytes.length > 255) throw new RangeError(`the ${what} may have at most 255 bytes, not ${bytes.length}`);
-    return [[bytes.length], bytes];
+    if (bytes.length >= least && bytes.length <= most) return bytes;
+    throw new RangeError(`the ${what} must have ${least} to ${most} bytes, not ${bytes.length}`);
   }
+
+  const counted = (bytes) => [[bytes.length], bytes];
 
   /** Reads a packet from its second byte on. Throws a RangeError where the packet ends early. */
   class Reader {
@@ -237,28 +249,42 @@
   }
 
   const quote = (name) => JSON.stringify(name);
-  const describe = (value) => (value === null ? "null" : Array.isArray(value) ? "an array" : typeof value);
+  function describe(value) {
+    if (value === null || typeof value === "number") return String(value);
+    if (typeof value === "string") return quote(value);
+    return Array.isArray(value) ? "an array" : typeof value;
+  }
   const isNumber = (value) => Number.isInteger(value) && value >= 0 && value <= 0xffffffff;
 
   /** The name as the server will send it back: half a surrogate pair has no UTF-8 form. */
   const wellFormed = (name) => name.replace(/[\uD800-\uDFFF]/gu, "\uFFFD");
 
-  function checkTopic(method, topic) {
-    if (typeof topic === "string") return wellFormed(topic);
-    if (isNumber(topic)) return topic;
-    throw new TypeError(`${method}: the topic must be a name or a number from 0 to 4294967295, not ${describe(topic)}`);
+  /** A name or a number. The server closes the connection at a name that is too long, and again after each reconnect. */
+  function checkNamed(method, what, value) {
+    if (isNumber(value)) return value;
+    if (typeof value !== "string")
+      throw new TypeError(
+        `${method}: the ${what} must be a name or a number from 0 to 4294967295, not ${describe(value)}`,
+      );
+    const name = wellFormed(value);
+    // A UTF-16 unit takes at most three bytes: short names need not be measured.
+    const length = name.length > NAME_LIMIT / 3 ? utf8.length(name) : 0;
+    if (length <= NAME_LIMIT) return name;
+    throw new RangeError(`${method}: the name of the ${what} may have at most ${NAME_LIMIT} bytes, not ${length}`);
   }
 
-  function checkSubtopic(method, subtopic) {
-    if (subtopic === undefined || subtopic === null) return CATCH_ALL;
-    if (typeof subtopic === "string") return wellFormed(subtopic);
-    if (isNumber(subtopic)) return subtopic;
-    throw new TypeError(`${method}: the sub-topic must be a name or a number, not ${describe(subtopic)}`);
-  }
+  const checkTopic = (method, topic) => checkNamed(method, "topic", topic);
+  const checkSubtopic = (method, subtopic) => checkNamed(method, "sub-topic", subtopic ?? CATCH_ALL);
 
   function checkCallback(method, name, callback) {
     if (callback === undefined || callback === null || typeof callback === "function") return callback || undefined;
     throw new TypeError(`${method}: ${name} must be a function, not ${describe(callback)}`);
+  }
+
+  function checkSettings(settings) {
+    if (settings === undefined || settings === null) return {};
+    if (typeof settings === "object") return settings;
+    throw new TypeError(`subscribe: the settings must be an object such as { onmsg }, not ${describe(settings)}`);
   }
 
   // ---- The client -----------------------------------------------------------------------------------------------
@@ -329,8 +355,9 @@
       if (subtopic !== null && typeof subtopic === "object") [subtopic, settings] = [undefined, subtopic];
       const name = this._subscribable(checkTopic("subscribe", topic));
       const sub = checkSubtopic("subscribe", subtopic);
-      const handler = handlerOf(settings || {});
-      const answer = new Answer(checkCallback("subscribe", "onack", (settings || {}).onack));
+      const wanted = checkSettings(settings);
+      const handler = handlerOf(wanted);
+      const answer = new Answer(checkCallback("subscribe", "onack", wanted.onack));
       const call = { subtopic: sub, subscribes: name, answer };
       call.run = (_, subtid) => {
         const settle = (accepted, tid) => {
@@ -382,7 +409,7 @@
 
     /** Looks a sub-topic's number up: `createsub(subtopic [, onack])`, `onack(accepted, subtopic, subtid)`; or a promise of the subtid. */
     createsub(subtopic, onack) {
-      const sub = checkSubtopic("createsub", subtopic);
+      const sub = checkNamed("createsub", "sub-topic", subtopic);
       const answer = new Answer(checkCallback("createsub", "onack", onack));
       this._lookUp(answer, [[CREATESUB, sub]], ([is]) => answer.settle(is.accepted, [sub, is.number], is.number));
       return answer.promise;

@@ -52,6 +52,19 @@ it("reports a server that cannot be reached as a lost connection", async () => {
   equal(await called(smq, "onclose"), ["could not connect", true]);
 });
 
+for (const [what, options, credentials, complaint] of [
+  ["a short uid", { uid: "short" }, "", "the uid must have 6 to 255 bytes, not 5"],
+  ["a long uid", { uid: "x".repeat(256) }, "", "the uid must have 6 to 255 bytes, not 256"],
+  ["a long info", { info: "ü".repeat(30001) }, "", "the info must have 0 to 60000 bytes, not 60002"],
+  ["long credentials", {}, "x".repeat(256), "the credentials must have 0 to 255 bytes, not 256"],
+]) {
+  it(`tells what the server would not take: ${what}`, async () => {
+    const smq = client(options);
+    smq.onauth = () => credentials;
+    equal(await called(smq, "onclose", 1000), [`could not authenticate: ${complaint}`, false]);
+  });
+}
+
 // ---- The line
 
 it("carries out in order what was called before the connection stood", async () => {
@@ -236,6 +249,40 @@ it("looks names up, and answers for known ones at once", async () => {
   );
   smq.create("denied", acks.add);
   equal((await acks.reaches(4))[3], [false, "denied", 0]);
+});
+
+it("says what is wrong with an argument, and where", async () => {
+  const smq = client();
+  const nothing = () => {};
+  for (const [complaint, call] of [
+    [/publish: the topic must be a name or a number from 0 to 4294967295, not undefined/, () => smq.publish("x")],
+    [/the topic must be .*, not -1/, () => smq.publish("x", -1)],
+    [/the topic must be .*, not 1.5/, () => smq.create(1.5)],
+    [/subscribe: the sub-topic must be .*, not function/, () => smq.subscribe("t", nothing)],
+    [/subscribe: the settings must be an object such as \{ onmsg \}, not function/, () => smq.subscribe("t", "s", nothing)],
+    [/subscribe: the settings must be .*, not "text"/, () => smq.subscribe("t", "s", "text")],
+    [/subscribe: onmsg must be a function, not 5/, () => smq.subscribe("t", { onmsg: 5 })],
+    [/createsub: the sub-topic must be .*, not undefined/, () => smq.createsub()],
+    [/observe: onchange must be a function, not undefined/, () => smq.observe("t")],
+    [/unobserve: the topic must be .*, not an array/, () => smq.unobserve([])],
+    [/create: the name of the topic may have at most 60000 bytes, not 60001/, () => smq.create("x".repeat(60001))],
+    [/the name of the sub-topic may have at most 60000 bytes, not 60002/, () => smq.createsub("ü".repeat(30001))],
+    [/data must be text or bytes, not 5; pubjson/, () => smq.publish(5, "t")],
+    [/an array of bytes holds "b" at index 1; pubjson/, () => smq.publish([1, "b"], "t")],
+    [/an array of bytes holds 256 at index 0/, () => smq.publish([256], "t")],
+    [/undefined has no JSON form/, () => smq.pubjson(undefined, "t")],
+  ])
+    throws(call, complaint);
+  await settled(smq); // None of it has disturbed the connection.
+});
+
+it("has names of every length and every character", async () => {
+  const smq = await connected();
+  const names = ["", " ", "\0", "größe/😀", "\ufeffmarked", "e\u0301", "__proto__", "ü".repeat(30000)];
+  for (const name of names) {
+    const { tid, subtid } = await smq.create(name, name);
+    equal([smq.tid2topic(tid), smq.tid2subtopic(subtid)], [name, name]);
+  }
 });
 
 // ---- Observing
