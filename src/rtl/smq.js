@@ -43,6 +43,8 @@
   /** The most calls that may stand in line; beyond it they throw, so that a page left offline does not fill the memory. */
   const LINE_LIMIT = 10000;
   const SHORTEST_RECONNECT = 1000;
+  /** What a timer can wait for; it would fire at once for more. */
+  const LONGEST_RECONNECT = 0x7fffffff;
   const SOCKET_OPEN = 1;
   const SELF = "self";
   /** The key of a topic's catch-all among its callbacks: 0 on the wire means "no sub-topic". */
@@ -852,7 +854,7 @@
       if (this._ended) return; // onclose called disconnect().
       const delay = this._reconnectDelay(wish);
       if (delay === undefined) this._end(new Error(reason));
-      else this._timer = setTimeout(() => this._reopen(), delay);
+      else this._timer = setTimeout(() => this._reopen(), Math.min(delay, LONGEST_RECONNECT));
     }
 
     /** Milliseconds until the next attempt, or undefined to stay closed. What onclose returned goes before the back-off. */

@@ -404,6 +404,18 @@ it("comes back after the time that onclose returns", async () => {
   );
 });
 
+it("sets no timer that would overflow and fire at once", async () => {
+  const smq = await connected();
+  const waits = log();
+  const { setTimeout } = globalThis;
+  globalThis.setTimeout = (_, milliseconds) => waits.add(milliseconds);
+  smq.onclose = () => 2 ** 31;
+  command(smq, "drop");
+  const [wait] = await waits.reaches(1);
+  globalThis.setTimeout = setTimeout;
+  equal(wait, 2 ** 31 - 1);
+});
+
 const QUICKLY = { min: 1, max: 10 };
 
 for (const [what, how] of [
