@@ -374,9 +374,10 @@ local function next_packet(session, op)
    return kind, body
 end
 
--- Handles packets until the connection ends: why, and whether to reconnect makes sense.
+-- Handles packets until the connection ends: why, and whether to reconnect makes sense. A callback may have closed the
+-- client, and then what has been read already is nobody's.
 local function serve(client, session, op)
-   while true do
+   while not states[client].is_closed do
       local kind, body = next_packet(session, op)
       if not kind then return body, true end
       if kind == KIND.DISCONNECT then return body ~= "" and body or "disconnect", false end

@@ -239,6 +239,16 @@ test("close is for good", function()
    same(#calls, 0)
 end)
 
+test("a callback may close the client, and no other is called after it", function()
+   local smq = connected()
+   local heard = {}
+   smq:subscribe("client/last", { onmsg = function(data) heard[#heard + 1] = data smq:close() end })
+   local etid = smq:gettid()
+   for i = 1, 5 do smq:publish("" .. i, "client/last") end
+   eventually(function() return on_server("hub:etid2peer(%d) == nil", etid) end, "the end")
+   same(heard, { "1" })
+end)
+
 test("the longest message arrives and a longer one is refused", function()
    local smq = connected()
    local onmsg, message = called()
