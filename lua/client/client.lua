@@ -244,14 +244,15 @@ function Client:subscribe(topic, subtopic, settings)
    if subtopic ~= nil then check_name("client:subscribe", 2, "subtopic", subtopic) end
    local session = session_of("client:subscribe", self)
    if not session then return false end
-   -- The sub-topic first: its answer is here when the topic's first message comes.
+   -- The sub-topic first: its answer is here when the topic's first message comes. If it is denied, so is the whole.
    resolve_subtopic(session, subtopic, function(subtid)
-      subscribe(session, topic, function(tid)
-         local accepted = tid ~= nil and subtid ~= nil
-         if accepted then listen(session, tid, subtid, settings) end
-         if not subtopic then return call("onack", settings.onack, accepted, topic, tid or 0) end
-         call("onack", settings.onack, accepted, topic, tid or 0, subtopic, subtid or 0)
-      end)
+      local function answer(tid)
+         if tid then listen(session, tid, subtid, settings) end
+         if not subtopic then return call("onack", settings.onack, tid ~= nil, topic, tid or 0) end
+         call("onack", settings.onack, tid ~= nil, topic, tid or 0, subtopic, subtid or 0)
+      end
+      if not subtid then return answer(nil) end
+      subscribe(session, topic, answer)
    end)
    return true
 end
