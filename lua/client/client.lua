@@ -75,7 +75,7 @@ local function new_names() return { number = {}, name = {}, waiting = {} } end
 local function new_session(connection, welcome)
    return {
       link = connection, etid = welcome.etid, topics = new_names(), subtopics = new_names(),
-      subscribing = {}, callbacks = {}, observers = {}, queue = {}, first = 1, last = 0,
+      subscribing = {}, turns = {}, callbacks = {}, observers = {}, queue = {}, first = 1, last = 0,
    }
 end
 
@@ -206,6 +206,36 @@ end
 
 -- ---- Subscriptions ----
 
+-- A topic is kept under its name, an own etid as "self".
+local function key_of(session, topic)
+   if topic == session.etid then return "self" end
+   return session.topics.name[topic] or topic
+end
+
+-- Runs `act` when the subscribes of the topic that were called before are answered, if it has to wait for them (`waits`),
+-- and behind those that do so already.
+local function in_turn(session, key, waits, act)
+   local turn = session.turns[key]
+   if turn and (waits or turn[1]) then
+      turn[#turn + 1] = { waits = waits, act = act }
+   else
+      act()
+   end
+end
+
+local function begin_turn(session, key)
+   local turn = session.turns[key] or { unanswered = 0 }
+   session.turns[key], turn.unanswered = turn, turn.unanswered + 1
+   return turn
+end
+
+local function end_turn(session, key, turn)
+   turn.unanswered = turn.unanswered - 1
+   if turn.unanswered > 0 then return end
+   session.turns[key] = nil
+   for _, held in ipairs(turn) do in_turn(session, key, held.waits, held.act) end
+end
+
 -- Registers the callback of (tid, subtid); a subtid of 0 stands for all that have no callback of their own.
 local function listen(session, tid, subtid, settings)
    if not settings.onmsg then return end
@@ -213,10 +243,9 @@ local function listen(session, tid, subtid, settings)
    session.callbacks[tid][subtid] = settings
 end
 
-local function subscribe(session, topic, f)
-   if topic == "self" then return f(session.etid) end
-   -- A number is subscribed by its name: the protocol knows no other way.
-   local name = math.type(topic) == "integer" and session.topics.name[topic] or topic
+-- A number is subscribed by its name: the protocol knows no other way.
+local function subscribe(session, name, f)
+   if name == "self" then return f(session.etid) end
    if type(name) ~= "string" then return f(nil) end
    local waiting = session.subscribing[name] or {}
    session.subscribing[name] = waiting
@@ -244,15 +273,23 @@ function Client:subscribe(topic, subtopic, settings)
    if subtopic ~= nil then check_name("client:subscribe", 2, "subtopic", subtopic) end
    local session = session_of("client:subscribe", self)
    if not session then return false end
-   -- The sub-topic first: its answer is here when the topic's first message comes. If it is denied, so is the whole.
-   resolve_subtopic(session, subtopic, function(subtid)
-      local function answer(tid)
-         if tid then listen(session, tid, subtid, settings) end
-         if not subtopic then return call("onack", settings.onack, tid ~= nil, topic, tid or 0) end
-         call("onack", settings.onack, tid ~= nil, topic, tid or 0, subtopic, subtid or 0)
-      end
-      if not subtid then return answer(nil) end
-      subscribe(session, topic, answer)
+   local key = key_of(session, topic)
+   in_turn(session, key, false, function()
+      local turn = begin_turn(session, key)
+      -- The sub-topic first: its answer is here when the topic's first message comes. If it is denied, so is the whole.
+      resolve_subtopic(session, subtopic, function(subtid)
+         local function answer(tid)
+            if tid then listen(session, tid, subtid, settings) end
+            if subtopic then
+               call("onack", settings.onack, tid ~= nil, topic, tid or 0, subtopic, subtid or 0)
+            else
+               call("onack", settings.onack, tid ~= nil, topic, tid or 0)
+            end
+            end_turn(session, key, turn)
+         end
+         if not subtid then return answer(nil) end
+         subscribe(session, key, answer)
+      end)
    end)
    return true
 end
@@ -262,14 +299,19 @@ local function known(session, topic)
    return math.type(topic) == "integer" and topic or session.topics.number[topic]
 end
 
--- unsubscribe(topic): removes all its callbacks.
+-- unsubscribe(topic): removes all its callbacks, also those of subscribes that are not answered yet. False while not
+-- connected, and for a name that nobody has asked for.
 function Client:unsubscribe(topic)
    check_name("client:unsubscribe", 1, "topic", topic)
    local session = session_of("client:unsubscribe", self)
-   local tid = session and known(session, topic)
-   if not tid then return false end
-   session.callbacks[tid] = nil
-   if tid ~= session.etid then session.link:send(KIND.UNSUBSCRIBE, pack(">I4", tid)) end
+   local key = session and key_of(session, topic)
+   if not key or not known(session, key) and not session.turns[key] then return false end
+   in_turn(session, key, true, function()
+      local tid = known(session, key)
+      if not tid then return end
+      session.callbacks[tid] = nil
+      if tid ~= session.etid then session.link:send(KIND.UNSUBSCRIBE, pack(">I4", tid)) end
+   end)
    return true
 end
 
@@ -289,13 +331,16 @@ function Client:observe(topic, onchange)
    return true
 end
 
+-- unobserve(topic): false while not connected, and for a name that nobody has asked for.
 function Client:unobserve(topic)
    check_name("client:unobserve", 1, "topic", topic)
    local session = session_of("client:unobserve", self)
-   local tid = session and known(session, topic)
-   if not tid then return false end
-   session.observers[tid] = nil
-   session.link:send(KIND.UNOBSERVE, pack(">I4", tid))
+   if not session or not known(session, topic) and not session.topics.waiting[topic] then return false end
+   resolve_topic(session, topic, function(tid)
+      if not tid then return end
+      session.observers[tid] = nil
+      session.link:send(KIND.UNOBSERVE, pack(">I4", tid))
+   end)
    return true
 end
 
