@@ -8,6 +8,8 @@ local KIND <const> = {
 }
 local MAX_PAYLOAD <const> = 0xFFF0
 local MAX_NAME <const> = 60000
+-- The greatest timeout, ping and pong: what a timer certainly can wait for.
+local MAX_TIME <const> = 1000000000
 -- Calls that wait for the number of a name.
 local MAX_WAITING <const> = 1000
 -- Time until a reconnect, and the shortest that an app may ask for, in ms.
@@ -15,8 +17,9 @@ local DELAY <const>, MIN_DELAY <const> = 5000, 1000
 
 -- ---- Checking arguments ----
 
+-- For the functions below, which the methods call themselves: the error is told of the line that called the method.
 local function bad(method, position, name, why)
-   error(("bad argument #%d '%s' to '%s' (%s)"):format(position, name, method, why), 3)
+   error(("bad argument #%d '%s' to '%s' (%s)"):format(position, name, method, why), 4)
 end
 
 local function mismatch(expected, value) return expected .. " expected, got " .. type(value) end
@@ -25,13 +28,22 @@ local function mismatch(expected, value) return expected .. " expected, got " ..
 local function check_name(method, position, name, value)
    if type(value) == "string" then
       if #value > MAX_NAME then bad(method, position, name, "longer than " .. MAX_NAME .. " bytes") end
-   elseif math.type(value) ~= "integer" or value < 0 or value > 0xFFFFFFFF then
+   elseif type(value) ~= "number" then
       bad(method, position, name, mismatch("name or 32 bit number", value))
+   elseif math.type(value) ~= "integer" or value < 0 or value > 0xFFFFFFFF then
+      bad(method, position, name, "name or 32 bit number expected, got " .. value)
    end
 end
 
 local function check_function(method, position, name, value)
    if type(value) ~= "function" then bad(method, position, name, mismatch("function", value)) end
+end
+
+local function check_url(url)
+   local parsed = type(url) == "string" and link.parse_url(url)
+   if parsed then return parsed end
+   local shown = type(url) == "string" and ("%q"):format(url:sub(1, 200)) or type(url)
+   bad("client.create", 1, "url", "an http or https URL expected, got " .. shown)
 end
 
 local OPTIONS <const> = {
@@ -40,10 +52,18 @@ local OPTIONS <const> = {
 }
 
 local function check_options(op)
+   if type(op) ~= "table" then bad("client.create", 2, "op", mismatch("table", op)) end
    for name, expected in pairs(OPTIONS) do
       local value = op[name]
       if value ~= nil and type(value) ~= expected then
          bad("client.create", 2, "op", "field '" .. name .. "': " .. mismatch(expected, value))
+      end
+   end
+   for _, name in ipairs{ "timeout", "ping", "pong" } do
+      local value = op[name] or 1
+      if not (value > 0 and value <= MAX_TIME) then
+         local why = ("field '%s': number above 0, at most %d, expected, got %s"):format(name, MAX_TIME, value)
+         bad("client.create", 2, "op", why)
       end
    end
    if op.uid and (#op.uid < 6 or #op.uid > 255) then
@@ -160,17 +180,21 @@ local function enqueue(session, topic, subtopic, payload)
    return not message.is_lost
 end
 
+-- The bytes that travel.
+local function check_payload(data)
+   local payload = type(data) == "table" and ba.json.encode(data) or data
+   if type(payload) ~= "string" then bad("client:publish", 1, "data", mismatch("string or table", data)) end
+   if #payload <= MAX_PAYLOAD then return payload end
+   bad("client:publish", 1, "data", ("at most %d bytes expected, got %d"):format(MAX_PAYLOAD, #payload))
+end
+
 -- publish(data, topic [, subtopic]): false while not connected, or while too many messages wait for unknown names or for a
 -- server that does not read.
 function Client:publish(data, topic, subtopic)
-   local payload = type(data) == "table" and ba.json.encode(data) or data
-   if type(payload) ~= "string" then bad("client:publish", 1, "data", mismatch("string or table", data)) end
-   if #payload > MAX_PAYLOAD then
-      bad("client:publish", 1, "data", ("at most %d bytes expected, got %d"):format(MAX_PAYLOAD, #payload))
-   end
+   local session = session_of("client:publish", self)
+   local payload = check_payload(data)
    check_name("client:publish", 2, "topic", topic)
    if subtopic ~= nil then check_name("client:publish", 3, "subtopic", subtopic) end
-   local session = session_of("client:publish", self)
    if not session or session.last - session.first >= MAX_WAITING then return false end
    return enqueue(session, topic, subtopic, payload)
 end
@@ -179,11 +203,11 @@ end
 
 -- create(topic [, subtopic], onack): onack(accepted, topic, tid [, subtopic, subtid]). False while not connected.
 function Client:create(topic, subtopic, onack)
+   local session = session_of("client:create", self)
    check_name("client:create", 1, "topic", topic)
    if onack == nil then subtopic, onack = nil, subtopic end
    if onack ~= nil then check_function("client:create", subtopic and 3 or 2, "onack", onack) end
    if subtopic ~= nil then check_name("client:create", 2, "subtopic", subtopic) end
-   local session = session_of("client:create", self)
    if not session then return false end
    resolve_topic(session, topic, function(tid)
       if not subtopic then return call("onack", onack, tid ~= nil, topic, tid or 0) end
@@ -196,9 +220,9 @@ end
 
 -- createsub(subtopic, onack): onack(accepted, subtopic, subtid). False while not connected.
 function Client:createsub(subtopic, onack)
+   local session = session_of("client:createsub", self)
    check_name("client:createsub", 1, "subtopic", subtopic)
    if onack ~= nil then check_function("client:createsub", 2, "onack", onack) end
-   local session = session_of("client:createsub", self)
    if not session then return false end
    resolve_subtopic(session, subtopic, function(subtid) call("onack", onack, subtid ~= nil, subtopic, subtid or 0) end)
    return true
@@ -266,12 +290,12 @@ end
 -- subscribe(topic [, subtopic] [, {onmsg=, datatype=, onack=}]); "self" and the sub-topics of a topic alike. False while
 -- not connected.
 function Client:subscribe(topic, subtopic, settings)
+   local session = session_of("client:subscribe", self)
    check_name("client:subscribe", 1, "topic", topic)
    if type(subtopic) == "table" then subtopic, settings = nil, subtopic end
    settings = settings or {}
    check_settings(settings)
    if subtopic ~= nil then check_name("client:subscribe", 2, "subtopic", subtopic) end
-   local session = session_of("client:subscribe", self)
    if not session then return false end
    local key = key_of(session, topic)
    in_turn(session, key, false, function()
@@ -302,8 +326,8 @@ end
 -- unsubscribe(topic): removes all its callbacks, also those of subscribes that are not answered yet. False while not
 -- connected, and for a name that nobody has asked for.
 function Client:unsubscribe(topic)
-   check_name("client:unsubscribe", 1, "topic", topic)
    local session = session_of("client:unsubscribe", self)
+   check_name("client:unsubscribe", 1, "topic", topic)
    local key = session and key_of(session, topic)
    if not key or not known(session, key) and not session.turns[key] then return false end
    in_turn(session, key, true, function()
@@ -319,9 +343,9 @@ end
 
 -- observe(topic, onchange): onchange(subscribers, topic); of an etid a single onchange(0, etid) when it ends.
 function Client:observe(topic, onchange)
+   local session = session_of("client:observe", self)
    check_name("client:observe", 1, "topic", topic)
    check_function("client:observe", 2, "onchange", onchange)
-   local session = session_of("client:observe", self)
    if not session then return false end
    resolve_topic(session, topic, function(tid)
       if not tid then return log("cannot observe " .. topic .. ": the name is denied") end
@@ -333,8 +357,8 @@ end
 
 -- unobserve(topic): false while not connected, and for a name that nobody has asked for.
 function Client:unobserve(topic)
-   check_name("client:unobserve", 1, "topic", topic)
    local session = session_of("client:unobserve", self)
+   check_name("client:unobserve", 1, "topic", topic)
    if not session or not known(session, topic) and not session.topics.waiting[topic] then return false end
    resolve_topic(session, topic, function(tid)
       if not tid then return end
@@ -481,10 +505,8 @@ local M = {}
 
 -- create(url [, op]): starts to connect. The callbacks are fields to be set right after; see the manual of smq.client.
 function M.create(url, op)
-   local parsed = type(url) == "string" and link.parse_url(url)
-   if not parsed then bad("client.create", 1, "url", "an http or https URL expected, got " .. tostring(url):sub(1, 200)) end
-   if op ~= nil and type(op) ~= "table" then bad("client.create", 2, "op", mismatch("table", op)) end
-   op = op or {}
+   local parsed = check_url(url)
+   op = op == nil and {} or op
    check_options(op)
    local settings = {
       uid = op.uid, info = op.info, timeout = op.timeout or 5000, ping = op.ping or 120, pong = op.pong or 10,

@@ -12,7 +12,9 @@ local KIND <const> = { INIT = 1, CONNECT = 2, CONNACK = 3, PUBLISH = 8 }
 local Link = {}
 Link.__index = Link
 
+-- The parts of an http or https URL; nil for anything else, such as a URL with a line break that would begin a header.
 local function parse_url(url)
+   if url:find"[%c ]" then return nil end
    local scheme, authority, path = url:match"^(%a+)://([^/?#]+)([^#]*)"
    local secure = scheme and scheme:lower() == "https"
    if not scheme or not secure and scheme:lower() ~= "http" then return nil end

@@ -339,21 +339,28 @@ test("wrong arguments are named", function()
       if not problem:find(what, 1, true) then error(problem, 2) end
    end
    complains("bad argument #1 'url' to 'client.create' (an http or https URL expected, got nil)", client.create)
-   for _, wrong in ipairs{ "", "ftp://x/", "http://", "http:///x", "http://h:99999/", "http://h:0", 5, {} } do
+   for _, wrong in ipairs{ "", "ftp://x/", "http://", "http:///x", "http://h:99999/", "http://h:0", "http://h/a b",
+      "http://h/x\r\nInjected: 1", 5, {} } do
       complains("'url'", client.create, wrong)
    end
    complains("bad argument #2 'op' to 'client.create' (table expected, got number)", client.create, url, 5)
    complains("field 'uid': 6 to 255 bytes expected, got 5", client.create, url, { uid = "short" })
    complains("field 'timeout': number expected, got string", client.create, url, { timeout = "1" })
+   for _, name in ipairs{ "timeout", "ping", "pong" } do
+      for _, wrong in ipairs{ 0, -5, 0 / 0, math.huge, 1e10 } do
+         complains("field '" .. name .. "': number above 0, at most 1000000000, expected, got " .. wrong, client.create, url,
+            { [name] = wrong })
+      end
+   end
    complains("'X' is no header", client.create, url, { header = { X = "a\r\nb" } })
    complains("'X:' is no header", client.create, url, { header = { ["X:"] = "a" } })
    complains("'X' is no header", client.create, url, { header = { X = {} } })
    local smq = client.create(url)
    complains("'client:publish' (string or table expected, got nil)", smq.publish, smq)
    complains("'topic' to 'client:publish' (name or 32 bit number expected, got nil)", smq.publish, smq, "x")
-   complains("'topic'", smq.publish, smq, "x", -1)
-   complains("'topic'", smq.publish, smq, "x", 1 << 32)
-   complains("'topic'", smq.publish, smq, "x", 1.5)
+   complains("(name or 32 bit number expected, got -1)", smq.publish, smq, "x", -1)
+   complains("got 4294967296)", smq.publish, smq, "x", 1 << 32)
+   complains("got 1.5)", smq.publish, smq, "x", 1.5)
    complains("longer than 60000 bytes", smq.publish, smq, "x", ("x"):rep(60001))
    complains("'subtopic'", smq.publish, smq, "x", "y", {})
    complains("'onack'", smq.create, smq, "x", 5)
@@ -363,5 +370,31 @@ test("wrong arguments are named", function()
    complains("'onchange'", smq.observe, smq, "x")
    complains("'topic'", smq.unobserve, smq)
    complains("'topic'", smq.unsubscribe, smq, {})
+   smq:close()
+end)
+
+test("an error tells where the call was, and that its colon is missing", function()
+   local smq = client.create(url)
+   for _, wrong in ipairs{
+      function() smq:publish("x", -1) end,
+      function() smq:publish(5, "x") end,
+      function() smq:publish(("x"):rep(65521), "x") end,
+      function() smq:subscribe("x", nil, 5) end,
+      function() smq:subscribe("x", { onmsg = 5 }) end,
+      function() smq:create("x", 5) end,
+      function() smq:observe("x", 5) end,
+      function() smq:unobserve() end,
+      function() client.create"nowhere" end,
+      function() client.create(url, 5) end,
+      function() client.create(url, { uid = "short" }) end,
+      function() smq.publish("x", "topic") end,
+   } do
+      local problem = raises(wrong)
+      if not problem:find"client_test.lua:%d+: " then error(problem) end
+   end
+   for _, method in ipairs{ "publish", "subscribe", "unsubscribe", "create", "createsub", "observe", "unobserve", "gettid",
+      "close" } do
+      assert(raises(smq[method], "x", "topic"):find("client:" .. method .. ": call it with a colon", 1, true))
+   end
    smq:close()
 end)
