@@ -8,6 +8,7 @@ local KIND <const> = {
 }
 local MAX_PAYLOAD <const> = 0xFFF0
 local MAX_NAME <const> = 60000
+local MAX_CREDENTIALS <const> = 255
 -- The greatest timeout, ping and pong: what a timer certainly can wait for.
 local MAX_TIME <const> = 1000000000
 -- Calls that wait for the number of a name.
@@ -458,10 +459,26 @@ end
 
 -- ---- Connecting, again and again ----
 
+-- What onauth gives, as text; or nil and why that cannot be sent. To go on without credentials would be to come as somebody
+-- else.
+local function credentials_of(client, seed, address)
+   if not client.onauth then return "" end
+   local ok, given = pcall(client.onauth, seed, address)
+   if not ok then return nil, "onauth: " .. tostring(given) end
+   if given == nil then return "" end
+   if type(given) ~= "string" and type(given) ~= "number" then return nil, "onauth gave a " .. type(given) .. ", no text" end
+   local text = tostring(given)
+   if #text > MAX_CREDENTIALS then
+      return nil, ("onauth gave %d bytes, and credentials have at most %d"):format(#text, MAX_CREDENTIALS)
+   end
+   return text
+end
+
 local function connect_and_serve(client, state)
    local function credentials(seed, address)
-      local text = call("onauth", client.onauth, seed, address)
-      return type(text) == "string" and text:sub(1, 255) or ""
+      local text, why = credentials_of(client, seed, address)
+      if not text then trace("smq.client: " .. why) end
+      return text, why
    end
    local connection, welcome, canreconnect = link.open(state.url, state.op, credentials)
    if state.is_closed then

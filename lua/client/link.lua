@@ -141,8 +141,10 @@ function Link:handshake(op, credentials)
    if #init < 5 then return nil, STRANGER, true end
    local seed, address = unpack(">I4", init, 2), init:sub(6)
    local uid = op.uid or address .. seed
-   self:send(KIND.CONNECT, pack(">Bs1s1", 1, uid, credentials(seed, address)) .. (op.info or ""))
-   local connack
+   local text, connack
+   text, why = credentials(seed, address)
+   if not text then return nil, why, false end
+   self:send(KIND.CONNECT, pack(">Bs1s1", 1, uid, text) .. (op.info or ""))
    connack, why = self:expect(KIND.CONNACK, op.timeout)
    if not connack then return nil, why, true end
    if #connack < 5 then return nil, STRANGER, true end
@@ -155,7 +157,7 @@ end
 local M = { parse_url = parse_url }
 
 -- Connects: the link and {etid, seed, address}; or nil, a reason, and whether another try may help. `credentials(seed,
--- address)` gives the credentials.
+-- address)` gives the credentials; or nil and why there are none, which is final.
 function M.open(url, op, credentials)
    local link, why = start(url, op)
    if not link then return nil, why, true end

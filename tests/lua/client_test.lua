@@ -35,7 +35,7 @@ test("onconnect gets the etid, the seed and the own address", function()
    same(smq:gettid(), etid)
    same(math.type(seed), "integer")
    same(address, "127.0.0.1")
-   same(on_server("infos[%d]", etid), { uid = "the client", info = "its info", seed = seed })
+   same(on_server("infos[%d]", etid), { uid = "the client", info = "its info", seed = seed, credentials = "" })
 end)
 
 test("onauth gives the credentials, and a refusal is final", function()
@@ -46,6 +46,27 @@ test("onauth gives the credentials, and a refusal is final", function()
    same(table.pack(wait()), { "no entry", false, n = 2 })
    same(seen, { "integer", "127.0.0.1" })
    same(smq:gettid(), nil)
+end)
+
+test("without what onauth was to give there is no connection", function()
+   for _, case in ipairs{
+      { function() return ("x"):rep(256) end, "onauth gave 256 bytes, and credentials have at most 255" },
+      { function() return {} end, "onauth gave a table, no text" },
+      { function() error("no key", 0) end, "onauth: no key" },
+   } do
+      local smq, wait = client.create(url)
+      smq.onauth = case[1]
+      smq.onclose, wait = called()
+      smq.onconnect = smq.onclose
+      same(table.pack(wait()), { case[2], false, n = 2 })
+   end
+   for _, fits in ipairs{ ("x"):rep(255), 1234 } do
+      local smq, wait = client.create(url)
+      function smq.onauth() return fits end
+      smq.onconnect, wait = called()
+      same(on_server("infos[%d].credentials", wait()), tostring(fits))
+      smq:close()
+   end
 end)
 
 test("before it is connected nothing is sent", function()
