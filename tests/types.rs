@@ -102,6 +102,24 @@ fn every_function_of_the_tables_is_documented() {
     expect_documented(&in_server("require'serpent'"), &["serpent."]);
 }
 
+fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
+    let rest = text.split_once(start).unwrap_or_else(|| panic!("no {start}")).1;
+    rest.split_once(end).unwrap_or_else(|| panic!("no {end} after {start}")).0
+}
+
+#[test]
+fn every_option_and_method_of_the_smq_client_is_documented() {
+    let source = include_str!("../lua/client/client.lua");
+    let documented_options = between(TYPES, "---@class smq.ClientOptions\n", "\n\n");
+    for option in between(source, "local OPTIONS <const> = {", "}").split(',') {
+        let name = option.split('=').next().unwrap_or_default().trim();
+        let field = format!("---@field {name}? ");
+        assert!(name.is_empty() || documented_options.contains(&field), "lua/types.lua lacks {name}");
+    }
+    let methods = source.lines().filter_map(|line| line.strip_prefix("function Client:")?.split('(').next());
+    expect_documented(&methods.map(str::to_owned).collect(), &["Client:"]);
+}
+
 #[test]
 fn the_annotations_are_lua() {
     let lua = mlua::Lua::new();
