@@ -248,6 +248,21 @@ fn a_dashboard_moves_in_all_browsers_together() {
     keep_screenshot(&desk, "examples/dashboard/screenshot.png");
 }
 
+#[test]
+fn no_example_makes_the_browser_complain() {
+    let driver = Driver::start();
+    for example in ["chat", "rpc", "dashboard", "device/app", "bridge/app"] {
+        let server = Server::start(&format!("examples/{example}"));
+        let page = driver.open(Screen::Desktop);
+        page.goto(&server.url);
+        if example == "dashboard" {
+            log_in(&page, &server.url);
+        }
+        page.until("performance.now() > 500"); // Beyond the load event, at which the browser looks for an icon.
+        assert_eq!(page.complaints(), Vec::<String>::new(), "{example}");
+    }
+}
+
 const LOGIN_PAGE: &str = r#"<html><form method="post">
 <input name="ba_username"><input name="ba_password" type="password"><input name="ba_password2" type="hidden">
 <input name="ba_seed" type="hidden" value="<?lsp=authinfo.seed?>">

@@ -60,7 +60,8 @@ impl Driver {
                     json!({ "deviceMetrics": { "width": 390, "height": 780, "pixelRatio": 2, "touch": true } });
             }
         }
-        let wanted = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options } } });
+        let wanted = json!({ "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" } });
+        let wanted = json!({ "capabilities": { "alwaysMatch": wanted } });
         let session = self.command("POST", "/session", &wanted);
         let id = session["sessionId"].as_str().expect("a new session has an id");
         Browser { driver: self, path: format!("/session/{id}") }
@@ -130,6 +131,12 @@ impl Browser<'_> {
                 self.run("return document.body.innerText")
             );
         }
+    }
+
+    /// What the browser's console has shown since it was looked at before.
+    pub fn complaints(&self) -> Vec<String> {
+        let entries = self.post("/se/log", &json!({ "type": "browser" }));
+        entries.as_array().expect("a list").iter().map(|entry| entry["message"].to_string()).collect()
     }
 
     /// The page as a PNG file.

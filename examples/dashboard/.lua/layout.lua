@@ -15,7 +15,7 @@ function M.escape(text) return (tostring(text):gsub('[&<>"]', entities)) end
 
 local function start(env, title, color)
    env.response:write('<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>', M.escape(title),
-      '</title><meta name="viewport" content="width=device-width, initial-scale=1"><style>:root{--accent:',
+      '</title><meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,"><style>:root{--accent:',
       M.escape(color), '}</style>')
 end
 
