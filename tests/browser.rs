@@ -16,6 +16,7 @@ use webdriver::{Browser, Driver, Screen};
 struct Server {
     process: Child,
     url: String,
+    app: PathBuf,
 }
 
 impl Server {
@@ -24,10 +25,22 @@ impl Server {
     }
 
     fn start_with(app: PathBuf, arguments: &[&str]) -> Server {
+        Server::start_at("0", app, arguments)
+    }
+
+    /// Ends the server without a word, and starts it again at the same address.
+    fn restarted(self) -> Server {
+        let (port, app) =
+            (self.url.rsplit(':').next().expect("a port").trim_end_matches('/').to_owned(), self.app.clone());
+        drop(self);
+        Server::start_at(&port, app, &[])
+    }
+
+    fn start_at(port: &str, app: PathBuf, arguments: &[&str]) -> Server {
         let mut process = Command::new(env!("CARGO_BIN_EXE_smq"))
             .arg("serve")
-            .arg(app)
-            .args(["--port", "0"])
+            .arg(&app)
+            .args(["--port", port])
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
@@ -36,7 +49,7 @@ impl Server {
         let url = lines.find_map(|line| url_in(&line)).expect("the server prints its URL");
         // Somebody has to read what the server prints, or it would stand still when the pipe is full.
         std::thread::spawn(move || lines.for_each(|line| eprintln!("server: {line}")));
-        Server { process, url }
+        Server { process, url, app }
     }
 }
 
@@ -205,7 +218,7 @@ fn log_in(browser: &Browser, url: &str) {
          [name.value, password.value] = ['demo', 'demo'];
          setTimeout(() => document.forms[0].submit());",
     );
-    browser.until("document.querySelector('nav')");
+    browser.until_there("nav");
 }
 
 /// Follows a link of the menu.
@@ -246,6 +259,16 @@ fn a_dashboard_moves_in_all_browsers_together() {
     assert_eq!(desk.run("return window.isSameDocument;"), json!(true), "only the content was replaced");
     desk.until("document.querySelector('[data-curve=memory] polyline').points.length > 5");
     keep_screenshot(&desk, "examples/dashboard/screenshot.png");
+}
+
+#[test]
+fn a_dashboard_asks_for_a_new_login_when_its_server_was_restarted() {
+    let server = Server::start("examples/dashboard");
+    let driver = Driver::start();
+    let page = driver.open(Screen::Desktop);
+    log_in(&page, &server.url);
+    let _server = server.restarted();
+    page.until_there("[name=ba_username]");
 }
 
 #[test]

@@ -1,8 +1,18 @@
 // What moves: sliders through the hub, and the numbers that the server publishes every second.
 (() => {
   const smq = SMQ.Client(SMQ.wsURL("/smq.lsp"));
-  smq.onclose = (message, canReconnect) => (canReconnect ? 1000 : undefined);
+  smq.onclose = (message, canReconnect) => {
+    if (!canReconnect) return undefined;
+    showLogin();
+    return 1000;
+  };
   const curves = { messages: [], memory: [] };
+
+  // A server that was restarted does not know our session, and nobody connects without one: its login page is what comes now.
+  async function showLogin() {
+    const answer = await fetch("/", { headers: { "X-Fragment": "1" } }).catch(() => undefined);
+    if (answer?.ok && (await answer.text()).startsWith("<!DOCTYPE")) location.reload();
+  }
 
   function showLevel(id, level) {
     for (const slider of document.querySelectorAll(`[data-lamp="${id}"]`)) slider.value = level;

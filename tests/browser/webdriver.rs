@@ -60,7 +60,11 @@ impl Driver {
                     json!({ "deviceMetrics": { "width": 390, "height": 780, "pixelRatio": 2, "touch": true } });
             }
         }
-        let wanted = json!({ "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" } });
+        let wanted = json!({
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": { "browser": "ALL" },
+            "timeouts": { "implicit": 10_000 },
+        });
         let wanted = json!({ "capabilities": { "alwaysMatch": wanted } });
         let session = self.command("POST", "/session", &wanted);
         let id = session["sessionId"].as_str().expect("a new session has an id");
@@ -137,6 +141,11 @@ impl Browser<'_> {
     pub fn complaints(&self) -> Vec<String> {
         let entries = self.post("/se/log", &json!({ "type": "browser" }));
         entries.as_array().expect("a list").iter().map(|entry| entry["message"].to_string()).collect()
+    }
+
+    /// Waits for an element, also one of the next page: what `until` runs in a page ends with it.
+    pub fn until_there(&self, selector: &str) {
+        self.post("/element", &json!({ "using": "css selector", "value": selector }));
     }
 
     /// The page as a PNG file.
