@@ -8,6 +8,7 @@ mod webdriver;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::json;
 use webdriver::{Browser, Driver, Screen};
@@ -208,6 +209,41 @@ fn a_browser_calls_lua_functions() {
     assert_eq!(shown[2], json!(["result", "\"tpircSavaJ ♥ auL\""]));
     assert_eq!(shown[5], json!(["error", "there is no function nothing"]));
     keep_screenshot(&page, "examples/rpc/screenshot.png");
+}
+
+/// The device of the example, until it is dropped.
+struct Device(Child);
+
+impl Device {
+    fn start(name: &str, server: &Server) -> Device {
+        let address = server.url.trim_start_matches("http://").trim_end_matches('/');
+        let command = ["run", "--quiet", "--example", "device", "--", name, address];
+        let process = Command::new(env!("CARGO")).args(command).current_dir(in_project("")).spawn();
+        Device(process.expect("cargo has started this test, too"))
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn devices_show_their_readings_and_obey() {
+    let server = Server::start("examples/device/app");
+    let driver = Driver::start();
+    let page = driver.open(Screen::Desktop);
+    page.goto(&server.url);
+    page.until("document.getElementById('status').textContent === 'No device is connected.'");
+    let device = Device::start("attic", &server);
+    page.until_within(Duration::from_secs(120), "document.querySelector('#devices h2')?.textContent === 'attic'");
+    page.until("document.querySelector('#devices .value').textContent.endsWith(' °C')");
+    page.run("document.querySelector('#devices button').click();");
+    page.until("document.querySelector('#devices button').getAttribute('aria-pressed') === 'true'");
+    drop(device);
+    page.until("document.getElementById('status').textContent === 'No device is connected.'");
 }
 
 /// Fills in the dashboard's login form, and waits until it is gone.

@@ -91,8 +91,10 @@ impl Link {
         Ok(link)
     }
 
+    /// The uid has more than the name, as a hub takes none of less than six bytes.
     fn connect(&mut self, name: &str) -> Result<Etid> {
-        self.send(Packet::Connect(Connect { version: 1, uid: name.as_bytes(), credentials: b"", info: b"device" }))?;
+        let uid = format!("device {name}");
+        self.send(Packet::Connect(Connect { version: 1, uid: uid.as_bytes(), credentials: b"", info: b"device" }))?;
         self.receive(|packet| match packet {
             Packet::Connack { code: ReturnCode::ACCEPTED, etid, .. } => Ok(Some(etid)),
             Packet::Connack { code, reason, .. } => {

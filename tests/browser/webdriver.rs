@@ -121,7 +121,11 @@ impl Browser<'_> {
 
     /// Waits until the expression is true in the page.
     pub fn until(&self, expression: &str) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        self.until_within(Duration::from_secs(10), expression);
+    }
+
+    pub fn until_within(&self, patience: Duration, expression: &str) {
+        let deadline = Instant::now() + patience;
         // The page looks again with each frame that it draws: no fixed pause here.
         let look = format!(
             "const start = performance.now();
