@@ -983,7 +983,8 @@ local clientmodule = {}
 ---@field ca? string certificates to trust, in PEM form
 ---@field header? table<string, string|number> further headers of the HTTP request
 
----Starts to connect to a hub over TCP or, with `https:`, TLS. Set the callbacks right after.
+---Starts to connect to a hub over TCP or, with `https:`, TLS. Set the callbacks right after. It lives until it is closed: an
+---app does that in `onunload`.
 ---@param url string
 ---@param op? smq.ClientOptions
 ---@return smq.Client

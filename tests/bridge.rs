@@ -5,7 +5,9 @@ mod support;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{App, Client, PATIENCE, Server, Via, number_at, publish, subscribe};
+use std::fs;
+
+use support::{App, Client, PATIENCE, Server, Via, change, number_at, observe, publish, subscribe};
 
 fn app() -> App {
     App::new()
@@ -45,6 +47,23 @@ fn what_is_said_on_one_server_is_read_on_the_other_and_nothing_twice() {
         assert!(there.receive().ends_with(b"answer"));
         assert!(here.receive().ends_with(b"answer"));
     }
+}
+
+#[test]
+fn a_bridge_that_is_loaded_again_leaves_nothing_behind() {
+    let first = Server::start(app());
+    let mut observer = Client::open(&first, Via::Raw, "/smq/");
+    observer.login("observer", "", "");
+    let chat = observer.create("chat");
+    let url = format!("http://{}/smq/", first.http());
+    let second = Server::start_with(app(), &["--dev"], &[("BRIDGE_TO", &url)]);
+    second.expect_output("bridge: connected to");
+    observer.send(&observe(chat));
+    observer.expect(&change(chat, 1));
+    let preload = include_str!("../examples/bridge/app/.preload");
+    fs::write(second.app().path().join(".preload"), format!("{preload}\n-- changed")).expect("the folder is ours");
+    observer.expect(&change(chat, 0));
+    observer.expect(&change(chat, 1));
 }
 
 #[test]
