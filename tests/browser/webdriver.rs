@@ -34,6 +34,15 @@ pub struct Driver {
 
 impl Driver {
     pub fn start() -> Driver {
+        // It takes a port that is free with IPv6, and gives up if the same one is not with IPv4, which happens now and then.
+        let started = std::iter::repeat_with(Driver::start_process).take(20).flatten().next();
+        let (process, port) = started.expect("chromedriver finds a port");
+        let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false);
+        Driver { process, agent: config.build().into(), url: format!("http://127.0.0.1:{port}") }
+    }
+
+    /// The process and its port; `None` if it found none and has ended.
+    fn start_process() -> Option<(Child, String)> {
         let mut process = Command::new("chromedriver")
             .arg("--port=0")
             .stdout(Stdio::piped())
@@ -41,13 +50,14 @@ impl Driver {
             .spawn()
             .expect("no chromedriver: run scripts/install-test-tools");
         let stdout = process.stdout.take().expect("stdout is piped");
-        let port = BufReader::new(stdout)
-            .lines()
-            .map_while(Result::ok)
-            .find_map(|line| Some(line.split_once("started successfully on port ")?.1.trim_end_matches('.').to_owned()))
-            .expect("chromedriver tells its port");
-        let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false);
-        Driver { process, agent: config.build().into(), url: format!("http://127.0.0.1:{port}") }
+        let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+        let port = lines.find_map(|line| {
+            Some(line.split_once("started successfully on port ")?.1.trim_end_matches('.').to_owned())
+        });
+        if port.is_none() {
+            let _ = process.wait();
+        }
+        Some((process, port?))
     }
 
     /// A browser of its own, with a fresh profile.
