@@ -170,6 +170,26 @@ fn a_connection_that_the_server_has_closed_while_the_script_ran_is_not_used_agai
 }
 
 #[test]
+fn what_may_be_repeated_is_sent_anew_if_the_server_closes_the_kept_connection_upon_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a client");
+            read_head(&mut stream);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").expect("the client reads");
+            read_head(&mut stream);
+        }
+    });
+    let code = "for _, method in ipairs{'GET', 'GET', 'PUT', 'POST'} do
+          http:request{url = url, method = method, data = method ~= 'GET' and 'x' or nil}
+          response:write(tostring(http:status()), ' ')
+       end
+       return (select(2, http:status()))";
+    assert_eq!(run(&url, code), "200 200 200 nil socketclosed");
+}
+
+#[test]
 fn a_client_that_is_closed_keeps_nobody_waiting() {
     let url = stranger(|_, _| {});
     let code = "http:request{url = url} local got ba.socket.event(function() got = {http:status()} end)

@@ -110,6 +110,8 @@ pub struct Exchange {
     /// Open while the script may write the request's body.
     body: Option<mpsc::Sender<Bytes>>,
     stage: Stage,
+    /// The same request, to be sent on a connection of its own if the kept one turns out to be closed.
+    again: Option<Request>,
     timeout: Duration,
     /// The way so far, if redirects are followed.
     trail: Option<Trail>,
@@ -147,21 +149,22 @@ impl Exchange {
             // The server may have closed it while the script ran, and nobody else did: whatever drives it has its turn first.
             yield_now().await;
         }
-        let mut kept = match kept.filter(|kept| kept.whom == whom && kept.sender.is_ready()) {
-            Some(kept) => kept,
-            None => connect(target, whom).await?,
+        let (mut kept, again) = match kept.filter(|kept| kept.whom == whom && kept.sender.is_ready()) {
+            Some(kept) => (kept, is_repeatable(&request).then(|| request.clone())),
+            None => (connect(target, whom).await?, None),
         };
         let (timeout, trail, unpacks) = (target.timeout, Trail::of(&request), request.unpacks);
         let key = request.headers.get(SEC_WEBSOCKET_KEY).cloned();
         let (request, body) = message(request);
         let answer = Box::pin(kept.sender.send_request(request));
-        Ok(Self { kept: Some(kept), body, stage: Stage::Asked(answer), timeout, trail, unpacks, key })
+        Ok(Self { kept: Some(kept), body, stage: Stage::Asked(answer), again, timeout, trail, unpacks, key })
     }
 
     /// What is left of a request that could not be made: the reason, whatever is asked of it.
     pub fn not_made(failure: Rc<Failure>) -> Self {
         let stage = Stage::NotMade(failure);
-        Self { kept: None, body: None, stage, timeout: Duration::ZERO, trail: None, unpacks: false, key: None }
+        let (timeout, trail, unpacks) = (Duration::ZERO, None, false);
+        Self { kept: None, body: None, stage, again: None, timeout, trail, unpacks, key: None }
     }
 
     /// Sends a piece of the request's body.
@@ -190,8 +193,13 @@ impl Exchange {
         self.body = None;
         while let Stage::Asked(answer) = &mut self.stage {
             let answer = timeout(self.timeout, answer).await;
+            let answer = answer.map_or(Err(Failure::Timeout), |answer| answer.map_err(Failure::from));
             self.stage = Stage::Failed;
-            let answered = Answered::new(answer.map_err(|_| Failure::Timeout)??, self.unpacks);
+            if let (Err(Failure::Closed(_)), Some(request)) = (&answer, self.again.take()) {
+                self.restart(request, None).await?;
+                continue;
+            }
+            let answered = Answered::new(answer?, self.unpacks);
             let next = self.trail.as_mut().map_or(Ok(None), |trail| trail.next(&answered.head))?;
             self.stage = Stage::Answered(Box::new(answered));
             if let Some(next) = next {
@@ -206,9 +214,13 @@ impl Exchange {
     }
 
     async fn follow(&mut self, request: Request) -> Result<(), Failure> {
-        let trail = self.trail.take();
         let kept = self.take_kept().await;
         self.stage = Stage::Failed;
+        self.restart(request, kept).await
+    }
+
+    async fn restart(&mut self, request: Request, kept: Option<Kept>) -> Result<(), Failure> {
+        let trail = self.trail.take();
         *self = Self { trail, ..Self::start(request, kept).await? };
         Ok(())
     }
@@ -305,6 +317,12 @@ async fn connect(target: &dial::Target, whom: Whom) -> Result<Kept, Failure> {
         let _ = connection.with_upgrades().await;
     });
     Ok(Kept { sender, whom, peer, local })
+}
+
+/// Whether it makes no difference if the request reaches the server twice (RFC 9110, section 9.2.2): a server that closes a
+/// kept connection may or may not have seen what was on its way.
+fn is_repeatable(request: &Request) -> bool {
+    request.method.is_idempotent() && matches!(request.body, Body::Whole(_))
 }
 
 /// The request as hyper sends it, and where its body is written to.
