@@ -16,11 +16,12 @@ use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use crate::bindings::console::Described;
 use crate::bindings::mako;
 use crate::config::Config;
 use crate::http::rtl::Rtl;
-use crate::http::site::Site;
-use crate::lsp::{App, AppSpec, archive};
+use crate::http::site::{Broken, Site};
+use crate::lsp::{App, AppSpec, archive, error_page};
 use crate::lua::{LuaThread, Settings};
 use crate::seats::Seats;
 use crate::traces::Traces;
@@ -84,6 +85,8 @@ pub struct Server {
 struct Place {
     spec: AppSpec,
     app: Option<Arc<App>>,
+    /// Why there is no app.
+    problem: Option<String>,
 }
 
 /// What there is once connections are accepted.
@@ -101,7 +104,7 @@ impl Server {
         let max_connections = limit_by_files(config.max_connections);
         let listeners = Listeners::bind(&config)?;
         let (lua, _) = LuaThread::start_with(settings(&config, &listeners))?;
-        let places = config.apps.iter().map(|spec| Place { spec: spec.clone(), app: None }).collect();
+        let places = config.apps.iter().map(|spec| Place { spec: spec.clone(), app: None, problem: None }).collect();
         Ok(Self { config, max_connections, listeners, lua, traces, places, open: None })
     }
 
@@ -117,6 +120,11 @@ impl Server {
         self.places.iter().filter_map(|place| place.app.clone()).collect()
     }
 
+    /// The apps that have failed to load, if browsers may see why.
+    fn broken(&self) -> Vec<Broken> {
+        self.places.iter().filter(|_| self.config.is_dev).filter_map(Place::broken).collect()
+    }
+
     /// Whether no app has failed to load.
     pub fn is_whole(&self) -> bool {
         self.places.iter().all(|place| place.app.is_some())
@@ -128,7 +136,7 @@ impl Server {
         let shards = Shards::start(self.config.shards.get())?;
         let seats = Seats::new(self.max_connections, self.config.max_connections_per_address, shards.count());
         let rtl = Rtl::new(self.config.rtl.as_deref(), self.traces.clone()).context("the folder of --rtl")?;
-        let site = Arc::new(Site::new(self.apps(), rtl));
+        let site = Arc::new(Site::new(self.apps(), self.broken(), rtl));
         self.listeners.open(&shards, &site, &seats, &stopping)?;
         self.open = Some(Open { stop, site, shards });
         Ok(())
@@ -196,13 +204,19 @@ impl Place {
         match App::load(lua, &self.spec).await {
             Ok(app) => {
                 say(format_args!("{path} as \"{name}\" : ok"));
-                self.app = Some(app);
+                (self.app, self.problem) = (Some(app), None);
             }
             Err(error) => {
                 say(format_args!("{path} as \"{name}\" : failed"));
                 tracing::error!(target: "lua", "{path}: {error:#}");
+                (self.app, self.problem) = (None, Some(format!("{error:#}")));
             }
         }
+    }
+
+    fn broken(&self) -> Option<Broken> {
+        let problem = Described::from(self.problem.clone()?);
+        Some(Broken { name: self.spec.name.clone(), page: error_page("This app cannot be loaded", &problem) })
     }
 }
 

@@ -38,11 +38,30 @@ fn errors_of_directory_functions_are_shown_too() {
 }
 
 #[test]
+fn why_an_app_cannot_be_loaded_is_shown_until_it_can() {
+    let app = App::new().file(".preload", "local function f() error'<oops>' end\nf()").file("index.html", "it works");
+    let preload = app.path().join(".preload");
+    let server = Server::start_with(app, &["--dev"], &[]);
+    for path in ["/", "/index.html"] {
+        let answer = server.get(path);
+        assert_eq!(answer.status, 500);
+        assert!(answer.body.contains(".preload:1: &lt;oops&gt;"), "{}", answer.body);
+        assert!(answer.body.contains("stack traceback:") && answer.body.contains(".preload:2:"), "{}", answer.body);
+    }
+    fs::write(preload, "").expect("the folder is ours");
+    let deadline = Instant::now() + PATIENCE;
+    while server.get("/").status == 500 && Instant::now() < deadline {}
+    assert_eq!(server.get("/").body, "it works");
+}
+
+#[test]
 fn without_dev_the_browser_learns_nothing() {
     let server = Server::start(App::new().file("index.lsp", FAILING));
     let answer = server.get("/");
     assert_eq!(answer.status, 500);
     assert!(!answer.body.contains("broken") && !answer.body.contains("index.lsp"), "{}", answer.body);
+    let server = Server::start(App::new().file(".preload", "error'oops'"));
+    assert!(server.get("/").body.contains("no app is mounted"));
 }
 
 /// The traces as a browser gets them.

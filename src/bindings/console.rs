@@ -16,6 +16,16 @@ pub struct Described {
     pub traceback: String,
 }
 
+/// An error as text, which may end with a traceback.
+impl From<String> for Described {
+    fn from(text: String) -> Self {
+        match text.split_once("\nstack traceback:") {
+            Some((message, frames)) => Self { message: message.into(), traceback: format!("stack traceback:{frames}") },
+            None => Self { message: text, traceback: String::new() },
+        }
+    }
+}
+
 impl fmt::Display for Described {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
@@ -94,15 +104,15 @@ pub fn describe(error: &Error) -> Described {
         }
         other => other.to_string(),
     };
+    let mut described = Described::from(text);
     // Lua's own errors carry their traceback in the text, and their place in front.
-    if let Some((message, traceback)) = text.split_once("\nstack traceback:") {
-        return Described { message: message.into(), traceback: format!("stack traceback:{traceback}") };
+    if described.traceback.is_empty() {
+        described.traceback = frames.trim_end().into();
+        if let Some(place) = place(frames).filter(|_| !begins_with_a_place(&described.message)) {
+            described.message = format!("{place}: {}", described.message);
+        }
     }
-    let message = match place(frames) {
-        Some(place) if !begins_with_a_place(&text) => format!("{place}: {text}"),
-        _ => text,
-    };
-    Described { message, traceback: frames.trim_end().into() }
+    described
 }
 
 /// The `file:line` of the first frame that belongs to a script. Built-in code is in brackets or has no line.

@@ -84,6 +84,13 @@ pub fn redirect(location: &str) -> Response {
     response
 }
 
+/// An error page of its own.
+pub fn failure(page: String) -> Response {
+    let mut response = html(page);
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response
+}
+
 /// What all URLs show while no app is mounted.
 pub fn welcome(status: StatusCode) -> Response {
     let mut response = html(

@@ -22,11 +22,24 @@ use crate::lsp::App;
 /// What a directory's URL shows, in the order in which they are tried.
 pub const INDEX: [&str; 3] = ["index.html", "index.htm", "index.lsp"];
 
-/// The mounted apps.
+/// Who answers, and who would if it could.
 pub struct Site {
-    /// By priority, the highest first.
-    apps: RwLock<Arc<[Arc<App>]>>,
+    mounts: RwLock<Arc<Mounts>>,
     rtl: Rtl,
+}
+
+struct Mounts {
+    /// By priority, the highest first.
+    apps: Vec<Arc<App>>,
+    broken: Vec<Broken>,
+}
+
+/// An app that has failed to load, and whose author is to see why.
+pub struct Broken {
+    /// It was to be mounted at `/NAME/`; empty: at `/`.
+    pub name: String,
+    /// HTML.
+    pub page: String,
 }
 
 /// Where the search for an answer stands.
@@ -62,14 +75,15 @@ enum Found {
 }
 
 impl Site {
-    /// Among apps of the same priority a named one is asked before the root app, then the first before the second.
-    pub fn new(apps: Vec<Arc<App>>, rtl: Rtl) -> Self {
-        Self { apps: RwLock::new(by_priority(apps)), rtl }
+    /// Among apps of the same priority a named one is asked before the root app, then the first before the second. What
+    /// no app answers, `broken` do.
+    pub fn new(apps: Vec<Arc<App>>, broken: Vec<Broken>, rtl: Rtl) -> Self {
+        Self { mounts: RwLock::new(Mounts::new(apps, broken)), rtl }
     }
 
     /// From now on these apps are asked. A request that is being answered is not disturbed.
-    pub fn replace(&self, apps: Vec<Arc<App>>) {
-        *self.apps.write() = by_priority(apps);
+    pub fn replace(&self, apps: Vec<Arc<App>>, broken: Vec<Broken>) {
+        *self.mounts.write() = Mounts::new(apps, broken);
     }
 
     async fn find(&self, arrival: Box<Arrival>, path: &UrlPath) -> PageReply {
@@ -78,13 +92,9 @@ impl Site {
         {
             return PageReply::Response(response);
         }
-        let apps = self.apps.read().clone();
-        if apps.is_empty() {
-            let status = if path.is_root() { StatusCode::OK } else { StatusCode::NOT_FOUND };
-            return PageReply::Response(answers::welcome(status));
-        }
+        let mounts = self.mounts.read().clone();
         let mut request = Request::Unread(arrival);
-        for app in apps.iter() {
+        for app in &mounts.apps {
             let Some(below) = path.below(app.name()) else { continue };
             request = match ask(app, path, &below, request).await {
                 Search::Answered(mut reply) => {
@@ -96,27 +106,36 @@ impl Site {
                 Search::Continues(request) => request,
             };
         }
-        match self.find_beside(path, request).await {
+        if let Some(broken) = mounts.broken.iter().find(|broken| path.below(&broken.name).is_some()) {
+            return PageReply::Response(answers::failure(broken.page.clone()));
+        }
+        if mounts.apps.is_empty() {
+            let status = if path.is_root() { StatusCode::OK } else { StatusCode::NOT_FOUND };
+            return PageReply::Response(answers::welcome(status));
+        }
+        match mounts.find_beside(path, request).await {
             Search::Answered(reply) => reply,
             Search::Continues(request) if path.may_be_a_directory() => request.redirect_to_directory(path),
             Search::Continues(request) => request.answer(answers::error(StatusCode::NOT_FOUND)),
         }
     }
+}
+
+impl Mounts {
+    fn new(mut apps: Vec<Arc<App>>, broken: Vec<Broken>) -> Arc<Self> {
+        apps.sort_by_key(|app| (-app.priority(), app.name().is_empty()));
+        Arc::new(Self { apps, broken })
+    }
 
     /// Asks the directories beside all apps.
     async fn find_beside(&self, path: &UrlPath, request: Request) -> Search {
-        let app = self.apps.read().first().filter(|app| app.has_directories_beside()).cloned();
+        let app = self.apps.first().filter(|app| app.has_directories_beside());
         let (Some(app), Some(below)) = (app, path.below("")) else { return Search::Continues(request) };
         match request.read().await {
             Err(response) => Search::Answered(PageReply::Response(response)),
             Ok(request) => Search::from(app.directories_beside(&below, request).await),
         }
     }
-}
-
-fn by_priority(mut apps: Vec<Arc<App>>) -> Arc<[Arc<App>]> {
-    apps.sort_by_key(|app| (-app.priority(), app.name().is_empty()));
-    apps.into()
 }
 
 impl Handler for Site {

@@ -7,6 +7,7 @@ mod app;
 pub mod archive;
 pub mod compile;
 mod directory;
+mod error_page;
 mod include;
 mod page;
 mod shared;
@@ -30,6 +31,7 @@ use crate::lua::{LuaThread, World};
 pub(crate) use app::State as AppState;
 use archive::Unpacked;
 pub(crate) use directory::Directory;
+pub use error_page::error_page;
 pub(crate) use include::{Target, find as find_targets, media_type, run as run_target};
 use shared::Shared;
 

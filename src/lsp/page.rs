@@ -10,6 +10,7 @@ use mlua::{Error, Function, Lua, Result, Table};
 use super::AppId;
 use super::app::State;
 use super::compile::compile;
+use super::error_page::error_page;
 use crate::bindings::console;
 use crate::bindings::coroutine::{is_nil, is_page_ended};
 use crate::bindings::request::{Defaults, Request};
@@ -98,28 +99,8 @@ pub async fn finish(world: &World, request: &Request, outcome: Result<()>) {
     if let Err(error) = &outcome {
         console::report(&format!("{} {}", request.method(), request.raw_path()), error);
         if world.settings.is_dev {
-            request.show_error(&error_page(error));
+            request.show_error(&error_page("This page has failed", &console::describe(error)));
         }
     }
     request.finish(outcome.is_err()).await;
-}
-
-/// What a browser shows of a script's error, for its author.
-fn error_page(error: &Error) -> String {
-    let console::Described { message, traceback } = console::describe(error);
-    format!(
-        "<!DOCTYPE html><html><head><title>Error</title><style>{STYLE}</style></head><body><h1>This page has failed</h1>\
-         <p>{}</p><pre>{}</pre><small>Shown because the server runs with --dev.</small></body></html>\n",
-        escape(&message),
-        escape(&traceback)
-    )
-}
-
-const STYLE: &str = "body{font:16px system-ui;margin:3em auto;max-width:60em;padding:0 1em;color:#222}h1{color:#b00020}\
-    p{font-family:monospace;background:#fdecea;padding:1em;border-left:4px solid #b00020;white-space:pre-wrap}\
-    pre{background:#f5f5f5;padding:1em;overflow:auto}pre:empty{display:none}";
-
-/// Text as HTML.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

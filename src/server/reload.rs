@@ -44,7 +44,7 @@ impl Server {
         }
         place.load(&self.lua).await;
         if let Some(open) = &self.open {
-            open.site.replace(self.apps());
+            open.site.replace(self.apps(), self.broken());
         }
     }
 }
