@@ -26,6 +26,7 @@ use crate::lua::{LuaThread, Settings};
 use crate::seats::Seats;
 use crate::traces::Traces;
 use listeners::Listeners;
+use reload::Scripts;
 use shards::Shards;
 pub use signals::Signals;
 
@@ -87,6 +88,8 @@ struct Place {
     app: Option<Arc<App>>,
     /// Why there is no app.
     problem: Option<String>,
+    /// What ran when it was loaded; kept only if changes are looked for.
+    seen: Scripts,
 }
 
 /// What there is once connections are accepted.
@@ -104,13 +107,16 @@ impl Server {
         let max_connections = limit_by_files(config.max_connections);
         let listeners = Listeners::bind(&config)?;
         let (lua, _) = LuaThread::start_with(settings(&config, &listeners))?;
-        let places = config.apps.iter().map(|spec| Place { spec: spec.clone(), app: None, problem: None }).collect();
+        let places = config.apps.iter().cloned().map(Place::new).collect();
         Ok(Self { config, max_connections, listeners, lua, traces, places, open: None })
     }
 
     /// Loads the apps one after the other. One that fails is reported and left out.
     pub async fn load(&mut self) {
         for place in &mut self.places {
+            if self.config.is_dev {
+                place.look();
+            }
             place.load(&self.lua).await;
         }
     }
@@ -198,6 +204,10 @@ fn limit_by_files(max_connections: usize) -> usize {
 }
 
 impl Place {
+    fn new(spec: AppSpec) -> Self {
+        Self { spec, app: None, problem: None, seen: Scripts::new() }
+    }
+
     async fn load(&mut self, lua: &LuaThread) {
         let name = if self.spec.name.is_empty() { "root application" } else { &self.spec.name };
         let path = self.spec.path.display();

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::sleep;
 
-use super::{Server, say, unload};
+use super::{Place, Server, say, unload};
 
 /// Between two looks at the files.
 const PERIOD: Duration = Duration::from_millis(300);
@@ -18,18 +18,15 @@ const PERIOD: Duration = Duration::from_millis(300);
 const MAX_FILES: usize = 10_000;
 
 /// The scripts of an app that run only once, with time and size.
-type Scripts = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
+pub(super) type Scripts = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
 
 /// Watches the files of all apps, for as long as it is polled.
 pub async fn watch(server: &mut Server) {
     say("apps are loaded again when their Lua files change (--dev)");
-    let mut seen: Vec<_> = server.places.iter().map(|place| scripts(&place.spec.path)).collect();
     loop {
         sleep(PERIOD).await;
-        for (index, seen) in seen.iter_mut().enumerate() {
-            let now = scripts(&server.places[index].spec.path);
-            if now != *seen {
-                *seen = now;
+        for index in 0..server.places.len() {
+            if server.places[index].has_changed() {
                 server.reload(index).await;
             }
         }
@@ -42,10 +39,22 @@ impl Server {
         if let Some(app) = place.app.take() {
             unload(&[app]).await;
         }
+        place.look();
         place.load(&self.lua).await;
         if let Some(open) = &self.open {
             open.site.replace(self.apps(), self.broken());
         }
+    }
+}
+
+impl Place {
+    /// Remembers the scripts as they are before they run: a change while they do is one, too.
+    pub(super) fn look(&mut self) {
+        self.seen = scripts(&self.spec.path);
+    }
+
+    fn has_changed(&self) -> bool {
+        scripts(&self.spec.path) != self.seen
     }
 }
 
