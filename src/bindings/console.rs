@@ -119,7 +119,7 @@ pub fn describe(error: &Error) -> Described {
 fn place(traceback: &str) -> Option<&str> {
     let frames = traceback.lines().filter_map(|line| line.strip_prefix('\t'));
     frames
-        .filter(|frame| !frame.starts_with(['[', '(', '.']) && !frame.starts_with("__mlua"))
+        .filter(|frame| !frame.starts_with(['[', '(']) && !frame.starts_with("__mlua"))
         .find_map(|frame| frame.split_once(": in ").map(|(place, _)| place))
 }
 
@@ -174,5 +174,12 @@ mod tests {
         let traceback =
             "stack traceback:\n\t[C]: in function 'f'\n\t[smq]:7: in function 'g'\n\tx.lsp:2: in main chunk";
         assert_eq!(place(traceback), Some("x.lsp:2"));
+    }
+
+    #[test]
+    fn the_place_of_an_error_may_be_in_preload_or_a_module() {
+        let traceback =
+            "stack traceback:\n\t[C]: in field 'rnd'\n\t...\t(skipping 7 levels)\n\t.lua/m.lua:3: in function 'm.f'";
+        assert_eq!(place(traceback), Some(".lua/m.lua:3"));
     }
 }

@@ -827,3 +827,23 @@ async fn an_error_is_shown_on_the_console_with_its_traceback() {
     assert!(text.contains("GET /a/broken.lsp: a/broken.lsp:2: broken\nstack traceback:"), "{text}");
     assert!(text.contains("a/broken.lsp:3: in "), "{text}");
 }
+
+#[tokio::test]
+async fn an_error_of_a_timer_or_job_in_preload_is_shown_with_its_place() {
+    let console = Console::open();
+    let site = site(&[
+        (
+            ".preload",
+            "ended = 0 local function fail() ended = ended + 1 ba.rnds('many') end\n\
+             ba.timer(fail):set(1) ba.thread.run(fail)",
+        ),
+        ("wait.lsp", "<?lsp while app.ended < 2 do ba.sleep(1) end ba.sleep(1) ?>"),
+    ])
+    .await;
+    site.page("wait.lsp").await;
+    let text = console.text();
+    for whose in ["a timer ends", "ba.thread.run"] {
+        let problem = format!("{whose}: .preload:1: bad argument #1 to 'ba.rnds'");
+        assert!(text.contains(&problem), "{text}");
+    }
+}

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::argument;
+use crate::bindings::console;
 use crate::lua::{World, budget};
 
 /// The longest period, some ten years.
@@ -70,7 +71,7 @@ impl Timer {
         let lua = lua.clone();
         tokio::task::spawn_local(async move {
             if let Err(error) = run.to_its_end(&lua, &function, first).await {
-                tracing::error!(target: "lua", "a timer ends: {}", first_line(&error));
+                report(&error);
             }
         });
     }
@@ -168,14 +169,10 @@ fn period(lua: &Lua, function: &str, milliseconds: &Value) -> mlua::Result<Durat
     Ok(Duration::from_millis(number.clamp(1.0, MAX_MILLISECONDS) as u64))
 }
 
-/// The message alone: the console gets one line for it.
-fn first_line(error: &mlua::Error) -> String {
-    let message = match error {
-        mlua::Error::CallbackError { cause, .. } => return first_line(cause),
-        mlua::Error::RuntimeError(message) => message.clone(),
-        other => other.to_string(),
-    };
-    message.lines().next().unwrap_or_default().to_owned()
+/// The console gets one line: the message alone.
+fn report(error: &mlua::Error) {
+    let message = console::describe(error).message;
+    tracing::error!(target: "lua", "a timer ends: {}", message.lines().next().unwrap_or_default());
 }
 
 #[cfg(test)]
