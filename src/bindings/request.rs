@@ -68,6 +68,8 @@ struct Exchange {
     is_body_claimed: Cell<bool>,
     /// The response goes on behind the page's end.
     is_deferred: Cell<bool>,
+    /// The page has ended; what it has started may still be at work.
+    is_page_over: Cell<bool>,
 }
 
 /// What `lua/internal/output.lua` has for each request.
@@ -114,6 +116,7 @@ impl Request {
             user: RefCell::default(),
             first_values: OnceCell::new(),
             is_deferred: Cell::default(),
+            is_page_over: Cell::default(),
         }));
         if let Some(admission) = admission {
             this.resume(admission, world);
@@ -281,7 +284,8 @@ impl Request {
     /// The page has ended: ends the response, too, unless it was deferred. Sends what is left, or tells the client that
     /// the page has failed.
     pub async fn finish(&self, failed: bool) {
-        self.forget_scripts();
+        self.0.is_page_over.set(true);
+        self.0.environment.borrow_mut().take();
         if failed || !self.0.is_deferred.get() {
             self.end(failed).await;
         }
@@ -299,6 +303,9 @@ impl Request {
     }
 
     async fn end(&self, failed: bool) {
+        if self.0.is_page_over.get() {
+            self.forget_scripts();
+        }
         self.drop_upload();
         let missing = self.0.output.borrow().missing();
         if missing > 0 && !failed {

@@ -166,6 +166,45 @@ async fn a_deferred_response_goes_on_behind_the_pages_end() {
 }
 
 #[tokio::test]
+async fn a_deferred_response_includes_what_lies_beside_its_page() {
+    let site = site(&[
+        (".preload", "seen = setmetatable({}, {__mode = 'k'})"),
+        ("sub/wait.lsp", "<?lsp app.waiting = response:deferred() ?>"),
+        (
+            "sub/part.lsp",
+            "<?lsp app.seen[_ENV] = true print(pathname, request:isinclude()) response:include'more.lsp' ?>",
+        ),
+        ("sub/more.lsp", "<?lsp=tostring(app.seen[_ENV])?>"),
+        (
+            "go.lsp",
+            "<?lsp while not app.waiting do ba.sleep(1) end app.waiting:include'part.lsp' app.waiting:close() \
+             app.waiting = nil collectgarbage() collectgarbage() print(next(app.seen)) ?>",
+        ),
+    ])
+    .await;
+    let (waited, went) = tokio::join!(site.page("sub/wait.lsp"), site.page("go.lsp"));
+    assert_eq!(waited, "sub/part.lsp\ttrue\ntrue");
+    assert_eq!(went, "nil\n", "the globals of what was included are forgotten");
+}
+
+#[tokio::test]
+async fn what_is_included_behind_the_end_of_a_response_is_forgotten() {
+    let site = site(&[
+        (".preload", "seen = setmetatable({}, {__mode = 'k'})"),
+        ("index.lsp", "<?lsp app.kept = request ?>"),
+        ("part.lsp", "<?lsp app.seen[_ENV] = true ?>"),
+        (
+            "later.lsp",
+            "<?lsp app.kept:include'/part.lsp' app.kept = nil collectgarbage() collectgarbage() \
+             print(next(app.seen)) ?>",
+        ),
+    ])
+    .await;
+    site.page("index.lsp").await;
+    assert_eq!(site.page("later.lsp").await, "nil\n");
+}
+
+#[tokio::test]
 async fn the_headers_of_a_directory_replace_the_default_ones() {
     let preload = "dir:header{['X-App'] = 'yes', ['Content-Type'] = 'text/x'} \
                    local d = ba.create.dir'd' d:header{['X-Dir'] = 1} d:setfunc(function(_ENV) response:write'd' end) dir:insert(d)";

@@ -123,6 +123,10 @@ impl Request {
         };
         let outcome = run_target(&world, self, target).await;
         self.0.running.borrow_mut().truncate(depth - 1);
+        // Behind the page's end nobody else lets go of it; at most the page itself is still noted as running then.
+        if self.0.is_page_over.get() && depth <= 2 {
+            self.0.environment.borrow_mut().take();
+        }
         outcome
     }
 }
