@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use mlua::{Error, Lua, Value};
 
 use super::args::plain_text;
+use super::coroutine::is_page_ended;
 
 /// How a script's error reads: one line, and where it happened.
 pub struct Described {
@@ -61,8 +62,12 @@ impl Quota {
 }
 
 /// Logs a script's error with its traceback. `what` says whose error it is, such as `GET /index.lsp`. Of very many within a
-/// second only the first are logged.
+/// second only the first are logged. That a callback has answered a deferred response, which ends it as it ends a page, is
+/// no error.
 pub fn report(what: &str, error: &Error) {
+    if is_page_ended(error) {
+        return;
+    }
     let mut quota = ERRORS.get();
     let (count, missed) = quota.count(Instant::now());
     ERRORS.set(quota);

@@ -23,9 +23,8 @@ pub fn is_nil(error: &mlua::Error) -> bool {
 /// Starts a function as a task of its own on the Lua thread, and `end` behind it. An error is shown as one of `what`.
 pub fn spawn(what: &'static str, function: Function, args: MultiValue, end: impl FnOnce() + 'static) {
     tokio::task::spawn_local(async move {
-        match budget::call::<Value>(&function, args).await {
-            Err(error) if !is_page_ended(&error) => console::report(what, &error),
-            _ => {}
+        if let Err(error) = budget::call::<Value>(&function, args).await {
+            console::report(what, &error);
         }
         end();
     });

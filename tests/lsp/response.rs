@@ -205,6 +205,28 @@ async fn what_is_included_behind_the_end_of_a_response_is_forgotten() {
 }
 
 #[tokio::test]
+async fn a_callback_that_answers_a_deferred_response_has_not_failed() {
+    let console = Console::open();
+    let start = |how: &str| format!("<?lsp local later = response:deferred() {how} ?>");
+    for (name, how) in [
+        ("timer", "ba.timer(function() later:json{answered = true} end):set(1)"),
+        ("job", "ba.thread.run(function() later:json{answered = true} end)"),
+        (
+            "message",
+            "local hub = require'smq.hub'.create() \
+             hub:subscribe('news', {onmsg = function() later:json{answered = true} end}) hub:publish('x', 'news')",
+        ),
+    ] {
+        let page = format!("{name}.lsp");
+        let site = site(&[(&page, &start(how)), ("wait.lsp", "<?lsp ba.sleep(1) ?>")]).await;
+        assert_eq!(site.page(&page).await, "{\"answered\":true}");
+        site.page("wait.lsp").await;
+    }
+    let text = console.text();
+    assert!(!text.contains("the page has ended"), "{text}");
+}
+
+#[tokio::test]
 async fn the_headers_of_a_directory_replace_the_default_ones() {
     let preload = "dir:header{['X-App'] = 'yes', ['Content-Type'] = 'text/x'} \
                    local d = ba.create.dir'd' d:header{['X-Dir'] = 1} d:setfunc(function(_ENV) response:write'd' end) dir:insert(d)";

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::argument;
 use crate::bindings::console;
+use crate::bindings::coroutine::is_page_ended;
 use crate::lua::{World, budget};
 
 /// The longest period, some ten years.
@@ -169,8 +170,12 @@ fn period(lua: &Lua, function: &str, milliseconds: &Value) -> mlua::Result<Durat
     Ok(Duration::from_millis(number.clamp(1.0, MAX_MILLISECONDS) as u64))
 }
 
-/// The console gets one line: the message alone.
+/// The console gets one line: the message alone. That the timer has answered a deferred response, which ends it as it ends a
+/// page, is no error.
 fn report(error: &mlua::Error) {
+    if is_page_ended(error) {
+        return;
+    }
     let message = console::describe(error).message;
     tracing::error!(target: "lua", "a timer ends: {}", message.lines().next().unwrap_or_default());
 }
