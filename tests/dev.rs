@@ -202,6 +202,20 @@ fn an_app_is_loaded_again_when_its_preload_or_a_module_changes() {
 }
 
 #[test]
+fn a_module_that_made_the_preload_fail_is_loaded_again() {
+    let app = App::new()
+        .file(".preload", "mako.createloader(io) require'words'.check()")
+        .file(".lua/words.lua", "return {check = function() error'not yet' end}")
+        .file("index.lsp", "loaded");
+    let server = Server::start_with(app, &["--dev"], &[]);
+    server.expect_output("words.lua:1: not yet");
+    server.expect_output("apps are loaded again when");
+    fs::write(server.app().path().join(".lua/words.lua"), "return {check = function() end}")
+        .expect("the folder is ours");
+    eventually(&server, "/", "loaded");
+}
+
+#[test]
 fn clients_of_other_apps_stay_while_an_app_is_loaded_again() {
     let other = App::new()
         .file(".preload", "hub = require'smq.hub'.create()")

@@ -80,6 +80,7 @@ pub async fn load(world: &Rc<World>, place: Place, shared: Arc<Shared>) -> Resul
     world.apps.apps.borrow_mut().insert(id, state.clone());
     if let Err(error) = preload(&world.lua, &state).await {
         world.apps.apps.borrow_mut().remove(&id);
+        modules::forget(&world.lua, &state.root).map_err(readable)?;
         return Err(error);
     }
     Ok(id)
