@@ -48,6 +48,10 @@ end
 function rwfile.file(io, name, data)
    check("rwfile.file", io)
    if data ~= nil then
+      -- Opening the file empties it.
+      if type(data) ~= "string" and type(data) ~= "number" then
+         error(("bad argument #3 'data' to 'rwfile.file' (string expected, got %s)"):format(type(data)), 2)
+      end
       return write(io, name, data)
    end
    return read(io, name)

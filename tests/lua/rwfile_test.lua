@@ -89,3 +89,14 @@ test("json file that is missing gives nil and enoent", function()
    same(value, nil)
    same(reason, "enoent")
 end)
+
+test("data that cannot be written leaves the file as it is", function()
+   local io = new_io { ["a.txt"] = "text" }
+   for _, bad in ipairs { {}, false, print } do
+      local problem = raises(rwfile.file, io, "a.txt", bad)
+      assert(problem:find("bad argument #3 'data' to 'rwfile.file' (string expected, got " .. type(bad), 1, true), problem)
+   end
+   same(io.files["a.txt"], "text")
+   same(io.opened, 0)
+   same(rwfile.file(io, "a.txt", 5), true)
+end)
