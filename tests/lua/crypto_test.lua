@@ -39,6 +39,12 @@ test("the result in each form", function()
    same(hash"md5""abc"(true, "binary"), hash"md5""abc"(true))
 end)
 
+test("asking for a form that there is not costs no hash", function()
+   local abc = hash"md5""abc"
+   complains("bad argument #2 'form' to 'hash'", abc, true, "HEX")
+   same(abc(true, "hex"), "900150983cd24fb0d6963f7d28e17f72")
+end)
+
 test("a hash is wrong in what it is told, and used up by its result", function()
    complains("bad argument #1 'name' to 'ba.crypto.hash' (string expected, got no value)", hash)
    complains([["sha512" expected, got "sha3"]], hash, "sha3")

@@ -2,9 +2,7 @@
 
 use hmac::{Hmac, Mac};
 use md5::Md5;
-use mlua::{
-    AnyUserData, Error, IntoLua, Lua, LuaString, MetaMethod, MultiValue, Result, UserData, UserDataMethods, Value,
-};
+use mlua::{AnyUserData, Error, IntoLua, Lua, MetaMethod, MultiValue, Result, UserData, UserDataMethods, Value};
 use sha1::Sha1;
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
@@ -96,9 +94,10 @@ impl UserData for Hash {
 fn call(lua: &Lua, (this, args): (AnyUserData, MultiValue)) -> Result<Value> {
     let args = Args::new(lua, "hash", args);
     if args.value(1) == Value::Boolean(true) {
-        let form = args.optional_text(2, "form")?;
+        // First, since a mistake in the form should not cost the hash.
+        let form = Form::read(&args, 2)?;
         let state = this.borrow_mut::<Hash>()?.0.take().ok_or_else(is_finished)?;
-        return result(lua, &args, form.as_deref(), state.finish())?.into_lua(lua);
+        return lua.create_string(form.write(state.finish()))?.into_lua(lua);
     }
     let data = match args.value(1) {
         Value::String(data) => data.as_bytes().to_vec(),
@@ -112,15 +111,34 @@ fn is_finished() -> Error {
     Error::runtime("hash: the result was taken already; make a new one")
 }
 
-fn result(lua: &Lua, args: &Args, form: Option<&str>, digest: Vec<u8>) -> Result<LuaString> {
-    match form {
-        None | Some("binary") => lua.create_string(digest),
-        Some("hex") => lua.create_string(encoding::hex(&digest)),
-        Some("b64") => lua.create_string(encoding::base64(&digest)),
-        Some("b64url") => lua.create_string(encoding::base64_url(&digest)),
-        Some(other) => {
-            let why = format!("\"binary\", \"hex\", \"b64\" or \"b64url\" expected, got \"{other}\"");
-            Err(args.refuse(2, "form", &why))
+/// How a script wants the result.
+enum Form {
+    Binary,
+    Hex,
+    Base64,
+    Base64Url,
+}
+
+impl Form {
+    fn read(args: &Args, position: usize) -> Result<Self> {
+        Ok(match args.optional_text(position, "form")?.as_deref() {
+            None | Some("binary") => Self::Binary,
+            Some("hex") => Self::Hex,
+            Some("b64") => Self::Base64,
+            Some("b64url") => Self::Base64Url,
+            Some(other) => {
+                let why = format!("\"binary\", \"hex\", \"b64\" or \"b64url\" expected, got \"{other}\"");
+                return Err(args.refuse(position, "form", &why));
+            }
+        })
+    }
+
+    fn write(&self, digest: Vec<u8>) -> Vec<u8> {
+        match self {
+            Self::Binary => digest,
+            Self::Hex => encoding::hex(&digest).into_bytes(),
+            Self::Base64 => encoding::base64(&digest).into_bytes(),
+            Self::Base64Url => encoding::base64_url(&digest).into_bytes(),
         }
     }
 }
