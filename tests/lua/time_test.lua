@@ -91,3 +91,14 @@ test("wrong arguments are named", function()
    assert(raises(moment.tostring, moment, 100000):find("minutes within a day expected, got 100000", 1, true))
    assert(raises(moment.date, moment, {}):find("'offset' to 'datetime:date' (integer expected, got table)", 1, true))
 end)
+
+test("an offset is less than a day, as its text can say", function()
+   same(tostring(ba.datetime(0, 0, 1439)), "1970-01-01T23:59:00+23:59")
+   same(tostring(ba.datetime(0, 0, -1439)), "1969-12-31T00:01:00-23:59")
+   for _, offset in ipairs{ 1440, -1440, 1559, math.maxinteger } do
+      same(ba.datetime(86400, 0, offset), nil)
+      same(ba.datetime{ year = 2024, month = 2, day = 29, offset = offset }, nil)
+      local problem = raises(function() ba.datetime(86400):tostring(offset) end)
+      assert(problem:find("'offset' to 'datetime:tostring' (minutes within a day expected", 1, true), problem)
+   end
+end)

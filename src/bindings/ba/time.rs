@@ -92,8 +92,10 @@ fn from_fields_of(year: i64, month: i64, day: i64, clock: [i64; 4], offset: i64)
     checked(time.assume_offset(offset_of(offset)?))
 }
 
+/// Less than a day, which is what RFC 3339 can write.
 fn offset_of(minutes: i64) -> Option<UtcOffset> {
-    UtcOffset::from_whole_seconds(i32::try_from(minutes.checked_mul(60)?).ok()?).ok()
+    let minutes = i32::try_from(minutes).ok().filter(|minutes| minutes.abs() < 24 * 60)?;
+    UtcOffset::from_whole_seconds(minutes * 60).ok()
 }
 
 /// Only years that have a written form in RFC 3339, in UTC, too.
