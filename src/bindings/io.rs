@@ -13,6 +13,7 @@ use mlua::{
 };
 
 use super::args::{Args, brief};
+use super::outcome::outcome;
 use crate::lua::budget;
 
 /// The files below `root`. Paths may not lead out of it, neither by `..` nor through a symbolic link.
@@ -138,10 +139,7 @@ fn error_name(error: &io::Error) -> String {
 
 /// What a call gives a script: the values, or nil and the error's name.
 pub fn answer<T: IntoLuaMulti>(lua: &Lua, result: io::Result<T>) -> Result<MultiValue> {
-    match result {
-        Ok(values) => values.into_lua_multi(lua),
-        Err(error) => (Value::Nil, error_name(&error)).into_lua_multi(lua),
-    }
+    outcome(lua, result.map_err(|error| error_name(&error)))
 }
 
 impl UserData for LuaIo {
@@ -151,10 +149,7 @@ impl UserData for LuaIo {
         registry.add_method("files", files);
         registry.add_method("loadfile", |lua, io, args: MultiValue| {
             let args = Args::new(lua, "io:loadfile", args);
-            match load(lua, io, &args)? {
-                Ok(chunk) => Ok((Some(chunk), None)),
-                Err(why) => Ok((None, Some(why))),
-            }
+            outcome(lua, load(lua, io, &args)?)
         });
         // Asynchronous, since the file's code may wait.
         registry.add_async_function("dofile", dofile);

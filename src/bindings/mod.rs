@@ -13,6 +13,7 @@ pub mod io;
 pub mod mako;
 pub mod modules;
 mod options;
+mod outcome;
 pub mod request;
 pub mod session;
 pub mod trace;

@@ -544,7 +544,7 @@ async fn io_runs_files_of_the_app() {
         (
             "index.lsp",
             "<?lsp local env = setmetatable({}, {__index = _G}) print(io:dofile('x.lua', env)) print(env.y, y) \
-                       print(pcall(io.dofile, io, 'none.lua')) print(io:loadfile'none.lua') ?>",
+                       print(pcall(io.dofile, io, 'none.lua')) print(io:loadfile'none.lua') print(select('#', io:loadfile'x.lua')) ?>",
         ),
     ])
     .await;
@@ -552,7 +552,7 @@ async fn io_runs_files_of_the_app() {
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines[..2], ["1\t2", "5\tnil"]);
     assert!(lines[2].ends_with("cannot open none.lua: enoent"), "{text}");
-    assert_eq!(lines[3], "nil\tcannot open none.lua: enoent");
+    assert_eq!(lines[3..], ["nil\tcannot open none.lua: enoent", "1"]);
 }
 
 #[tokio::test]

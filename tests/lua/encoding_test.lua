@@ -17,6 +17,13 @@ test("either alphabet is read, with padding or without", function()
    same(ba.b64decode(ba.b64encode(data)) == data, true)
 end)
 
+test("what is read stands alone among other arguments", function()
+   local texts = {}
+   table.insert(texts, ba.b64decode"YQ")
+   table.insert(texts, ba.aesdecode(("k"):rep(16), ba.aesencode(("k"):rep(16), "b")))
+   same(texts, { "a", "b" })
+end)
+
 test("what is no base64 gives nil", function()
    for _, text in ipairs{ "Y", "YR", "Y!==", "\xff\xff", "====" } do
       same({ ba.b64decode(text) }, { nil, "no base64" })

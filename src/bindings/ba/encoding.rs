@@ -10,6 +10,7 @@ use mlua::{Lua, LuaString, MultiValue, Result, Table};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
 use crate::bindings::args::Args;
+use crate::bindings::outcome::outcome;
 use crate::lua::World;
 
 /// What stands for itself in any part of a URL.
@@ -77,12 +78,10 @@ pub fn url(data: &[u8]) -> String {
 }
 
 /// `ba.b64decode(text)`: the bytes; nil and a reason if it is no base64.
-fn b64decode(lua: &Lua, args: MultiValue) -> Result<(Option<LuaString>, Option<&'static str>)> {
+fn b64decode(lua: &Lua, args: MultiValue) -> Result<MultiValue> {
     let text = Args::new(lua, "ba.b64decode", args).string(1, "text")?;
-    match from_base64(&text) {
-        Some(data) => Ok((Some(lua.create_string(data)?), None)),
-        None => Ok((None, Some("no base64"))),
-    }
+    let data = from_base64(&text).map(|data| lua.create_string(data)).transpose()?;
+    outcome(lua, data.ok_or("no base64"))
 }
 
 /// `ba.urldecode(text)`: `%XX` and `+` replaced; what is no escape stays.

@@ -7,6 +7,7 @@ use rand::RngCore;
 
 use crate::bindings::args::Args;
 use crate::bindings::ba::encoding;
+use crate::bindings::outcome::outcome;
 
 /// Bytes of the nonce, which is random and stands before the sealed text.
 const NONCE: usize = 12;
@@ -60,14 +61,13 @@ pub fn aesencode(lua: &Lua, args: MultiValue) -> Result<LuaString> {
 }
 
 /// `ba.aesdecode(key, sealed)`: the text; nil and a reason if it was not sealed with this key, or was changed.
-pub fn aesdecode(lua: &Lua, args: MultiValue) -> Result<(Option<LuaString>, Option<&'static str>)> {
+pub fn aesdecode(lua: &Lua, args: MultiValue) -> Result<MultiValue> {
     let args = Args::new(lua, "ba.aesdecode", args);
     let (key, sealed) = (key(&args)?, args.string(2, "sealed")?);
     let sealed = encoding::from_base64(&sealed).unwrap_or_default();
-    match sealed.split_first_chunk().and_then(|(nonce, sealed)| unseal(&key, nonce, sealed)) {
-        Some(text) => Ok((Some(lua.create_string(text)?), None)),
-        None => Ok((None, Some("not sealed with this key"))),
-    }
+    let text = sealed.split_first_chunk().and_then(|(nonce, sealed)| unseal(&key, nonce, sealed));
+    let text = text.map(|text| lua.create_string(text)).transpose()?;
+    outcome(lua, text.ok_or("not sealed with this key"))
 }
 
 fn seal(key: &Key, nonce: &[u8; NONCE], text: &[u8]) -> Option<Vec<u8>> {

@@ -18,6 +18,7 @@ use super::check;
 use crate::bindings::args::Args;
 use crate::bindings::coroutine::spawn;
 use crate::bindings::options::Options;
+use crate::bindings::outcome::outcome;
 
 /// The most that one read gives, in bytes.
 const PIECE: usize = 16 * 1024;
@@ -261,7 +262,7 @@ async fn read(lua: Lua, this: UserDataRef<Pty>, args: MultiValue) -> Result<Mult
 }
 
 /// `pty:write(data)`: types the data; true, or nil and "terminated".
-async fn write(lua: Lua, this: UserDataRef<Pty>, args: MultiValue) -> Result<(Option<bool>, Option<&'static str>)> {
+async fn write(lua: Lua, this: UserDataRef<Pty>, args: MultiValue) -> Result<MultiValue> {
     let data = Args::new(&lua, "pty:write", args).string(1, "data")?;
     let mut status = this.status.clone();
     let written = async { this.input.lock().await.write_all(&data).await.is_ok() };
@@ -270,17 +271,15 @@ async fn write(lua: Lua, this: UserDataRef<Pty>, args: MultiValue) -> Result<(Op
         _ = status.wait_for(Option::is_some) => false,
         is_written = written => is_written,
     };
-    Ok(if is_written { (Some(true), None) } else { (None, Some("terminated")) })
+    outcome(&lua, if is_written { Ok(true) } else { Err("terminated") })
 }
 
 /// `pty:winsize(rows, columns)`: true, or nil and a reason.
-async fn winsize(lua: Lua, this: UserDataRef<Pty>, args: MultiValue) -> Result<(Option<bool>, Option<String>)> {
+async fn winsize(lua: Lua, this: UserDataRef<Pty>, args: MultiValue) -> Result<MultiValue> {
     let args = Args::new(&lua, "pty:winsize", args);
     // The range fits by far.
     let size = |position, name| args.integer_in(position, name, 1..=10_000).map(|number| number as u16);
     let size = Size::new(size(1, "rows")?, size(2, "columns")?);
-    match this.input.lock().await.resize(size) {
-        Ok(()) => Ok((Some(true), None)),
-        Err(error) => Ok((None, Some(error.to_string()))),
-    }
+    let resized = this.input.lock().await.resize(size);
+    outcome(&lua, resized.map(|()| true).map_err(|error| error.to_string()))
 }

@@ -11,6 +11,7 @@ use mlua::{Lua, MultiValue, Result, Table};
 
 use crate::bindings::args::Args;
 use crate::bindings::coroutine::spawn;
+use crate::bindings::outcome::outcome;
 use crate::bindings::request;
 use crate::connection::Greeting;
 use crate::dial::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL};
@@ -34,7 +35,7 @@ pub fn register(world: &Rc<World>, ba: &Table) -> Result<()> {
 
 /// `ba.socket.req2sock(request)`: the request's connection, as a WebSocket if the client asked for one and as a plain
 /// socket otherwise; nil and a reason if it is no longer to be had.
-fn req2sock(lua: &Lua, args: MultiValue) -> Result<(Option<Socket>, Option<String>)> {
+fn req2sock(lua: &Lua, args: MultiValue) -> Result<MultiValue> {
     let args = Args::new(lua, "ba.socket.req2sock", args);
     let value = args.value(1);
     let Some(request) = request::from_value(&value) else { return Err(args.mismatch(1, "request", "request", &value)) };
@@ -50,10 +51,8 @@ fn req2sock(lua: &Lua, args: MultiValue) -> Result<(Option<Socket>, Option<Strin
     };
     let description =
         Description { peer: request.peer_addr(), local: request.local_addr(), is_tls: request.is_tls(), form };
-    match request.take_socket(Box::new(takeover)) {
-        Ok(()) => Ok((Some(Socket::new(reader, writer, description)), None)),
-        Err(error) => Ok((None, Some(error.to_string()))),
-    }
+    let taken = request.take_socket(Box::new(takeover));
+    outcome(lua, taken.map(|()| Socket::new(reader, writer, description)).map_err(|error| error.to_string()))
 }
 
 /// `ba.socket.event(f, ...)`: runs `f(...)` as a coroutine that may wait on sockets.

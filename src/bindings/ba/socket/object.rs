@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::bindings::args::Args;
 use crate::bindings::coroutine::spawn;
+use crate::bindings::outcome::outcome;
 use crate::bindings::request::address;
 use crate::dial::Connection;
 use crate::transport::queued::{Form, Reader, Received, Unwritten, Writer, queues};
@@ -208,16 +209,13 @@ async fn read(lua: Lua, this: UserDataRef<Socket>, args: MultiValue) -> Result<M
 /// `socket:write(data[, text])`: waits until there is room for the data, not until it is sent. `text` makes a WebSocket
 /// message of text, which has to be UTF-8. True; or nil and "socketclosed"; or nil and "overflow", at once, when too many
 /// coroutines wait for this socket already.
-async fn write(lua: Lua, this: UserDataRef<Socket>, args: MultiValue) -> Result<(Option<bool>, Option<&'static str>)> {
+async fn write(lua: Lua, this: UserDataRef<Socket>, args: MultiValue) -> Result<MultiValue> {
     let args = Args::new(&lua, "socket:write", args);
     let (data, is_text) = (args.string(1, "data")?, args.truth(2));
     if is_text && this.description.form != Form::Raw && std::str::from_utf8(&data).is_err() {
         return Err(args.refuse(1, "data", "UTF-8 expected for a text message"));
     }
-    match this.write(data, is_text).await {
-        Ok(()) => Ok((Some(true), None)),
-        Err(unwritten) => Ok((None, Some(unwritten.code()))),
-    }
+    outcome(&lua, this.write(data, is_text).await.map(|()| true).map_err(|unwritten| unwritten.code()))
 }
 
 /// `socket:event(f, "s", ...)`: runs `f(socket, ...)` as a coroutine and closes the socket when it returns.
