@@ -94,6 +94,13 @@ const CALLBACKS: &str = "local data = {} print(request:multipart{ \
     error = function(why) print('error', why) end})";
 
 #[tokio::test]
+async fn the_data_of_files_is_read_without_their_names() {
+    let code = "print(request:multipart{filedata = function(piece) response:write(piece, '|') end})";
+    let form = upload("multipart/form-data; boundary=x", FORM, 1000, false);
+    assert_eq!(answer(code, form).await, "file data|true\n");
+}
+
+#[tokio::test]
 async fn a_form_with_files_is_handed_to_callbacks() {
     let expected = "field\ta\tone\nfile\tf\t../f.txt\ttext/plain\tnil\nend\tfile data\ntrue\n";
     for size in [1, 7, 1000] {

@@ -113,5 +113,5 @@ async fn begin(lua: &Lua, callbacks: &Callbacks, part: Part) -> Result<Current> 
         part.transfer_encoding.map(|text| lua.create_string(text)).transpose()?,
     );
     let answer = callbacks.beginfile.call(args).await?;
-    Ok(Current::File(callbacks.beginfile.is_given() && answer != Value::Boolean(false)))
+    Ok(Current::File(callbacks.filedata.is_given() && answer != Value::Boolean(false)))
 }
