@@ -9,6 +9,12 @@ local pcall, xpcall, error, type = pcall, xpcall, error, type
 local create, resume, yield, status, close =
    coroutine.create, coroutine.resume, coroutine.yield, coroutine.status, coroutine.close
 
+-- Lua's own functions would name themselves, and the lines of this file.
+local function check(position, expected, name, value)
+   if type(value) == expected then return end
+   error(("bad argument #%d to '%s' (%s expected, got %s)"):format(position, name, expected, type(value)), 3)
+end
+
 local function caught(ok, ...)
    if not ok and type((...)) == "userdata" then
       local text, is_final = plain((...))
@@ -23,6 +29,7 @@ function _G.pcall(...)
 end
 
 function _G.xpcall(f, handler, ...)
+   check(2, "function", "xpcall", handler)
    return caught(xpcall(f, function(err, ...)
       if type(err) == "userdata" then
          local text, is_final = plain(err)
@@ -40,6 +47,7 @@ local function settle(co, ok, ...)
 end
 
 function coroutine.resume(co, ...)
+   check(1, "thread", "resume", co)
    return caught(settle(co, resume(co, ...)))
 end
 
@@ -50,6 +58,7 @@ local function unwrap(co, ok, ...)
 end
 
 function coroutine.wrap(f)
+   check(1, "function", "wrap", f)
    local co = create(f)
    return function(...)
       return unwrap(co, settle(co, resume(co, ...)))

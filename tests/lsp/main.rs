@@ -354,6 +354,19 @@ async fn scripts_may_wait_in_coroutines_and_protected_calls_of_their_own() {
 }
 
 #[tokio::test]
+async fn wrong_arguments_of_coroutines_and_protected_calls_are_told_with_the_callers_line() {
+    for (call, problem) in [
+        ("coroutine.resume(nil)", "'resume' (thread expected, got nil)"),
+        ("coroutine.resume({})", "'resume' (thread expected, got table)"),
+        ("coroutine.wrap(5)", "'wrap' (function expected, got number)"),
+        ("xpcall(print)", "'xpcall' (function expected, got nil)"),
+    ] {
+        let text = run(&format!("print(pcall(function()\n{call}\nend))")).await;
+        assert!(text.starts_with("false\tindex.lsp:2: bad argument #") && text.contains(problem), "{call}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn a_wrapped_coroutine_passes_its_error_on() {
     assert_eq!(
         run("print(pcall(coroutine.wrap(function() error({code = 7}) end)))").await.split('\t').next(),
