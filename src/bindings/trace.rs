@@ -1,8 +1,9 @@
 //! `trace`, `tracep`, the console's `print`, and the harmless part of Lua's `debug` library.
 
 use mlua::debug::Debug;
-use mlua::{Lua, Result, Value, Variadic};
+use mlua::{Lua, MultiValue, Result, Value, Variadic};
 
+use super::args::Args;
 use super::console;
 
 /// `tracep` calls with a greater number are only shown when debug output is on.
@@ -59,19 +60,34 @@ fn debug_library(lua: &Lua) -> Result<mlua::Table> {
     Ok(library)
 }
 
-/// `debug.traceback([message[, level]])`; a message that is no string is returned as it is.
-fn traceback(lua: &Lua, (message, level): (Value, Option<usize>)) -> Result<Value> {
-    let message = match message {
+/// `debug.traceback([message[, level]])`; a message that is no string is returned as it is. Of another coroutine, which may
+/// be named first, only the message is shown: its frames cannot be seen from here.
+fn traceback(lua: &Lua, args: MultiValue) -> Result<Value> {
+    let args = Args::new(lua, "debug.traceback", args);
+    let of_another = matches!(args.value(1), Value::Thread(_));
+    let first = if of_another { 2 } else { 1 };
+    let message = match args.value(first) {
         Value::Nil => None,
         Value::String(text) => Some(text.to_string_lossy()),
-        Value::Integer(_) | Value::Number(_) => Some(console::join(lua, [message])),
+        number @ (Value::Integer(_) | Value::Number(_)) => Some(console::join(lua, [number])),
         other => return Ok(other),
     };
-    lua.traceback(message.as_deref(), level.unwrap_or(1)).map(Value::String)
+    if of_another {
+        let line = message.map_or_else(String::new, |message| message + "\n");
+        return lua.create_string(format!("{line}stack traceback:\n\t(of another coroutine)")).map(Value::String);
+    }
+    let level = if args.is_absent(2) { 1 } else { level(&args, 2)? };
+    lua.traceback(message.as_deref(), level).map(Value::String)
+}
+
+fn level(args: &Args, position: usize) -> Result<usize> {
+    // The range fits by far.
+    args.integer_in(position, "level", 0..=i64::from(i32::MAX)).map(|level| level as usize)
 }
 
 /// `debug.getinfo(level)`: name, source and lines of a running function; nil above the stack's end.
-fn getinfo(lua: &Lua, level: usize) -> Result<Option<mlua::Table>> {
+fn getinfo(lua: &Lua, args: MultiValue) -> Result<Option<mlua::Table>> {
+    let level = level(&Args::new(lua, "debug.getinfo", args), 1)?;
     let info = lua.create_table()?;
     let fill = |frame: &Debug| -> Result<()> {
         let source = frame.source();

@@ -860,3 +860,20 @@ async fn an_error_of_a_timer_or_job_in_preload_is_shown_with_its_place() {
         assert!(text.contains(&problem), "{text}");
     }
 }
+
+#[tokio::test]
+async fn a_traceback_keeps_its_message_and_wrong_arguments_of_debug_are_named() {
+    let code = "local co = coroutine.create(print) \
+                print((debug.traceback('here'):gsub('\\n.*', ''))) print((debug.traceback(co, 'there'):gsub('\\n.*', ''))) \
+                print(type(debug.traceback(co)), debug.traceback(co, {}) ~= co)";
+    assert_eq!(run(code).await, "here\nthere\nstring\ttrue\n");
+    for (call, problem) in [
+        ("debug.getinfo", "#1 'level' to 'debug.getinfo' (integer expected, got no value)"),
+        ("debug.getinfo, print", "#1 'level' to 'debug.getinfo' (integer expected, got function)"),
+        ("debug.getinfo, -1", "#1 'level' to 'debug.getinfo' (0..2147483647 expected, got -1)"),
+        ("debug.traceback, 'x', {}", "#2 'level' to 'debug.traceback' (integer expected, got table)"),
+    ] {
+        let text = run(&format!("print(pcall({call}))")).await;
+        assert!(text.contains(problem), "{call}: {text}");
+    }
+}
