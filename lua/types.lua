@@ -243,9 +243,10 @@ function BodyReader:read(size) end
 ---@class smq.Collected
 local Collected = {}
 
----With true: sends what was collected, compressed if the client wants that. Without: returns it as deflate data.
+---With true: sends what was collected, compressed if the client wants that; then true. Without: returns it as deflate data.
+---A second call gives false.
 ---@param send? boolean
----@return string?
+---@return string|boolean
 function Collected:finalize(send) end
 
 ---The response, for whoever writes to it later: `flush` sends what was written so far, `valid` tells whether the client is
@@ -259,7 +260,7 @@ function Deferred:write(...) end
 ---Ends the response.
 function Deferred:close() end
 
----Each method returns the attribute it is named after; with an argument it sets it.
+---Each method returns the attribute it is named after, nil while it has none; with an argument it sets it.
 ---@class smq.Cookie
 local Cookie = {}
 
@@ -271,19 +272,19 @@ function Cookie:name() end
 function Cookie:value(value) end
 
 ---@param path? string
----@return string
+---@return string?
 function Cookie:path(path) end
 
 ---@param domain? string
----@return string
+---@return string?
 function Cookie:domain(domain) end
 
 ---@param comment? string
----@return string
+---@return string?
 function Cookie:comment(comment) end
 
 ---@param seconds? integer
----@return integer
+---@return integer?
 function Cookie:maxage(seconds) end
 
 ---@param on? boolean
@@ -339,10 +340,10 @@ function Io:open(path, mode) end
 ---@return {name: string, size: integer, mtime: integer, isdir: boolean, type: string}? info, string? why
 function Io:stat(path) end
 
----An iterator over names; with true also isdir, mtime and size.
+---An iterator over names; with true also isdir, mtime and size. Nil and why when there is no such folder.
 ---@param path? string
 ---@param detailed? boolean
----@return fun(): string, boolean?, integer?, integer?
+---@return (fun(): string, boolean?, integer?, integer?)? names, string? why
 function Io:files(path, detailed) end
 
 ---@param path string
@@ -386,7 +387,7 @@ local File = {}
 
 ---Up to `n` bytes, nil at the end; with `"l"` a line, with `"L"` one with its end; or with `"a"` all that is left.
 ---@param what? integer|"a"|"*a"|"l"|"*l"|"L"|"*L"
----@return string?
+---@return string? data, string? why
 function File:read(what) end
 
 ---@param ... string|number
@@ -583,7 +584,7 @@ ba.json.null = nil
 ---@return string
 function ba.json.encode(...) end
 
----Objects and arrays of the text; nil and a reason when it is something else. Comments are allowed.
+---Objects and arrays of the text, one value for each; nil and a reason when it is something else. Comments are allowed.
 ---@param text string
 ---@return table? value, string? why
 function ba.json.decode(text) end
@@ -722,9 +723,10 @@ ba.socket = {}
 ---@return smq.Socket? socket, string? why, string? sentence
 function ba.socket.connect(host, port, op) end
 
----The request's connection, as a WebSocket if the client asked for one; the page goes on without it.
+---The request's connection, as a WebSocket if the client asked for one; the page goes on without it. Nil and why when the
+---response has begun or the client is gone.
 ---@param request smq.Request
----@return smq.Socket?
+---@return smq.Socket? socket, string? why
 function ba.socket.req2sock(request) end
 
 ---The WebSocket that an HTTP client's request became, when its URL began with `ws:` or `wss:`; or nil, a word and a
@@ -772,6 +774,7 @@ function Socket:write(data, text) end
 ---@param ... any
 function Socket:event(f, kind, ...) end
 
+---@return boolean wasopen
 function Socket:close() end
 
 ---@return string? address, integer? port, boolean? isipv6

@@ -1,7 +1,8 @@
 //! `--dev`: an app is loaded again when its `.preload` or a Lua file of it changes.
 //!
 //! The app that was loaded before gets its `onunload`; other apps, their hubs and clients notice nothing. What an app
-//! has left behind in `_G`, its timers, and a hub that `onunload` does not shut down stay as they are.
+//! has left behind in `_G`, its timers, its directories beside all apps (`d:insert()`), and a hub that `onunload` does not
+//! shut down stay as they are.
 
 use std::collections::BTreeMap;
 use std::fs;
