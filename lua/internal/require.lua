@@ -1,11 +1,14 @@
 -- `require` as Lua's own library has it, but in Lua: a module may then wait while it is loaded, which it cannot below a function
 -- that is written in C.
 local package, type, error, select = package, type, error, select
-local concat, ipairs = table.concat, ipairs
+local concat, ipairs, setmetatable, running = table.concat, ipairs, setmetatable, coroutine.running
 
 -- Where a module may be told to be missing without anything having been looked for.
 local NOTHING <const> = "no file ''"
 local HINT <const> = "\n\t(an app's own modules are in its folder .lua, where require looks after mako.createloader(io))"
+
+-- Modules that are being loaded, with the coroutines that do it: others may load one that waits, too.
+local loading <const> = {}
 
 local function find(name)
    local told = {}
@@ -26,6 +29,11 @@ function _G.require(...)
    local loaded = package.loaded
    if loaded[name] then return loaded[name] end
    local loader, place = find(name)
+   if loading[name] == running() then
+      error(("module '%s' requires itself, or what it requires requires it: there is no end to it"):format(name), 2)
+   end
+   loading[name] = running()
+   local _ <close> = setmetatable({}, { __close = function() loading[name] = nil end })
    local module = loader(name, place)
    if module ~= nil then loaded[name] = module end
    if loaded[name] == nil then loaded[name] = true end

@@ -540,6 +540,23 @@ async fn a_module_may_wait_while_it_is_loaded() {
 }
 
 #[tokio::test]
+async fn modules_that_require_each_other_are_told_so() {
+    let site = site(&[
+        (
+            ".preload",
+            "mako.createloader(io) app.problems = {select(2, pcall(require, 'one')), select(2, pcall(require, 'one'))}",
+        ),
+        (".lua/one.lua", "ba.sleep(1) return require'two'"),
+        (".lua/two.lua", "local one = require'one'\nreturn one"),
+        ("index.lsp", "<?lsp print(app.problems[1]) print(app.problems[1] == app.problems[2]) ?>"),
+    ])
+    .await;
+    let text = site.page("index.lsp").await;
+    assert!(text.starts_with(".lua/two.lua:1: module 'one' requires itself, or "), "{text}");
+    assert!(text.ends_with("\ntrue\n"), "{text}");
+}
+
+#[tokio::test]
 async fn a_module_that_is_not_found_is_told_with_the_place_of_the_call() {
     let text = run("print(pcall(function() require'none' end)) print(pcall(require)) print(pcall(require, {}))").await;
     assert!(
