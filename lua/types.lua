@@ -669,6 +669,7 @@ function Authorizer:set(constraints) end
 ---password, with `ba_seed` and `ba_seedkey` from its `authinfo`: the HMAC-SHA-256 of the seed with the password as its key,
 ---in hexadecimal digits. The user's password itself must be known for that, as for `digest`. `auth` (if not given) shows a
 ---form to browsers, with the status 401 to what their pages load, and a challenge to programs; `dav` a challenge to all.
+---A `response` that is text is the path of a page or file, from the app's root or, as `/...`, from the server's.
 ---@param users userdata|smq.JsonUser
 ---@param options? {type: "form"|"basic"|"digest"|"auth"|"dav"|nil, response: string|fun(_ENV: table, info: smq.AuthInfo)|nil, realm: string?}
 ---@return userdata

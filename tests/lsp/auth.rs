@@ -247,6 +247,29 @@ async fn the_login_page_may_be_a_page() {
 }
 
 #[tokio::test]
+async fn the_login_page_is_a_file_of_the_app_and_no_directory_function() {
+    let site = site(&[
+        (
+            ".preload",
+            &format!(
+                "{USERS} for name, page in pairs{{d = 'login.lsp', e = '/e/secret', f = 'none.lsp'}} do \
+                 local d = ba.create.dir(name) \
+                 d:setauth(ba.create.authenticator(users, {{type = 'form', response = page}})) \
+                 d:setfunc(function(_ENV) response:write'secret' end) dir:insert(d) end"
+            ),
+        ),
+        ("login.lsp", "login <?lsp=authinfo.type?>"),
+    ])
+    .await;
+    assert_eq!(text(site.visit("d/deep/x", get("/d/deep/x")).await).await, "login form");
+    for path in ["e/secret", "f/x"] {
+        let answer = site.visit(path, get(&format!("/{path}"))).await;
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR, "{path}: there is no such page");
+        assert!(!text(answer).await.contains("secret"), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_directory_is_entered_before_its_function_runs_and_leaves_others_alone() {
     let site = protected(
         "local d = ba.create.dir'd' d:setauth(ba.create.authenticator(users, {type='basic'})) \

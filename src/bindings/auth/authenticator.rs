@@ -345,7 +345,7 @@ impl Authenticator {
             Some(LoginPage::Path(path)) => {
                 let info = self.info(world, request, shows_form, &attempt)?;
                 request.environment(&world.lua)?.set("authinfo", info)?;
-                request.include(path).await
+                request.include_login_page(path).await
             }
         }
     }

@@ -54,7 +54,7 @@ pub fn register(registry: &mut UserDataRegistry<Request>) {
 /// `response:include(path)`: what is at the path writes in place of the call; then true.
 async fn include(lua: &Lua, request: &Request, args: MultiValue) -> Result<bool> {
     let path = Args::new(lua, "response:include", args).text(1, "path")?;
-    request.include(&path).await?;
+    request.run_first(&path, request.targets(&path)?, How::Included).await?;
     Ok(true)
 }
 
@@ -75,9 +75,15 @@ fn not_found(path: &str) -> Error {
 }
 
 impl Request {
-    /// Lets what is at `path` write in this place.
-    pub async fn include(&self, path: &str) -> Result<()> {
-        self.run_first(path, self.targets(path)?, How::Included).await
+    /// Lets the page or file at `path` ask who the client is. A path without a slash in front begins at the app's root,
+    /// wherever the client wants to go. Directory functions are passed over: it may be one of theirs that is guarded.
+    pub async fn include_login_page(&self, path: &str) -> Result<()> {
+        let world = self.world()?;
+        let app = self.0.running.borrow().last().and_then(|running| running.app.clone());
+        let root = app.as_ref().map_or_else(|| "/".into(), |app| app.uri());
+        let mut targets = find_targets(&world, app.as_ref(), &root, path);
+        targets.retain(|target| !matches!(target, Target::Functions { .. }));
+        self.run_first(path, targets, How::Included).await
     }
 
     fn how(&self) -> How {
