@@ -213,8 +213,8 @@ fn unobserve_ends_the_changes_of_this_client_only() {
 
 #[test]
 fn unobserve_by_the_only_observer_leaves_the_topic_alone() {
-    let hub = Hub::new();
     for via in Via::BOTH {
+        let hub = Hub::new();
         let (mut observer, mut client) = (hub.connect(via, "observer"), hub.raw("uid-123456"));
         let tid = client.subscribe("topic");
         observer.send(&observe(tid));
