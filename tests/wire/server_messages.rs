@@ -1,6 +1,7 @@
 //! The hub's Lua side as a subscriber and observer: who gets which message.
 
 use std::thread;
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -442,4 +443,85 @@ fn subscribing_to_a_clients_etid_does_not_read_along() {
     from.sync();
     assert_eq!(hub.events(), json!([]));
     assert_eq!(hub.lua(&format!("return hub:etid2peer({etid}).uid")), json!("to-123"));
+}
+
+/// Signals between a test and scripts that run without waiting, so that no other script runs meanwhile: files.
+struct Signals(tempfile::TempDir);
+
+impl Signals {
+    /// Gives the hub's scripts `signal(name)` and `await(name)`.
+    fn with(hub: &Hub) -> Self {
+        let signals = Self(tempfile::tempdir().expect("the system has room for a temporary folder"));
+        hub.lua(&format!(
+            "function signal(name) io.open('{0}/' .. name, 'w'):close() end
+             function await(name) repeat local f = io.open('{0}/' .. name) until f and f:close() end",
+            signals.0.path().display()
+        ));
+        signals
+    }
+
+    fn send(&self, name: &str) {
+        std::fs::write(self.0.path().join(name), "").expect("the folder is ours");
+    }
+
+    fn expect(&self, name: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.0.path().join(name).exists() {
+            assert!(Instant::now() < deadline, "no signal {name}");
+            thread::yield_now();
+        }
+    }
+
+    /// Does `work` while a script holds up all others, which then does what `last` says.
+    fn during<T>(&self, hub: &Hub, last: &str, work: impl FnOnce() -> T) -> T {
+        thread::scope(|scope| {
+            scope.spawn(move || hub.lua(&format!("signal'busy' await'free' {last}")));
+            self.expect("busy");
+            let result = work();
+            self.send("free");
+            result
+        })
+    }
+}
+
+#[test]
+fn the_end_of_an_observed_client_is_told_before_its_successor_comes() {
+    let hub = Hub::with(
+        "onconnect = function(tid, info, peer)
+            event('comes', peer.info)
+            hub:observe(tid, function() event('goes', peer.info) end)
+         end",
+    );
+    let holds_up = Hub::with("permittop = function() signal'busy' await'free' return true end");
+    let signals = Signals::with(&holds_up);
+    let mut old = hub.open(Via::Raw);
+    old.login("uid-123456", "", "old");
+    let mut new = hub.open(Via::Raw);
+    holds_up.raw("uid-123456").send(&subscribe("topic"));
+    signals.expect("busy");
+    new.login("uid-123456", "", "new");
+    old.expect(&disconnect("reconnect"));
+    signals.send("free");
+    hub.expect_events(json!([["comes", "old"], ["goes", "old"], ["comes", "new"]]));
+    drop(new);
+    hub.eventually("return #events", 4);
+    assert_eq!(hub.events()[3], json!(["goes", "new"]));
+}
+
+#[test]
+fn who_observes_a_client_anew_is_told_only_of_the_end_to_come() {
+    let hub = Hub::new();
+    let signals = Signals::with(&hub);
+    let mut old = hub.raw("uid-123456");
+    let observe = |name| format!("hub:observe({}, function(...) event('{name}', ...) end)", old.etid);
+    hub.lua(&observe("old"));
+    let mut new = hub.open(Via::Raw);
+    signals.during(&hub, &observe("new"), || {
+        new.login("uid-123456", "", "");
+        old.expect(&disconnect("reconnect"));
+    });
+    hub.raw("bystander").sync();
+    assert_eq!((new.etid, hub.events()), (old.etid, json!([])));
+    drop(new);
+    hub.expect_events(json!([["new", 0, old.etid]]));
 }

@@ -91,6 +91,8 @@ impl HubState {
     }
 
     pub(super) async fn connected(self: Rc<Self>, peer: Arc<Peer>, newcomer: Newcomer) {
+        // The end of a predecessor, whose etid it may have, is told before its coming.
+        self.take_turn().await;
         if !peer.announce() {
             return;
         }

@@ -186,6 +186,10 @@ impl HubState {
     fn tell_change(&self, target: Target, subscribers: u32) {
         let Some(observer) = self.observers.borrow().get(&target.0).cloned() else { return };
         if !observer.is_topic {
+            if self.hub.observes(self.hub.server(), target) {
+                // It observes a successor with the same etid by now, and this is the end of the predecessor.
+                return;
+            }
             self.observers.borrow_mut().remove(&target.0);
         }
         self.run("observe", &observer.function, (subscribers, observer.name));

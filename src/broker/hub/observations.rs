@@ -72,6 +72,12 @@ impl Hub {
         observed
     }
 
+    /// Whether a peer observes a topic or a peer.
+    pub fn observes(&self, observer: &Peer, target: Target) -> bool {
+        let directory = self.0.directory.lock();
+        directory.member(observer).is_some_and(|member| member.observing.contains(&target))
+    }
+
     /// Ends an observation; nothing else changes.
     pub fn unobserve(&self, observer: &Peer, target: Target) {
         let mut directory = self.0.directory.lock();
