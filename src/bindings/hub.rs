@@ -22,7 +22,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use mlua::{Lua, MultiValue, Result, Table, Value};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Notify;
 
 use super::args::Args;
 use super::{callback, modules, request};
@@ -60,8 +60,8 @@ pub struct HubState {
     runners: Runners,
     /// How many of the server's own callbacks are running within each other.
     depth: Cell<u32>,
-    /// Held by whoever runs the callbacks for what is queued for the server.
-    turn: Mutex<()>,
+    /// What was queued for the server and is still to be told.
+    inbox: Rc<messages::Inbox>,
     /// Callbacks for messages that wait.
     waiting: Cell<usize>,
     /// None of these has returned for a while.
@@ -185,7 +185,7 @@ impl HubState {
                 messages: callback::Runners::new(&world.lua),
             },
             depth: Cell::new(0),
-            turn: Mutex::default(),
+            inbox: Rc::default(),
             waiting: Cell::new(0),
             is_stuck: Cell::new(false),
             returned: Notify::new(),

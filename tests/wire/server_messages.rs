@@ -525,3 +525,26 @@ fn who_observes_a_client_anew_is_told_only_of_the_end_to_come() {
     drop(new);
     hub.expect_events(json!([["new", 0, old.etid]]));
 }
+
+#[test]
+fn changes_are_told_in_order_though_a_callback_ends_a_client() {
+    let hub = Hub::with("onclose = function() end");
+    hub.lua(
+        "hub:observe('topic', function(n) event(n) end)
+         hub:onmsg(function(_, ptid) signal'told' await'go on' hub:shutdown('bye', ptid) end)",
+    );
+    let signals = Signals::with(&hub);
+    let mut clients = ["uid-one", "uid-two", "uid-three"].map(|uid| hub.raw(uid));
+    let etid = clients[0].etid;
+    // A message and a change come for the server; while it is told the one, the next change comes.
+    signals.during(&hub, "", || {
+        clients[0].send_together(&[ping(), publish(SERVER, etid, 0, "x")]);
+        clients[0].expect(&pong());
+        clients[1].subscribe("topic");
+    });
+    signals.expect("told");
+    clients[2].subscribe("topic");
+    signals.send("go on");
+    clients[0].expect(&disconnect("bye"));
+    hub.expect_events(json!([[1], [2]]));
+}

@@ -1,13 +1,15 @@
 //! What comes for the server's own peer: messages of its subscriptions, and changes that it observes.
 
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use mlua::{Result, Value};
 use tokio::time::timeout;
 
 use super::super::ba::json;
-use super::super::callback::{Call, Calls, Ran, Waiting};
+use super::super::callback::{Call, Calls, Ran};
 use super::super::console;
 use super::HubState;
 use super::callbacks::Handler;
@@ -29,35 +31,43 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// So many may wait even then.
 const MAX_STUCK: usize = 10_000;
 
+/// Packets for the server whose callbacks have yet to run, as raw frames. Whoever runs callbacks takes the oldest.
+#[derive(Default)]
+pub struct Inbox {
+    frames: RefCell<Bytes>,
+    /// How many frames were ever taken.
+    taken: Cell<u64>,
+}
+
 /// Packets for the server, on their way to its callbacks.
 pub struct Messages {
     state: Rc<HubState>,
-    frames: Vec<u8>,
-    /// Where the packets begin that are still to be told.
-    at: usize,
+    inbox: Rc<Inbox>,
+    /// Whether those that are left may wait where too many callbacks do.
+    may_rest: bool,
 }
 
 impl HubState {
     /// Runs the callbacks for what is queued for the server, as soon as few enough of them wait. Where none waits, that is
-    /// done when this is polled first.
+    /// done when this is polled first. Within a callback it goes on where that one's turn has stopped.
     pub(super) async fn take_turn(self: &Rc<Self>) {
-        // What is taken first is told first. A callback that ends a client is within a turn already.
-        let _turn = match self.turn.try_lock() {
-            Err(_) if self.depth.get() == 0 => Some(self.turn.lock().await),
-            turn => turn.ok(),
-        };
+        self.empty_inbox().await;
         let server = self.hub.server();
         with_outbox(|outbox| outbox.queue_for_server(server));
         let queued = server.outbound.take();
         let count = queued.len();
-        let mut rest = Some(Messages { state: self.clone(), frames: queued, at: 0 });
-        while let Some(messages) = rest {
+        self.inbox.fill(queued);
+        self.empty_inbox().await;
+        self.hub.server_took(count);
+    }
+
+    async fn empty_inbox(self: &Rc<Self>) {
+        while !self.inbox.is_empty() {
             self.room().await;
             let depth = self.depth.replace(self.depth.get().max(1));
-            rest = self.tell(messages, Self::is_full);
+            self.tell(&self.inbox, true);
             self.depth.set(depth);
         }
-        self.hub.server_took(count);
     }
 
     /// Waits while too many callbacks do.
@@ -103,44 +113,45 @@ impl HubState {
             });
         }
         self.depth.set(depth + 1);
+        let inbox = Rc::<Inbox>::default();
+        inbox.fill(frames);
         // The script that publishes cannot wait.
-        self.tell(Messages { state: self.clone(), frames, at: 0 }, |_| false);
+        self.tell(&inbox, false);
         self.depth.set(depth);
     }
 
-    /// Runs the callbacks for these messages. A callback that waits goes on as a task of its own; if one does and the hub
-    /// `is_full` then, the messages behind it are returned.
-    fn tell(self: &Rc<Self>, mut messages: Messages, is_full: impl Fn(&Self) -> bool) -> Option<Messages> {
-        while messages.at < messages.frames.len() {
-            let from = messages.at;
-            messages = match self.runners.messages.run(messages) {
-                Ran::All(_) => return None,
-                Ran::Waiting(rest, waiting) => {
-                    self.let_wait(waiting);
-                    if is_full(self) {
-                        return Some(rest);
-                    }
-                    rest
-                }
-                Ran::Failed(rest, error) => {
-                    console::report("onmsg", &error);
-                    rest
-                }
-            };
-            if messages.at == from {
+    /// Runs the callbacks for these messages. A callback that waits goes on as a task of its own; too many of them make the
+    /// messages behind them stay in the inbox, if these `may_rest`.
+    fn tell(self: &Rc<Self>, inbox: &Rc<Inbox>, may_rest: bool) {
+        while !inbox.is_empty() {
+            let taken = inbox.taken.get();
+            let messages = Messages { state: self.clone(), inbox: inbox.clone(), may_rest };
+            match self.runners.messages.run(messages) {
+                Ran::All(_) => {}
+                Ran::Waiting(_, waiting) => self.let_wait("onmsg", waiting),
+                Ran::Failed(_, error) => console::report("onmsg", &error),
+            }
+            if may_rest && self.is_full() {
+                return;
+            }
+            if inbox.taken.get() == taken {
                 // No callback can be called at all.
-                return None;
+                return inbox.clear();
             }
         }
-        None
     }
 
-    fn let_wait(self: &Rc<Self>, callback: Waiting) {
+    /// A callback that waits goes on as a task of its own.
+    pub(super) fn let_wait<T>(
+        self: &Rc<Self>,
+        what: &'static str,
+        callback: impl Future<Output = Result<T>> + 'static,
+    ) {
         self.waiting.set(self.waiting.get() + 1);
         let state = self.clone();
         tokio::task::spawn_local(async move {
             if let Err(error) = callback.await {
-                console::report("onmsg", &error);
+                console::report(what, &error);
             }
             state.waiting.set(state.waiting.get() - 1);
             state.is_stuck.set(false);
@@ -196,10 +207,34 @@ impl HubState {
     }
 }
 
+impl Inbox {
+    /// Takes in whole frames, when there are none.
+    fn fill(&self, frames: Vec<u8>) {
+        debug_assert!(self.is_empty());
+        self.frames.replace(frames.into());
+    }
+
+    /// Takes the oldest frame.
+    fn next(&self) -> Option<Bytes> {
+        let mut frames = self.frames.borrow_mut();
+        let length = raw::frames(&frames).next()?.len();
+        self.taken.set(self.taken.get() + 1);
+        Some(frames.split_to(length))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.frames.borrow().is_empty()
+    }
+
+    fn clear(&self) {
+        self.frames.take();
+    }
+}
+
 impl Calls for Messages {
     fn next(&mut self, _: Option<bool>) -> Result<Option<Call>> {
-        while let Some(frame) = raw::frames(&self.frames[self.at..]).next() {
-            self.at += frame.len();
+        while !(self.may_rest && self.state.is_full()) {
+            let Some(frame) = self.inbox.next() else { break };
             match Packet::decode(&frame[2..]) {
                 Ok(Packet::Publish(publish)) => {
                     if let Some(call) = self.state.onmsg(&publish)? {
