@@ -62,7 +62,7 @@ pub struct HubState {
     depth: Cell<u32>,
     /// What was queued for the server and is still to be told.
     inbox: Rc<messages::Inbox>,
-    /// Callbacks for messages that wait.
+    /// Callbacks that wait.
     waiting: Cell<usize>,
     /// None of these has returned for a while.
     is_stuck: Cell<bool>,
@@ -82,6 +82,8 @@ struct Tallies {
     unheard: Cell<u64>,
     /// Messages that callbacks caused, too many for one.
     nested: Cell<u64>,
+    /// Messages of the server to itself, while too many callbacks waited.
+    crowded: Cell<u64>,
 }
 
 /// The coroutines that run the callbacks for messages.

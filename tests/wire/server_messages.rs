@@ -548,3 +548,45 @@ fn changes_are_told_in_order_though_a_callback_ends_a_client() {
     clients[0].expect(&disconnect("bye"));
     hub.expect_events(json!([[1], [2]]));
 }
+
+#[test]
+fn when_very_many_observers_wait_the_changes_behind_them_and_who_causes_them_do_too() {
+    let hub = Hub::new();
+    hub.lua(
+        "started = 0
+         hub:observe('topic', function() started = started + 1 while not go do ba.sleep(20) end end)",
+    );
+    let tid = hub.lua("return hub:topic2tid'topic'").as_u64().expect("a topic") as u32;
+    thread::scope(|scope| {
+        let mut client = hub.raw("uid-123456");
+        let client = scope.spawn(move || {
+            let changes: Vec<_> = (0..1000).flat_map(|_| [subscribe("topic"), unsubscribe(tid)]).collect();
+            (0..10).for_each(|_| client.send_together(&changes));
+            (0..10_000).for_each(|_| client.expect(&ack(SUBACK, 0, tid, "topic")));
+        });
+        // A thousand, and when none of these returns, ten thousand.
+        hub.eventually("return started >= 10000", true);
+        hub.raw("bystander").sync();
+        assert_eq!(hub.lua("return started"), 10_000);
+        assert!(!client.is_finished());
+        hub.lua("go = true");
+        hub.eventually("return started", 20_000);
+    });
+}
+
+#[test]
+fn when_very_many_callbacks_wait_what_a_script_sends_itself_is_dropped() {
+    let hub = Hub::with("log = function(sock, text) event(text) end");
+    hub.lua(
+        "started = 0
+         hub:subscribe('topic', {onmsg = function() started = started + 1 while not go do ba.sleep(20) end end})",
+    );
+    for _ in 0..12 {
+        hub.lua("for _ = 1, 1000 do hub:publish('x', 'topic') end");
+    }
+    assert_eq!(hub.lua("return started"), 10_000);
+    let first = hub.lua("return events[1][1]");
+    assert!(first.as_str().is_some_and(|line| line.contains("10000 callbacks")), "{first}");
+    hub.lua("go = true hub:subscribe('other', {onmsg = event})");
+    hub.eventually("hub:publish('y', 'other') return events[#events][1]", "y");
+}

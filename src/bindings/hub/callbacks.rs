@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use mlua::{Function, IntoLuaMulti, MultiValue, Result, Value};
 
@@ -182,7 +183,7 @@ fn verdict(answer: &MultiValue) -> Result<Verdict> {
 
 impl HubState {
     /// A line of the hub's own log, about something that clients can bring about often.
-    pub(super) fn log_often(&self, tally: &Cell<u64>, text: impl FnOnce() -> String) {
+    pub(super) fn log_often(self: &Rc<Self>, tally: &Cell<u64>, text: impl FnOnce() -> String) {
         let count = tally.get() + 1;
         tally.set(count);
         if !count.is_power_of_two() {
@@ -196,7 +197,7 @@ impl HubState {
     }
 
     /// The same about a client: to the script, which has asked for it.
-    pub(super) fn log_about(&self, peer: &Arc<Peer>, text: String) -> Result<()> {
+    pub(super) fn log_about(self: &Rc<Self>, peer: &Arc<Peer>, text: String) -> Result<()> {
         let Some(log) = &self.callbacks.log else { return Ok(()) };
         let socket: Value = self.peer_table(peer)?.raw_get("sock")?;
         self.run("log", log, (socket, format!("{peer} {text}")));
@@ -204,12 +205,12 @@ impl HubState {
     }
 
     /// Runs a callback as a coroutine. If it waits, it goes on as a task of its own, and the caller does not wait.
-    pub(super) fn run(&self, what: &'static str, function: &Function, arguments: impl IntoLuaMulti) {
-        let call = budget::call::<()>(function, arguments);
-        run_now(async move {
-            if let Err(error) = call.await {
-                console::report(what, &error);
-            }
-        });
+    pub(super) fn run(self: &Rc<Self>, what: &'static str, function: &Function, arguments: impl IntoLuaMulti) {
+        let mut call = Box::pin(budget::call::<()>(function, arguments));
+        match call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => console::report(what, &error),
+            Poll::Pending => self.let_wait(what, call),
+        }
     }
 }

@@ -22,13 +22,14 @@ const MAX_DEPTH: u32 = 21;
 /// How long one message may go on to cause others in that way: two for each are two million at the greatest depth.
 const MAX_NESTED: Duration = Duration::from_secs(1);
 
-/// Callbacks for messages that may wait at a time. Further messages then stay in front of them, and what their publishers
-/// send is not read. Fewer than may wait to write to one socket, so that a socket that is read loses nothing.
+/// Callbacks of the server that may wait at a time. Further messages and changes then stay in front of them, and who causes
+/// them is not read. Fewer than may wait to write to one socket, so that a socket that is read loses nothing.
 const MAX_WAITING: usize = 1000;
 /// If none of them returns for so long, more may begin: those that write to a socket that nobody reads soon fail there, and
 /// the others go on.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// So many may wait even then.
+/// So many may wait even then. What the server sends itself is dropped when there are more: the script that does so cannot
+/// wait.
 const MAX_STUCK: usize = 10_000;
 
 /// Packets for the server whose callbacks have yet to run, as raw frames. Whoever runs callbacks takes the oldest.
@@ -112,6 +113,11 @@ impl HubState {
                 format!("a message was dropped: callbacks that publish to the server cause each other, {bounds}")
             });
         }
+        if self.waiting.get() >= MAX_STUCK {
+            return self.log_often(&self.tallies.crowded, || {
+                format!("a message of the server to itself was dropped, since {MAX_STUCK} callbacks wait")
+            });
+        }
         self.depth.set(depth + 1);
         let inbox = Rc::<Inbox>::default();
         inbox.fill(frames);
@@ -181,7 +187,7 @@ impl HubState {
         Ok(Some(Call { callback: Some(function), ..Call::about(publish, data) }))
     }
 
-    fn log_unheard(&self, publish: &Publish<'_>) {
+    fn log_unheard(self: &Rc<Self>, publish: &Publish<'_>) {
         self.log_often(&self.tallies.unheard, || {
             let Publish { payload, publisher, target, .. } = publish;
             format!("a message of {} bytes from {publisher} to {target} has no callback", payload.len())
@@ -194,7 +200,7 @@ impl HubState {
         topic.by_subtopic.get(&subtid.0).or(topic.catch_all.as_ref()).cloned()
     }
 
-    fn tell_change(&self, target: Target, subscribers: u32) {
+    fn tell_change(self: &Rc<Self>, target: Target, subscribers: u32) {
         let Some(observer) = self.observers.borrow().get(&target.0).cloned() else { return };
         if !observer.is_topic {
             if self.hub.observes(self.hub.server(), target) {

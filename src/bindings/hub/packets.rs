@@ -176,7 +176,7 @@ impl HubState {
     }
 
     /// `ondrop` for a message of the script's own.
-    pub(super) fn dropped_own(&self, publish: &Publish<'_>, peer: &Arc<Peer>) {
+    pub(super) fn dropped_own(self: &Rc<Self>, publish: &Publish<'_>, peer: &Arc<Peer>) {
         let Some(ondrop) = &self.callbacks.ondrop else { return };
         match self.message_and_peer(publish, peer) {
             Ok(arguments) => self.run("ondrop", ondrop, arguments),
