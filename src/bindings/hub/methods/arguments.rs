@@ -54,6 +54,7 @@ pub(super) fn target_or_new(hub: &HubState, args: &Args<'_>, position: usize) ->
     created(args, position, hub.hub.create(&name, None)).map(Target::from)
 }
 
+/// Whether a value can name a sub-topic, before anything is created.
 pub(super) fn check_subtopic(args: &Args<'_>, position: usize, value: &Value) -> Result<()> {
     match value {
         Value::Nil | Value::String(_) => Ok(()),
@@ -69,9 +70,8 @@ pub(super) fn check_subtopic(args: &Args<'_>, position: usize, value: &Value) ->
     }
 }
 
-/// The number of a sub-topic given by name or number; 0 for nil. An unknown name becomes a sub-topic.
+/// The number of a sub-topic given by name or number and checked before; 0 for nil. An unknown name becomes a sub-topic.
 pub(super) fn subtopic_or_new(hub: &HubState, args: &Args<'_>, position: usize, value: &Value) -> Result<Subtid> {
-    check_subtopic(args, position, value)?;
     match value {
         Value::String(name) => created(args, position, hub.hub.createsub(&name.as_bytes(), None)),
         value => Ok(Subtid(subtopic_number(value).unwrap_or(0))),

@@ -8,17 +8,19 @@ use mlua::{Lua, Result, Value};
 use super::super::super::args::Args;
 use super::super::super::ba::json;
 use super::super::HubState;
-use super::arguments::{client, number, optional_number, subtopic_or_new, target_or_new};
+use super::arguments::{check_subtopic, client, number, optional_number, subtopic_or_new, target_or_new};
 use crate::broker::encoded;
 use crate::broker::peer::Peer;
 use crate::protocol::{Etid, MAX_PAYLOAD, Packet, Publish, Subtid, Target};
 
 pub(super) fn publish(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u32> {
     let payload = payload(args)?;
-    let target = target_or_new(hub, args, 2)?;
-    let subtid = subtopic_or_new(hub, args, 3, &args.value(3))?;
+    let subtopic = args.value(3);
+    check_subtopic(args, 3, &subtopic)?;
     let server = hub.hub.server();
     let publisher = optional_number(args, 4, "ptid")?.map_or(server.etid(), Etid);
+    let target = target_or_new(hub, args, 2)?;
+    let subtid = subtopic_or_new(hub, args, 3, &subtopic)?;
     let publish = Publish { target, publisher, subtid, payload: &payload };
     let peer = hub.hub.peer(publisher).unwrap_or_else(|| server.clone());
     if hub.permits_own(&publish, &peer) {
