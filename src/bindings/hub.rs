@@ -58,7 +58,7 @@ pub struct HubState {
     next_token: Cell<u64>,
     queue_size: u32,
     runners: Runners,
-    /// How many of the server's own callbacks are running within each other.
+    /// How many callbacks for what scripts send are running within each other.
     depth: Cell<u32>,
     /// What was queued for the server and is still to be told.
     inbox: Rc<messages::Inbox>,

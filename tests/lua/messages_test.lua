@@ -199,6 +199,18 @@ test("a callback that publishes to itself ends after a while", function()
    eventually(function() return count == -1 end)
 end)
 
+test("an ondrop or onpublish that publishes ends after a while", function()
+   for name, messages in pairs{onpublish = 1, ondrop = 2} do
+      local hub, count = nil, 0
+      hub = smqhub.create{[name] = function()
+         count = count + 1
+         for _ = 1, messages do hub:publish("again", "nobody") end
+      end}
+      hub:publish("start", "nobody")
+      assert(count > 10, count)
+   end
+end)
+
 test("the queue is empty when nothing happens", function()
    local free, used = smqhub.create():queuesize()
    same({free, used}, {200, 0})

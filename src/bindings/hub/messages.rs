@@ -17,7 +17,7 @@ use crate::broker::outbox::{Outbox, with_outbox};
 use crate::protocol::{Packet, Publish, Subtid, Target};
 use crate::transport::raw;
 
-/// How deep callbacks of the server may nest by publishing to the server.
+/// How deep callbacks may nest by publishing.
 const MAX_DEPTH: u32 = 21;
 /// How long one message may go on to cause others in that way: two for each are two million at the greatest depth.
 const MAX_NESTED: Duration = Duration::from_secs(1);
@@ -103,27 +103,34 @@ impl HubState {
     }
 
     fn nest(self: &Rc<Self>, frames: Vec<u8>) {
-        let depth = self.depth.get();
-        if depth <= 1 {
-            self.nested_since.set(Instant::now());
-        }
-        if depth >= MAX_DEPTH || self.nested_since.get().elapsed() > MAX_NESTED {
-            return self.log_often(&self.tallies.nested, || {
-                let bounds = format!("{MAX_DEPTH} deep, or for more than {MAX_NESTED:?}");
-                format!("a message was dropped: callbacks that publish to the server cause each other, {bounds}")
-            });
-        }
         if self.waiting.get() >= MAX_STUCK {
             return self.log_often(&self.tallies.crowded, || {
                 format!("a message of the server to itself was dropped, since {MAX_STUCK} callbacks wait")
             });
         }
-        self.depth.set(depth + 1);
         let inbox = Rc::<Inbox>::default();
         inbox.fill(frames);
         // The script that publishes cannot wait.
-        self.tell(&inbox, false);
+        self.deeper(|| self.tell(&inbox, false));
+    }
+
+    /// Runs callbacks for what a script sends, which may send more, and so on: up to a depth, and not for ever.
+    pub(super) fn deeper<T>(self: &Rc<Self>, callbacks: impl FnOnce() -> T) -> Option<T> {
+        let depth = self.depth.get();
+        if depth <= 1 {
+            self.nested_since.set(Instant::now());
+        }
+        if depth >= MAX_DEPTH || self.nested_since.get().elapsed() > MAX_NESTED {
+            self.log_often(&self.tallies.nested, || {
+                let bounds = format!("{MAX_DEPTH} deep, or for more than {MAX_NESTED:?}");
+                format!("a message was dropped: callbacks that publish cause each other, {bounds}")
+            });
+            return None;
+        }
+        self.depth.set(depth + 1);
+        let result = callbacks();
         self.depth.set(depth);
+        Some(result)
     }
 
     /// Runs the callbacks for these messages. A callback that waits goes on as a task of its own; too many of them make the

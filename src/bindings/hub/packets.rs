@@ -151,12 +151,13 @@ impl HubState {
     }
 
     /// `onpublish` for a message of the script's own: within its call of `publish`, so it may not wait.
-    pub(super) fn permits_own(&self, publish: &Publish<'_>, peer: &Arc<Peer>) -> bool {
+    pub(super) fn permits_own(self: &Rc<Self>, publish: &Publish<'_>, peer: &Arc<Peer>) -> bool {
         let Some(onpublish) = &self.callbacks.onpublish else { return true };
-        let answer = self.message_and_peer(publish, peer).and_then(|arguments| onpublish.call::<Value>(arguments));
-        match answer {
-            Ok(answer) => is_truthy(&answer),
-            Err(error) => {
+        let ask = || onpublish.call::<Value>(self.message_and_peer(publish, peer)?);
+        match self.deeper(ask) {
+            Some(Ok(answer)) => is_truthy(&answer),
+            None => false,
+            Some(Err(error)) => {
                 console::report("onpublish", &error);
                 false
             }
@@ -179,7 +180,9 @@ impl HubState {
     pub(super) fn dropped_own(self: &Rc<Self>, publish: &Publish<'_>, peer: &Arc<Peer>) {
         let Some(ondrop) = &self.callbacks.ondrop else { return };
         match self.message_and_peer(publish, peer) {
-            Ok(arguments) => self.run("ondrop", ondrop, arguments),
+            Ok(arguments) => {
+                self.deeper(|| self.run("ondrop", ondrop, arguments));
+            }
             Err(error) => console::report("ondrop", &error),
         }
     }
