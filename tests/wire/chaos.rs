@@ -23,14 +23,25 @@ const ACTORS: u32 = 10;
 /// The life that publishes last, one message to each topic.
 const LAST: u32 = 0;
 
-/// Asks Lua about everything, and has it witness the messages, too.
+/// The server's own messages count as those of this life.
+const SERVER_LIFE: u32 = u32::MAX;
+
+/// Asks Lua about everything, and has it witness the messages, too, and the end of each client.
 const EVERY_CALLBACK: &str = "
-    present, counts = {}, {}
+    present, observed, counts = {}, {}, {}
     local function yes() return true end
     hub = require'smq.hub'.create{
-       onconnect = function(tid, info, peer) if present[peer] then event('came twice', tid) end present[peer] = true end,
+       onconnect = function(tid, info, peer)
+          if present[peer] then event('came twice', tid) end
+          present[peer] = true
+          if observed[tid] then event('came before its predecessor went', tid) end
+          observed[tid] = hub:observe(tid, function()
+             if observed[tid] ~= peer then event('not the end of this one', tid) end
+             observed[tid] = nil
+          end) and peer
+       end,
        onclose = function(tid, sock, peer) if not present[peer] then event('never came', tid) end present[peer] = nil end,
-       onpublish = yes, permittop = yes, permitsub = yes,
+       onpublish = yes, permittop = yes, permitsubtop = yes,
     }
     for _, topic in ipairs{'north', 'east', 'south', 'west'} do
        hub:subscribe(topic, {onmsg = function(data)
@@ -53,9 +64,10 @@ fn and_likewise_where_lua_is_asked_about_everything() {
     let chaos = Chaos::on(hub);
     chaos.run(1);
     let hub = &chaos.hub;
-    hub.eventually("return next(present) == nil", true);
+    hub.eventually("return next(present) == nil and next(observed) == nil", true);
     for topic in TOPICS {
         hub.eventually(&format!("return counts['{topic}{LAST}']"), 1);
+        assert_eq!(hub.lua(&format!("return counts['{topic}{SERVER_LIFE}'] == sent.{topic}")), json!(true));
     }
     assert_eq!(hub.events(), json!([]));
 }
@@ -74,6 +86,7 @@ impl Chaos {
     fn on(hub: Hub) -> Self {
         let mut client = hub.raw("names the topics");
         let tids = TOPICS.map(|topic| client.create(topic)).to_vec();
+        hub.lua(SERVER_ACTS);
         Self { hub, tids, etids: Mutex::default(), complete: Mutex::default() }
     }
 
@@ -89,9 +102,15 @@ impl Chaos {
                     (0..lives).for_each(|i| Life::begin(self, &mut rng, 1 + actor * lives + i).live());
                 })
             });
-            for actor in actors.collect::<Vec<_>>() {
+            let actors: Vec<_> = actors.collect();
+            let mut rng = StdRng::seed_from_u64(u64::from(seed) << 32 | u64::from(ACTORS));
+            while !actors.iter().all(|actor| actor.is_finished()) {
+                self.server_acts(&mut rng, server_subscribes);
+            }
+            for actor in actors {
                 actor.join().unwrap_or_else(|_| panic!("an actor failed, see above; CHAOS_SEED={seed}"));
             }
+            self.server_is_complete();
             let alone = WITNESSES.len() + 1;
             self.hub.eventually("local n = 0 for _ in hub:peers() do n = n + 1 end return n", alone);
             let mut last = self.hub.raw("publishes last");
@@ -101,6 +120,49 @@ impl Chaos {
                 witness.join().expect("a witness has said what it saw").check(self, server_subscribes);
             }
         });
+    }
+}
+
+/// What a script does meanwhile.
+const SERVER_ACTS: &str = "
+    sent = {}
+    function act(topic, count, filler, life)
+       for _ = 1, count do
+          local number = sent[topic] or 0
+          sent[topic] = number + 1
+          hub:publish(('>I4I4I4'):pack(life, number, filler) .. string.char(number & 0xFF):rep(filler), topic)
+       end
+    end";
+
+impl Chaos {
+    fn server_acts(&self, rng: &mut StdRng, server_subscribes: u32) {
+        let topic = *TOPICS.choose(rng).expect("there are topics");
+        let (count, filler) = (rng.random_range(1..40), [0, 5, 5000].choose(rng).copied().unwrap_or_default());
+        let publishes = format!("act('{topic}', {count}, {filler}, {SERVER_LIFE})");
+        let comes_and_goes = if server_subscribes == 0 {
+            format!(
+                "hub:subscribe('{topic}', {{onmsg = function() end}}) hub:publish('y', 'self') hub:unsubscribe'{topic}'"
+            )
+        } else {
+            // Of a client that may be connected, or gone, or about to come again.
+            let etid = *self.etids.lock().expect("no actor failed").back().unwrap_or(&1);
+            format!(
+                "if hub:etid2peer(hub:create('topic {count}', {etid})) then event('a topic and a client', {etid}) end"
+            )
+        };
+        self.hub.lua(&format!("{publishes} {comes_and_goes}"));
+    }
+
+    /// Every message of the server must have been taken.
+    fn server_is_complete(&self) {
+        let mut complete = self.complete.lock().expect("no actor failed");
+        for (topic, &tid) in TOPICS.iter().zip(&self.tids) {
+            let sent = self.hub.lua(&format!("return sent.{topic} or 0"));
+            let sent = sent.as_u64().expect("a number") as u32;
+            if sent > 0 {
+                complete.insert((tid, SERVER_LIFE), sent);
+            }
+        }
     }
 }
 
