@@ -1,6 +1,6 @@
 //! What a hub knows besides its routes: names, peers, subscriptions and observations. Guarded by one lock, which clients'
-//! messages do not take unless a script is asked about them; a change and the control packets that tell of it are one step under that lock, so every peer hears of
-//! changes in the order in which they happened.
+//! messages do not take unless a script is asked about them; a change and the control packets that tell of it are one step
+//! under that lock, so every peer hears of changes in the order in which they happened.
 
 use std::collections::HashMap;
 use std::sync::Arc;
