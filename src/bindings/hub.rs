@@ -22,7 +22,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use mlua::{Lua, MultiValue, Result, Table, Value};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use super::args::Args;
 use super::{callback, modules, request};
@@ -62,6 +62,8 @@ pub struct HubState {
     depth: Cell<u32>,
     /// What was queued for the server and is still to be told.
     inbox: Rc<messages::Inbox>,
+    /// Held by whoever tells it.
+    turn: Mutex<()>,
     /// Callbacks that wait.
     waiting: Cell<usize>,
     /// None of these has returned for a while.
@@ -188,6 +190,7 @@ impl HubState {
             },
             depth: Cell::new(0),
             inbox: Rc::default(),
+            turn: Mutex::default(),
             waiting: Cell::new(0),
             is_stuck: Cell::new(false),
             returned: Notify::new(),

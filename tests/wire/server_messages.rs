@@ -590,3 +590,27 @@ fn when_very_many_callbacks_wait_what_a_script_sends_itself_is_dropped() {
     hub.lua("go = true hub:subscribe('other', {onmsg = event})");
     hub.eventually("hub:publish('y', 'other') return events[#events][1]", "y");
 }
+
+#[test]
+fn other_scripts_have_their_turn_while_very_many_messages_are_told() {
+    const EACH: usize = 2000;
+    let hub = Hub::new();
+    let signals = Signals::with(&hub);
+    hub.lua(
+        "told = 0
+         hub:onmsg(function()
+            told = told + 1
+            if told == 1 then ba.thread.run(function() told_before_other = told end) end
+         end)",
+    );
+    let mut clients: Vec<_> = (0..20).map(|i| hub.raw(&format!("uid-{i:06}"))).collect();
+    let count = clients.len() * EACH;
+    signals.during(&hub, "", || {
+        for client in &mut clients {
+            let message = publish(SERVER, client.etid, 0, "x");
+            client.send_together(&vec![message; EACH]);
+        }
+    });
+    hub.eventually("return told", count);
+    assert_eq!(hub.lua(&format!("return told_before_other < {count}")), json!(true));
+}

@@ -13,6 +13,7 @@ use super::super::callback::{Call, Calls, Ran};
 use super::super::console;
 use super::HubState;
 use super::callbacks::Handler;
+use super::packets::{MESSAGES_PER_LOOK, TURN};
 use crate::broker::outbox::{Outbox, with_outbox};
 use crate::protocol::{Packet, Publish, Subtid, Target};
 use crate::transport::raw;
@@ -33,11 +34,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const MAX_STUCK: usize = 10_000;
 
 /// Packets for the server whose callbacks have yet to run, as raw frames. Whoever runs callbacks takes the oldest.
-#[derive(Default)]
 pub struct Inbox {
     frames: RefCell<Bytes>,
     /// How many frames were ever taken.
     taken: Cell<u64>,
+    /// When the turn of these frames began.
+    since: Cell<Instant>,
 }
 
 /// Packets for the server, on their way to its callbacks.
@@ -49,9 +51,11 @@ pub struct Messages {
 }
 
 impl HubState {
-    /// Runs the callbacks for what is queued for the server, as soon as few enough of them wait. Where none waits, that is
-    /// done when this is polled first. Within a callback it goes on where that one's turn has stopped.
+    /// Runs the callbacks for what is queued for the server, as soon as few enough of them wait. Where none waits and there
+    /// is little to tell, that is done when this is polled first.
     pub(super) async fn take_turn(self: &Rc<Self>) {
+        // Within a callback that one's turn goes on.
+        let _turn = if self.depth.get() == 0 { Some(self.turn.lock().await) } else { None };
         self.empty_inbox().await;
         let server = self.hub.server();
         with_outbox(|outbox| outbox.queue_for_server(server));
@@ -65,9 +69,13 @@ impl HubState {
     async fn empty_inbox(self: &Rc<Self>) {
         while !self.inbox.is_empty() {
             self.room().await;
+            self.inbox.since.set(Instant::now());
             let depth = self.depth.replace(self.depth.get().max(1));
             self.tell(&self.inbox, true);
             self.depth.set(depth);
+            if self.inbox.is_due_to_rest() {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -82,6 +90,11 @@ impl HubState {
                 self.is_stuck.set(true);
             }
         }
+    }
+
+    /// Whether what is left in the inbox waits for others.
+    fn is_to_rest(&self, inbox: &Inbox) -> bool {
+        self.is_full() || inbox.is_due_to_rest()
     }
 
     /// Whether as many callbacks wait as may.
@@ -144,7 +157,7 @@ impl HubState {
                 Ran::Waiting(_, waiting) => self.let_wait("onmsg", waiting),
                 Ran::Failed(_, error) => console::report("onmsg", &error),
             }
-            if may_rest && self.is_full() {
+            if may_rest && self.is_to_rest(inbox) {
                 return;
             }
             if inbox.taken.get() == taken {
@@ -220,6 +233,12 @@ impl HubState {
     }
 }
 
+impl Default for Inbox {
+    fn default() -> Self {
+        Self { frames: RefCell::default(), taken: Cell::new(0), since: Cell::new(Instant::now()) }
+    }
+}
+
 impl Inbox {
     /// Takes in whole frames, when there are none.
     fn fill(&self, frames: Vec<u8>) {
@@ -239,6 +258,11 @@ impl Inbox {
         self.frames.borrow().is_empty()
     }
 
+    /// Whether others should have their turn.
+    fn is_due_to_rest(&self) -> bool {
+        self.taken.get().is_multiple_of(MESSAGES_PER_LOOK.into()) && self.since.get().elapsed() > TURN
+    }
+
     fn clear(&self) {
         self.frames.take();
     }
@@ -246,7 +270,7 @@ impl Inbox {
 
 impl Calls for Messages {
     fn next(&mut self, _: Option<bool>) -> Result<Option<Call>> {
-        while !(self.may_rest && self.state.is_full()) {
+        while !(self.may_rest && self.state.is_to_rest(&self.inbox)) {
             let Some(frame) = self.inbox.next() else { break };
             match Packet::decode(&frame[2..]) {
                 Ok(Packet::Publish(publish)) => {

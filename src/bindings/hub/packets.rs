@@ -20,10 +20,10 @@ use crate::lua::budget;
 use crate::protocol::{Packet, Publish};
 use crate::transport::raw;
 
-/// After so long with the messages of one read, others have their turn.
-const TURN: Duration = Duration::from_millis(5);
+/// After so long with the messages of one read, or with those for the server, others have their turn.
+pub(super) const TURN: Duration = Duration::from_millis(5);
 /// Messages between two looks at the clock.
-const MESSAGES_PER_LOOK: u32 = 32;
+pub(super) const MESSAGES_PER_LOOK: u32 = 32;
 
 /// A client's packets on their way.
 pub struct Packets {
