@@ -1,5 +1,6 @@
 //! The hub's Lua side as a subscriber and observer: who gets which message.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
@@ -445,6 +446,13 @@ fn subscribing_to_a_clients_etid_does_not_read_along() {
     assert_eq!(hub.lua(&format!("return hub:etid2peer({etid}).uid")), json!("to-123"));
 }
 
+/// A hub made with these options, on a server of its own whose scripts may hold up all others for long.
+fn alone(options: &str) -> Hub {
+    let hub = Hub::on(Arc::new(Server::start_with(App::hubs(), &["--script-limit", "60000"], &[])));
+    hub.lua(&format!("hub = require'smq.hub'.create{{{options}}}"));
+    hub
+}
+
 /// Signals between a test and scripts that run without waiting, so that no other script runs meanwhile: files.
 struct Signals(tempfile::TempDir);
 
@@ -486,13 +494,14 @@ impl Signals {
 
 #[test]
 fn the_end_of_an_observed_client_is_told_before_its_successor_comes() {
-    let hub = Hub::with(
+    let hub = alone(
         "onconnect = function(tid, info, peer)
             event('comes', peer.info)
             hub:observe(tid, function() event('goes', peer.info) end)
          end",
     );
-    let holds_up = Hub::with("permittop = function() signal'busy' await'free' return true end");
+    let holds_up = Hub::on(hub.server.clone());
+    holds_up.lua("hub = require'smq.hub'.create{permittop = function() signal'busy' await'free' return true end}");
     let signals = Signals::with(&holds_up);
     let mut old = hub.open(Via::Raw);
     old.login("uid-123456", "", "old");
@@ -510,7 +519,7 @@ fn the_end_of_an_observed_client_is_told_before_its_successor_comes() {
 
 #[test]
 fn who_observes_a_client_anew_is_told_only_of_the_end_to_come() {
-    let hub = Hub::new();
+    let hub = alone("");
     let signals = Signals::with(&hub);
     let mut old = hub.raw("uid-123456");
     let observe = |name| format!("hub:observe({}, function(...) event('{name}', ...) end)", old.etid);
@@ -528,7 +537,7 @@ fn who_observes_a_client_anew_is_told_only_of_the_end_to_come() {
 
 #[test]
 fn changes_are_told_in_order_though_a_callback_ends_a_client() {
-    let hub = Hub::with("onclose = function() end");
+    let hub = alone("onclose = function() end");
     hub.lua(
         "hub:observe('topic', function(n) event(n) end)
          hub:onmsg(function(_, ptid) signal'told' await'go on' hub:shutdown('bye', ptid) end)",
@@ -594,7 +603,7 @@ fn when_very_many_callbacks_wait_what_a_script_sends_itself_is_dropped() {
 #[test]
 fn other_scripts_have_their_turn_while_very_many_messages_are_told() {
     const EACH: usize = 2000;
-    let hub = Hub::new();
+    let hub = alone("");
     let signals = Signals::with(&hub);
     hub.lua(
         "told = 0
