@@ -953,8 +953,9 @@ function Hub:etid2peer(etid) end
 ---@return integer free, integer used
 function Hub:queuesize() end
 
----@param idle integer seconds
----@param interval? integer seconds
+---TCP keepalive of later connections.
+---@param idle number seconds of silence before the first probe
+---@param interval? number seconds between probes, as many if not given; at least 3
 function Hub:setkeepalive(idle, interval) end
 
 ---Ends all clients, or one; with a message they do not come back.

@@ -58,8 +58,9 @@ pub(super) fn setkeepalive(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Resu
         Err(args.refuse(position, name, &format!("1..32767 seconds expected, got {seconds}")))
     };
     let idle = seconds(1, "keepalive")?;
-    let interval = if args.is_absent(2) { None } else { Some(seconds(2, "interval")?) };
-    hub.hub.set_keepalive(Keepalive::new(idle, interval));
+    // The document: one time for both.
+    let interval = if args.is_absent(2) { idle } else { seconds(2, "interval")? };
+    hub.hub.set_keepalive(Keepalive::new(idle, Some(interval)));
     Ok(())
 }
 
@@ -80,4 +81,35 @@ pub(super) fn shutdown(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<(
         hub.end_now(peer);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use mlua::UserDataRef;
+
+    use super::*;
+    use crate::bindings::hub::HubHandle;
+    use crate::lua::LuaThread;
+
+    /// The times of a new hub after this call, in seconds.
+    async fn after(call: &'static str) -> (u64, u64) {
+        let (lua, _) = LuaThread::start().unwrap();
+        let found = lua.call(move |world| async move {
+            let source = format!("local hub = require'smq.hub'.create() {call} return hub");
+            let hub: UserDataRef<HubHandle> = world.lua.load(source).eval().unwrap();
+            let Keepalive { idle, interval } = hub.0.hub.keepalive();
+            (idle.as_secs(), interval.as_secs())
+        });
+        let found = found.await.unwrap();
+        lua.stop();
+        found
+    }
+
+    #[tokio::test]
+    async fn one_keepalive_counts_for_the_time_before_and_between_probes() {
+        assert_eq!(after("").await, (230, 23));
+        assert_eq!(after("hub:setkeepalive(100)").await, (100, 100));
+        assert_eq!(after("hub:setkeepalive(100, 20)").await, (100, 20));
+        assert_eq!(after("hub:setkeepalive(1)").await, (1, 3));
+    }
 }
