@@ -306,6 +306,8 @@
       /** What the server was asked and has not answered yet: by packet type, name to the list of who wants to know. */
       this._asked = { [CREATE]: new Map(), [SUBSCRIBE]: new Map(), [CREATESUB]: new Map() };
       this._line = [];
+      /** How many messages at the head of the line have had their names asked for. */
+      this._ahead = 0;
       this._etid = undefined;
       /** Connack has come: the server knows this client. */
       this._isAccepted = false;
@@ -494,54 +496,50 @@
       }
       if (this._line.length >= LINE_LIMIT) throw new Error(`${LINE_LIMIT} calls already wait for the connection`);
       this._line.push(call);
+      if (this._canSend()) this._isAnswered(call, CREATESUB, call.subtopic);
       this._advance();
     }
 
     /** Carries out the calls whose turn has come. A callback that calls the client again finds the line in order. */
     _advance() {
-      while (this._canSend() && this._line.length && this._isReady(this._line[0])) {
+      while (this._canSend()) {
+        this._askAhead();
+        if (!this._line.length || !this._isReady(this._line[0])) return;
         const call = this._line.shift();
-        call.run(this._tid(call.topic), this._subtid(call.subtopic));
+        this._ahead = Math.max(0, this._ahead - 1);
+        if (call.lacks === undefined) call.run(this._tid(call.topic), this._subtid(call.subtopic));
+        else call.denied(call.lacks);
       }
-      if (this._canSend() && this._line.length > 1) this._askAhead();
+    }
+
+    /** Asks for the names of the messages at the head of the line, so that a run of new ones costs one round trip. */
+    _askAhead() {
+      // No further than the messages: a Create must not overtake the Subscribe that stands before it.
+      while (this._line[this._ahead]?.isPublish) this._isReady(this._line[this._ahead++]);
     }
 
     _isReady(call) {
       if (call.follows !== undefined && this._asked[SUBSCRIBE].has(call.follows)) return false;
-      const hasTopic = this._isKnown(CREATE, call.topic);
-      return this._isKnown(CREATESUB, call.subtopic) && hasTopic;
+      const hasTopic = this._isAnswered(call, CREATE, call.topic);
+      return this._isAnswered(call, CREATESUB, call.subtopic) && hasTopic;
     }
 
-    /** Asks for the names of the calls behind the first, so that a run of new names costs one round trip. */
-    _askAhead() {
-      for (const call of this._line) {
-        // Beyond the publishes only sub-topics: a Create must not overtake the Subscribe that stands before it.
-        if (!call.isPublish) break;
-        this._isReady(call);
-      }
-      for (const call of this._line) this._isKnown(CREATESUB, call.subtopic);
-    }
-
-    /** Is there a number for it? If not, the server is asked, unless an answer is on its way. */
-    _isKnown(type, name) {
+    /** Does the call have a number for the name, or know that it gets none? If not, the server is asked, once for the call. */
+    _isAnswered(call, type, name) {
       if (typeof name !== "string" || (type === CREATE && name === SELF)) return true;
-      if (this._namesOf(type).number(name)) return true;
-      if (this._isAsked(type, name)) return false;
-      const settle = (accepted) => accepted || this._deny(type, name);
-      this._ask(type, name, { settle, drop: () => {} });
+      if (call.lacks !== undefined || this._namesOf(type).number(name)) return true;
+      if (call.asks?.has(type)) return false;
+      call.asks = (call.asks || new Set()).add(type);
+      // A Subscribe that is on its way brings the number, too; but who may not subscribe may perhaps publish.
+      const asked = type === CREATE && this._asked[SUBSCRIBE].has(name) ? SUBSCRIBE : type;
+      const settle = (accepted) => {
+        call.asks.delete(type);
+        if (accepted) return;
+        if (asked === type) call.lacks = name;
+        else this._isAnswered(call, type, name);
+      };
+      this._ask(asked, name, { settle, drop: () => call.asks.delete(type) });
       return false;
-    }
-
-    _isAsked(type, name) {
-      return this._asked[type].has(name) || (type === CREATE && this._asked[SUBSCRIBE].has(name));
-    }
-
-    /** Takes the calls that need the denied name out of the line. */
-    _deny(type, name) {
-      const needsIt = (call) => (type === CREATE ? call.topic : call.subtopic) === name;
-      const denied = this._line.filter(needsIt);
-      this._line = this._line.filter((call) => !needsIt(call));
-      for (const call of denied) call.denied(name);
     }
 
     // Names and numbers
@@ -571,7 +569,8 @@
 
     _isKnownSoon(key) {
       if (typeof key !== "string" || key === SELF || this._topics.numbers.has(key)) return true;
-      return this._isAsked(CREATE, key) || this._line.some((call) => call.topic === key || call.subscribes === key);
+      if (this._asked[CREATE].has(key) || this._asked[SUBSCRIBE].has(key)) return true;
+      return this._line.some((call) => call.topic === key || call.subscribes === key);
     }
 
     /** Looks up what is not known yet, each `[packet type, name or number]`, and calls `done` with `{ accepted, number }` for each. */
@@ -776,6 +775,8 @@
       guarded(this, callback, this._etid, this._rnd, this._ipaddr);
       if (sock !== this._sock) return; // The callback closed the connection.
       this._up = true;
+      this._ahead = 0;
+      for (const call of this._line) this._isAnswered(call, CREATESUB, call.subtopic);
       this._advance();
     }
 

@@ -108,6 +108,55 @@ it("fails a promise, and nothing else, for a name that is denied", async () => {
   equal(await heard.reaches(1), ["z"]);
 });
 
+it("keeps a message that stands behind a subscription which the server grants, also if it denied one before it", async () => {
+  const smq = await connected();
+  const heard = log();
+  const early = smq.publish("too early", "denied once");
+  const subscribed = smq.subscribe("denied once", { datatype: "text", onmsg: (text) => heard.add(text) });
+  const late = smq.publish("in time", "denied once");
+  await rejects(early, /denied "denied once"/);
+  await Promise.all([subscribed, late]);
+  equal(await heard.reaches(1), ["in time"]);
+});
+
+it("has messages behind a denied subscription denied in one round trip", async () => {
+  const smq = await connected();
+  const waiting = [smq.subscribe("denied"), ...Array.from({ length: 10 }, () => smq.publish("x", "denied"))];
+  const { send } = smq.getsock();
+  let sent = 0;
+  smq.getsock().send = (...args) => sent++ + send.apply(smq.getsock(), args);
+  for (const promise of waiting) await rejects(promise, /denied/);
+  equal(sent, 1);
+});
+
+/** How often the client looks something up while `count` messages go to new names. */
+async function lookUpsFor(count) {
+  const smq = await connected();
+  const { get, has } = Map.prototype;
+  let lookUps = 0;
+  Map.prototype.get = function (key) {
+    lookUps++;
+    return get.call(this, key);
+  };
+  Map.prototype.has = function (key) {
+    lookUps++;
+    return has.call(this, key);
+  };
+  try {
+    const names = Array.from({ length: count }, (_, i) => (i % 2 ? "" : "denied ") + `one of ${count}: ${i}`);
+    await Promise.allSettled(names.map((name) => smq.publish("x", name, name)));
+  } finally {
+    Object.assign(Map.prototype, { get, has });
+  }
+  return lookUps;
+}
+
+it("takes no more work for each of many messages to new names than for each of a few", async () => {
+  const [few, many] = [await lookUpsFor(20), await lookUpsFor(1000)];
+  const growth = many / few;
+  equal(growth < 55 ? "in step" : `${growth} times as much for 50 times as many`, "in step");
+});
+
 // ---- Subscriptions
 
 it("gives a message to the sub-topic's callback, else to the catch-all, else to onmsg", async () => {
