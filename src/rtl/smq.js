@@ -443,7 +443,10 @@
     unobserve(topic) {
       const key = this._key(checkTopic("unobserve", topic));
       const run = () => {
-        if (this._observers.delete(key)) this._send(packet(UNOBSERVE, [this._tid(key)]));
+        const tid = this._tid(key);
+        // It stands under its number if its name has become known since.
+        const isObserved = this._observers.delete(key) || this._observers.delete(tid);
+        if (isObserved) this._send(packet(UNOBSERVE, [tid]));
       };
       this._join({ run });
     }

@@ -358,6 +358,21 @@ it("tells a topic's number of subscribers now and at every change, until unobser
   equal(seen.entries.length, 3);
 });
 
+it("ends the observation of a number also when its name has become known since", async () => {
+  const [a, b] = [await connected(), await connected()];
+  const seen = log();
+  const tid = await b.subscribe("nameless at first");
+  a.observe(tid, seen.add);
+  equal(await seen.reaches(1), [[1, tid]]);
+  await a.create("nameless at first");
+  a.unobserve(tid);
+  await settled(a);
+  b.unsubscribe("nameless at first");
+  await settled(b);
+  await settled(a);
+  equal(seen.entries.length, 1);
+});
+
 it("tells once that an observed client has gone", async () => {
   const [a, b] = [await connected(), await connected()];
   const seen = log();
