@@ -328,8 +328,8 @@
       const payload = payloadOf(data);
       const answer = new Answer();
       const call = {
-        topic: checkTopic("publish", topic),
-        subtopic: checkSubtopic("publish", subtopic),
+        topic: this._key(checkTopic("publish", topic)),
+        subtopic: this._subkey(checkSubtopic("publish", subtopic)),
         answer,
         isPublish: true,
       };
@@ -358,15 +358,15 @@
     subscribe(topic, subtopic, settings) {
       if (subtopic !== null && typeof subtopic === "object") [subtopic, settings] = [undefined, subtopic];
       const name = this._subscribable(checkTopic("subscribe", topic));
-      const sub = checkSubtopic("subscribe", subtopic);
+      const sub = this._subkey(checkSubtopic("subscribe", subtopic));
       const wanted = checkSettings(settings);
       const handler = handlerOf(wanted);
       const answer = new Answer(checkCallback("subscribe", "onack", wanted.onack));
       const call = { subtopic: sub, subscribes: name, answer };
-      call.run = (_, subtid) => {
+      call.run = () => {
         const settle = (accepted, tid) => {
           if (accepted) this._register(name, sub, handler);
-          settlePair(answer, accepted, name, tid, sub, subtid);
+          settlePair(answer, accepted, name, tid, sub, this._subtid(sub));
         };
         const isSubscribed = name === SELF || this._subscriptions.has(name);
         if (isSubscribed) settle(true, this._tid(name));
@@ -560,8 +560,10 @@
 
     /** A topic is kept under its name, as its number may change with a reconnect; an etid has only its number. */
     _key(topic) {
-      if (typeof topic === "string") return topic;
       return topic === this._etid ? SELF : (this._topics.name(topic) ?? topic);
+    }
+    _subkey(subtopic) {
+      return this._subtopics.name(subtopic) ?? subtopic;
     }
 
     _subscribable(topic) {

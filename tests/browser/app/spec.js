@@ -518,6 +518,30 @@ for (const [what, how] of [
   });
 }
 
+it("takes numbers for the names that they stood for when the call was made, whatever the server calls them later", async () => {
+  const smq = await connected({ backoff: QUICKLY });
+  const heard = log();
+  const hear = (what) => ({ datatype: "text", onmsg: (text) => heard.add(`${what} ${text}`) });
+  const { tid, subtid } = await smq.subscribe("t", "s", hear("by name"));
+  const other = await smq.createsub("other");
+  await smq.subscribe("t", other, hear("by number"));
+  const onclose = called(smq, "onclose");
+  command(smq, "restart");
+  await onclose;
+  smq.publish("1", tid, subtid);
+  smq.publish("2", tid, other);
+  equal(await heard.reaches(2), ["by name 1", "by number 2"]);
+  equal([smq.topic2tid("t") !== tid, smq.subtopic2tid("s") !== subtid], [true, true]);
+});
+
+it("answers a subscription with the number that the sub-topic has when the answer comes", async () => {
+  const smq = await connected({ backoff: QUICKLY });
+  const before = await smq.createsub("s");
+  command(smq, "restart");
+  const { subtid } = await smq.subscribe("t", "s");
+  equal([subtid, subtid !== before], [smq.subtopic2tid("s"), true]);
+});
+
 it("sets nothing up again with cleanstart", async () => {
   const smq = await connected({ backoff: QUICKLY, cleanstart: true });
   const heard = log();
