@@ -131,15 +131,10 @@
   }
 
   function connectPacket(uid, credentials, info) {
-    const parts = [
-      [PROTOCOL_VERSION],
-      ...counted(sized("uid", uid, SHORTEST_UID, 255)),
-      ...counted(sized("credentials", credentials, 0, 255)),
-      sized("info", info, 0, NAME_LIMIT),
-    ];
-    const body = [];
-    for (const part of parts) body.push(...part);
-    return packet(CONNECT, [], body);
+    const name = sized("uid", uid, SHORTEST_UID, 255);
+    const secret = sized("credentials", credentials, 0, 255);
+    const about = sized("info", info, 0, NAME_LIMIT);
+    return packet(CONNECT, [], [PROTOCOL_VERSION, name.length, ...name, secret.length, ...secret, ...about]);
   }
 
   /** The text as UTF-8; throws if the server would not take so many bytes. */
@@ -148,8 +143,6 @@
     if (bytes.length >= least && bytes.length <= most) return bytes;
     throw new RangeError(`the ${what} must have ${least} to ${most} bytes, not ${bytes.length}`);
   }
-
-  const counted = (bytes) => [[bytes.length], bytes];
 
   /** Reads a packet from its second byte on. Throws a RangeError where the packet ends early. */
   class Reader {
@@ -219,15 +212,7 @@
     settle(accepted, args, value) {
       if (this.onack) guarded(undefined, this.onack, accepted, ...args);
       else if (accepted) this.resolve(value);
-      else
-        this.reject(
-          new Error(
-            `the server denied ${args
-              .filter((arg) => typeof arg === "string")
-              .map(quote)
-              .join(", ")}`,
-          ),
-        );
+      else this.reject(new Error(`the server denied ${namesIn(args)}`));
     }
     /** The answer will never come. Callbacks are not called, as they cannot be told why. */
     drop(error) {
@@ -251,6 +236,7 @@
   }
 
   const quote = (name) => JSON.stringify(name);
+  const namesIn = (list) => list.filter((item) => typeof item === "string").map(quote).join(", ");
   function describe(value) {
     if (value === null || typeof value === "number") return String(value);
     if (typeof value === "string") return quote(value);
