@@ -292,7 +292,7 @@
       /** What the server was asked and has not answered yet: by packet type, name to the list of who wants to know. */
       this._asked = { [CREATE]: new Map(), [SUBSCRIBE]: new Map(), [CREATESUB]: new Map() };
       this._line = [];
-      /** How many messages at the head of the line have had their names asked for. */
+      /** How many calls at the head of the line have had their names asked for. */
       this._ahead = 0;
       this._etid = undefined;
       /** Connack has come: the server knows this client. */
@@ -313,12 +313,8 @@
     publish(data, topic, subtopic) {
       const payload = payloadOf(data);
       const answer = new Answer();
-      const call = {
-        topic: this._key(checkTopic("publish", topic)),
-        subtopic: this._subkey(checkSubtopic("publish", subtopic)),
-        answer,
-        isPublish: true,
-      };
+      const to = this._key(checkTopic("publish", topic));
+      const call = { topic: to, subtopic: this._subkey(checkSubtopic("publish", subtopic)), answer };
       call.run = (tid, subtid) => {
         this._send(packet(PUBLISH, [tid, this._etid, subtid], payload));
         answer.settle(true, []);
@@ -383,17 +379,9 @@
       const name = checkTopic("create", topic);
       const sub = checkSubtopic("create", subtopic);
       const answer = new Answer(checkCallback("create", "onack", onack));
-      this._lookUp(
-        answer,
-        [
-          [CREATE, name],
-          [CREATESUB, sub],
-        ],
-        ([topicIs, subtopicIs]) => {
-          const accepted = topicIs.accepted && subtopicIs.accepted;
-          settlePair(answer, accepted, name, topicIs.number, sub, subtopicIs.number);
-        },
-      );
+      const settle = (accepted) =>
+        settlePair(answer, accepted, name, this._tid(name) ?? 0, sub, this._subtid(sub) ?? 0);
+      this._lookUp({ topic: name, subtopic: sub, answer }, settle);
       return answer.promise;
     }
 
@@ -401,7 +389,8 @@
     createsub(subtopic, onack) {
       const sub = checkNamed("createsub", "sub-topic", subtopic);
       const answer = new Answer(checkCallback("createsub", "onack", onack));
-      this._lookUp(answer, [[CREATESUB, sub]], ([is]) => answer.settle(is.accepted, [sub, is.number], is.number));
+      const settle = (accepted) => answer.settle(accepted, [sub, this._subtid(sub) ?? 0], this._subtid(sub));
+      this._lookUp({ subtopic: sub, answer }, settle);
       return answer.promise;
     }
 
@@ -483,7 +472,7 @@
         if (call.answer) call.answer.drop(new Error("the connection is closed"));
         return;
       }
-      if (this._line.length >= LINE_LIMIT) throw new Error(`${LINE_LIMIT} calls already wait for the connection`);
+      if (this._line.length >= LINE_LIMIT) throw new Error(`${LINE_LIMIT} calls already wait for the server`);
       this._line.push(call);
       if (this._canSend()) this._isAnswered(call, CREATESUB, call.subtopic);
       this._advance();
@@ -501,10 +490,13 @@
       }
     }
 
-    /** Asks for the names of the messages at the head of the line, so that a run of new ones costs one round trip. */
+    /** Asks for the names of the calls at the head of the line, so that a run of new ones costs one round trip. */
     _askAhead() {
-      // No further than the messages: a Create must not overtake the Subscribe that stands before it.
-      while (this._line[this._ahead]?.isPublish) this._isReady(this._line[this._ahead++]);
+      for (; this._ahead < this._line.length; this._ahead++) {
+        const call = this._line[this._ahead];
+        if (call.subscribes !== undefined) return; // A Create must not overtake a Subscribe.
+        this._isReady(call);
+      }
     }
 
     _isReady(call) {
@@ -515,8 +507,7 @@
 
     /** Does the call have a number for the name, or know that it gets none? If not, the server is asked, once for the call. */
     _isAnswered(call, type, name) {
-      if (typeof name !== "string" || (type === CREATE && name === SELF)) return true;
-      if (call.lacks !== undefined || this._namesOf(type).number(name)) return true;
+      if (this._isKnown(type, name) || call.lacks !== undefined) return true;
       if (call.asks?.has(type)) return false;
       call.asks = (call.asks || new Set()).add(type);
       // A Subscribe that is on its way brings the number, too; but who may not subscribe may perhaps publish.
@@ -533,6 +524,9 @@
 
     // Names and numbers
 
+    _isKnown(type, name) {
+      return typeof name !== "string" || (type === CREATE && name === SELF) || Boolean(this._namesOf(type).number(name));
+    }
     _namesOf(type) {
       return type === CREATESUB ? this._subtopics : this._topics;
     }
@@ -564,25 +558,11 @@
       return this._line.some((call) => call.topic === key || call.subscribes === key);
     }
 
-    /** Looks up what is not known yet, each `[packet type, name or number]`, and calls `done` with `{ accepted, number }` for each. */
-    _lookUp(answer, wanted, done) {
-      const numberOf = ([type, name]) => (type === CREATE ? this._tid(name) : this._subtid(name));
-      const isKnown = (which) => numberOf(which) !== undefined;
-      const run = () => {
-        const found = [];
-        let missing = wanted.length;
-        wanted.forEach((which, i) => {
-          const settle = (accepted, number) => {
-            found[i] = { accepted, number };
-            if (--missing === 0) done(found);
-          };
-          if (isKnown(which)) settle(true, numberOf(which));
-          else this._ask(...which, { settle, drop: (error) => answer.drop(error) });
-        });
-      };
-      const topics = wanted.filter(([type]) => type === CREATE).map(([, name]) => name);
-      if (this._canSend() && wanted.every(isKnown)) run();
-      else this._join({ run, subscribes: topics[0], answer });
+    /** Answers a call that needs numbers and nothing else: at once if they are known, else when its turn comes. */
+    _lookUp(call, settle) {
+      const isKnown = this._isKnown(CREATE, call.topic) && this._isKnown(CREATESUB, call.subtopic);
+      if (this._canSend() && isKnown) settle(true);
+      else this._join({ ...call, run: () => settle(true), denied: () => settle(false) });
     }
 
     /** Sends a Create, Createsub or Subscribe, unless one for that name is on its way already. */

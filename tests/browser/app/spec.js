@@ -415,7 +415,9 @@ it("says goodbye with disconnect, after what was called before", async () => {
   b.onclose = () => heard.add("onclose");
   await connect;
   b.publish("bye", "last words");
+  const created = b.create("made in the end");
   b.disconnect();
+  equal(await created, b.topic2tid("made in the end"));
   equal(await heard.reaches(2), ["bye", [b.gettid(), 0]]);
   equal(b.getsock(), undefined);
 });
