@@ -428,7 +428,9 @@ handlers[KIND.CHANGE] = function(_, session, body)
    local tid, subscribers = unpack(">I4I4", body)
    local observer = session.observers[tid]
    if not observer then return end
-   if subscribers == 0 and not session.topics.name[tid] then session.observers[tid] = nil end
+   -- An etid never has subscribers: the first thing to hear of it is the 0 that ends the observation.
+   observer.is_topic = observer.is_topic or subscribers > 0 or session.topics.name[tid] ~= nil
+   if not observer.is_topic then session.observers[tid] = nil end
    call("onchange", observer.onchange, subscribers, observer.topic)
 end
 

@@ -266,6 +266,20 @@ test("the subscribers of a topic are observed, and the end of a client", functio
    same(table.pack(ends()), { 0, etid, n = 2 })
 end)
 
+test("a topic is observed by its number, whether its name is known here or not", function()
+   local watcher, other = connected(), connected()
+   local onack, ack = called()
+   local onchange, change = called()
+   other:subscribe("client/nameless", { onack = onack })
+   local _, _, tid = ack()
+   watcher:observe(tid, onchange)
+   same(table.pack(change()), { 1, tid, n = 2 })
+   other:unsubscribe"client/nameless"
+   same(change(), 0)
+   other:subscribe"client/nameless"
+   same(change(), 1)
+end)
+
 test("a callback that fails is shown and harms nothing", function()
    local smq = connected()
    local onmsg, message = called()
