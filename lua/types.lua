@@ -1076,6 +1076,8 @@ function Client:close() end
 ---@field method? string `"GET"` unless given
 ---@field header? table<string, string>
 ---@field query? table<string, string>
+---@field user? string as for the client
+---@field password? string
 ---@field data? string the body
 ---@field size? integer the length of the body that `write` sends
 ---@field redirect? boolean as for the client

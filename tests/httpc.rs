@@ -92,9 +92,15 @@ fn the_head_of_a_request_says_what_the_script_said() {
 }
 
 #[test]
-fn credentials_of_the_client_are_sent() {
-    let (head, _) = sent("http = require'httpc'.create{user = 'me', password = 'se:cret'} http:request{url = url}");
-    assert!(head.contains("\r\nauthorization: Basic bWU6c2U6Y3JldA==\r\n"), "{head}");
+fn credentials_of_the_client_or_the_request_are_sent() {
+    for script in [
+        "http = require'httpc'.create{user = 'me', password = 'se:cret'} http:request{url = url}",
+        "http:request{url = url, user = 'me', password = 'se:cret'}",
+        "http = require'httpc'.create{user = 'you'} http:request{url = url, user = 'me', password = 'se:cret'}",
+    ] {
+        let (head, _) = sent(script);
+        assert!(head.contains("\r\nauthorization: Basic bWU6c2U6Y3JldA==\r\n"), "{script}: {head}");
+    }
 }
 
 #[test]

@@ -91,8 +91,9 @@ fn failed(lua: &Lua, failure: &Failure) -> Result<MultiValue> {
     (Value::Nil, failure.code(), failure.to_string()).into_lua_multi(lua)
 }
 
-/// `http:request{url=, method=, header=, query=, data=, size=, redirect=, compressed=}`: sends the head, and the body if it is in `data`; true. A
-/// POST, PUT or PATCH without `data` is followed by `write`, in as many pieces as wanted, up to `size` bytes if given.
+/// `http:request{url=, method=, header=, query=, user=, password=, data=, size=, redirect=, compressed=}`: sends the head, and
+/// the body if it is in `data`; true. A POST, PUT or PATCH without `data` is followed by `write`, in as many pieces as wanted,
+/// up to `size` bytes if given.
 async fn request(lua: Lua, this: UserDataRef<Client>, args: MultiValue) -> Result<MultiValue> {
     let args = Args::new(&lua, "http:request", args);
     let request = Request::read(&Options::required(&args, 1, "options")?, &this.defaults)?;

@@ -59,10 +59,7 @@ impl Defaults {
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         add_headers(options, &mut headers)?;
-        if let Some(user) = options.text("user")? {
-            let password = options.text("password")?.unwrap_or_default();
-            headers.insert(AUTHORIZATION, basic(&user, &password));
-        }
+        add_credentials(options, &mut headers)?;
         Ok(Self {
             trust: match (options.text("ca")?, options.flag("trusted")?) {
                 (Some(pem), _) => Trust::Pem(pem),
@@ -76,6 +73,14 @@ impl Defaults {
             compressed: options.flag("compressed")?.unwrap_or(false),
         })
     }
+}
+
+fn add_credentials(options: &Options, headers: &mut HeaderMap) -> mlua::Result<()> {
+    if let Some(user) = options.text("user")? {
+        let password = options.text("password")?.unwrap_or_default();
+        headers.insert(AUTHORIZATION, basic(&user, &password));
+    }
+    Ok(())
 }
 
 /// The credentials are hidden from what hyper may log.
@@ -120,6 +125,7 @@ impl Request {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         }
         add_headers(options, &mut headers)?;
+        add_credentials(options, &mut headers)?;
         let size = options.count("size")?;
         let takes_body = matches!(method, Method::POST | Method::PUT | Method::PATCH);
         let body = match options.text("data")? {
@@ -185,7 +191,7 @@ impl Mistake {
             Self::Port => format!("\"{url}\" has a port that is no number up to 65535"),
             // What is shown may be logged.
             Self::Credentials => {
-                "name and password are options of the client (user, password), no part of a URL".into()
+                "name and password are options of the client or the request (user, password), no part of a URL".into()
             }
         }
     }
