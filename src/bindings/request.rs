@@ -347,6 +347,21 @@ impl Request {
     }
 }
 
+impl Drop for Exchange {
+    /// A deferred response that scripts have let go of is answered by HTTP, as failed. When the server stops, all are.
+    fn drop(&mut self) {
+        let is_forgotten = self.is_deferred.get() && self.output.get_mut().is_awaited();
+        if is_forgotten && self.world.strong_count() > 0 {
+            let asked = self.input.get_mut().as_deref();
+            let asked =
+                asked.map(|input| format!("{} {}", input.head.method, input.head.uri.path())).unwrap_or_default();
+            tracing::warn!(
+                "{asked}: scripts have let go of the deferred response without closing it; keep it in a variable"
+            );
+        }
+    }
+}
+
 impl std::fmt::Debug for Request {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "Request({} {})", self.method(), self.raw_path())

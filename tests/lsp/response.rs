@@ -227,6 +227,30 @@ async fn a_callback_that_answers_a_deferred_response_has_not_failed() {
 }
 
 #[tokio::test]
+async fn a_deferred_response_that_scripts_forget_fails_and_the_log_tells_why() {
+    let console = Console::open();
+    let site = site(&[
+        (".preload", "kept = setmetatable({}, {__mode = 'v'})"),
+        ("forgets.lsp", "<?lsp app.kept.later = response:deferred() app.has_begun = true ?>"),
+        ("closes.lsp", "<?lsp app.kept.later = response:deferred() app.kept.later:close() app.has_begun = true ?>"),
+        (
+            "collect.lsp",
+            "<?lsp while not app.has_begun or app.kept.later do collectgarbage() ba.sleep(1) end app.has_begun = nil ?>",
+        ),
+    ])
+    .await;
+    let mut statuses = Vec::new();
+    for page in ["closes.lsp", "forgets.lsp"] {
+        let (response, _) = tokio::join!(site.send(page, get(&format!("/{page}"))), site.page("collect.lsp"));
+        statuses.push(response.status());
+    }
+    assert_eq!(statuses, [StatusCode::OK, StatusCode::INTERNAL_SERVER_ERROR]);
+    let text = console.text();
+    assert!(text.contains("GET /forgets.lsp: scripts have let go of the deferred response"), "{text}");
+    assert!(!text.contains("closes.lsp"), "{text}");
+}
+
+#[tokio::test]
 async fn the_headers_of_a_directory_replace_the_default_ones() {
     let preload = "dir:header{['X-App'] = 'yes', ['Content-Type'] = 'text/x'} \
                    local d = ba.create.dir'd' d:header{['X-Dir'] = 1} d:setfunc(function(_ENV) response:write'd' end) dir:insert(d)";

@@ -102,6 +102,15 @@ impl Output {
         !self.is_complete() && !matches!(self.state, State::Gone)
     }
 
+    /// Whether a client is there that waits for the response, or for the rest of it.
+    pub fn is_awaited(&self) -> bool {
+        match &self.state {
+            State::Open(reply) => !reply.is_for_nobody(),
+            State::Streaming(channel) => !channel.is_closed(),
+            State::Complete | State::Taken | State::Gone => false,
+        }
+    }
+
     /// Whether the page should wait for the client before it writes on.
     pub fn is_full(&self) -> bool {
         matches!(self.state, State::Streaming(_)) && self.stored.len() >= STORED
