@@ -169,7 +169,7 @@ impl Request {
     /// The first value of a header, in any letter case.
     pub fn header(&self, name: &str) -> Option<Bytes> {
         self.with_input(|input| {
-            let found = input.headers.iter().find(|(sent, _)| sent.eq_ignore_ascii_case(name));
+            let found = input.headers.iter().find(|(sent, _)| sent.eq_ignore_ascii_case(name.as_bytes()));
             found.map(|(_, value)| value.clone())
         })?
     }
@@ -178,7 +178,8 @@ impl Request {
     pub fn headers_table(&self, lua: &Lua) -> mlua::Result<Table> {
         let table = lua.create_table()?;
         for (name, value) in self.with_input(|input| input.headers.clone()).unwrap_or_default() {
-            if !table.contains_key(name.as_str())? {
+            let name = lua.create_string(name)?;
+            if !table.contains_key(&name)? {
                 table.set(name, lua.create_string(value)?)?;
             }
         }

@@ -10,7 +10,7 @@ use hyper::{StatusCode, header};
 use tokio::time::timeout;
 
 use super::limits::{BODY_TIME, MAX_BODY_SIZE, MAX_READY_BODY_SIZE};
-use super::{PageRequest, Upload};
+use super::{PageRequest, SentHeaders, Upload};
 
 const URLENCODED: &[u8] = b"application/x-www-form-urlencoded";
 
@@ -24,7 +24,7 @@ pub struct Ends {
 
 pub struct Arrival {
     pub head: Parts,
-    pub headers: Vec<(String, Bytes)>,
+    pub headers: SentHeaders,
     pub body: Incoming,
     pub ends: Ends,
 }

@@ -32,7 +32,7 @@ use tokio_rustls::TlsAcceptor;
 use super::arrival::Ends;
 use super::exchange::{Exchange, TappedSocket};
 use super::failing_body::FailingBody;
-use super::limits::{HANDSHAKE_TIME, HEAD_TIME, LINGER_TIME, MAX_HEAD_SIZE, MAX_HEADERS, MAX_URI_SIZE};
+use super::limits::{HANDSHAKE_TIME, HEAD_TIME, LINGER_TIME, MAX_HEAD_SIZE, MAX_URI_SIZE};
 use super::{Arrival, PageReply, Response, answers};
 use crate::seats::Seat;
 use crate::socket::{Socket, Stream, Takeover};
@@ -116,7 +116,6 @@ fn builder() -> http1::Builder {
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
-        .max_headers(MAX_HEADERS)
         .max_header_size(MAX_HEAD_SIZE)
         .max_buf_size(2 * MAX_HEAD_SIZE)
         // A client may end its sending side behind its request; and hyper then leaves alone what comes behind a
@@ -220,6 +219,7 @@ mod tests {
     use tokio::net::TcpListener;
     use tokio::sync::oneshot;
 
+    use super::super::SentHeaders;
     use super::*;
     use crate::http::limits::MAX_BODY_SIZE;
     use crate::seats::Seats;
@@ -235,7 +235,7 @@ mod tests {
     struct Taken {
         socket: Socket,
         early: Bytes,
-        headers: Vec<(String, Bytes)>,
+        headers: SentHeaders,
         body: Bytes,
     }
 

@@ -4,7 +4,7 @@
 //! tap listens to what hyper reads from the socket, keeps the bytes of one request head, and reads them a second time.
 //! It never decides anything: what it finds is used only if it agrees with what hyper found.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hyper::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 
 use super::limits::{MAX_HEAD_SIZE, MAX_HEADERS, MAX_URI_SIZE};
@@ -12,10 +12,13 @@ use super::limits::{MAX_HEAD_SIZE, MAX_HEADERS, MAX_URI_SIZE};
 /// Longest method plus version and blanks of a request line.
 const LINE_EXTRA: usize = 64;
 
+/// Names, in the letter case in which they were sent, and values, in the order in which they were sent.
+pub type SentHeaders = Vec<(Bytes, Bytes)>;
+
 #[derive(Default)]
 pub struct HeadTap {
     /// The bytes of the next request head that have been read so far, and maybe more behind it.
-    read: Vec<u8>,
+    read: BytesMut,
     /// How many bytes behind those have been read but not kept, since no head is so long.
     unkept: u64,
     expects: Expects,
@@ -64,9 +67,11 @@ impl HeadTap {
 
     /// The headers of the request that hyper has just parsed to `parsed`, in the order and letter case in which they
     /// were sent. Makes the tap ready for the next request.
-    pub fn take_head(&mut self, parsed: &HeaderMap) -> Vec<(String, Bytes)> {
-        let (headers, size) = parse(&self.read).unwrap_or_default();
-        self.skip_body(size, parsed);
+    pub fn take_head(&mut self, parsed: &HeaderMap) -> SentHeaders {
+        // Nothing is kept between requests, so an idle connection costs nothing.
+        let read = std::mem::take(&mut self.read).freeze();
+        let (headers, size) = parse(&read).unwrap_or_default();
+        self.skip_body(&read[size..], size == 0, parsed);
         if agree(&headers, parsed) { headers } else { from_map(parsed) }
     }
 
@@ -77,47 +82,45 @@ impl HeadTap {
         }
     }
 
-    fn skip_body(&mut self, head_size: usize, parsed: &HeaderMap) {
-        let rest = self.read.split_off(head_size.min(self.read.len()));
-        // Nothing is kept between requests, so an idle connection costs nothing.
-        self.read = Vec::new();
+    /// `rest` is what has been kept from behind the head.
+    fn skip_body(&mut self, rest: &[u8], was_missed: bool, parsed: &HeaderMap) {
         let unkept = std::mem::take(&mut self.unkept);
-        if head_size == 0 || parsed.contains_key(TRANSFER_ENCODING) {
+        if was_missed || parsed.contains_key(TRANSFER_ENCODING) {
             self.expects = Expects::Unknown;
             return;
         }
         let length = parsed.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.trim().parse().ok()).unwrap_or(0);
         let left = u64::saturating_sub(length, unkept);
         self.expects = if left == 0 { Expects::Head } else { Expects::Body(left) };
-        self.note(&rest);
+        self.note(rest);
     }
 }
 
-/// The headers of the head at the start of `bytes`, and its size.
-fn parse(bytes: &[u8]) -> Option<(Vec<(String, Bytes)>, usize)> {
+/// The headers of the head at the start of `bytes`, of which they are parts, and its size.
+fn parse(bytes: &Bytes) -> Option<(SentHeaders, usize)> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let size = match request.parse(bytes) {
         Ok(httparse::Status::Complete(size)) => size,
         _ => return None,
     };
-    let headers = request.headers.iter().map(|h| (h.name.to_owned(), Bytes::copy_from_slice(h.value))).collect();
+    let part = |part: &[u8]| bytes.slice_ref(part);
+    let headers = request.headers.iter().map(|header| (part(header.name.as_bytes()), part(header.value))).collect();
     Some((headers, size))
 }
 
 /// Whether both hold the same headers. hyper drops a repeated `Content-Length`; such a request is read from the map.
-fn agree(sent: &[(String, Bytes)], parsed: &HeaderMap) -> bool {
+fn agree(sent: &SentHeaders, parsed: &HeaderMap) -> bool {
+    let values = |name: &[u8]| str::from_utf8(name).ok().map(|name| parsed.get_all(name));
     sent.len() == parsed.len()
         && sent
             .iter()
-            .all(|(name, value)| parsed.get_all(name.as_str()).iter().any(|found| found.as_bytes() == value.as_ref()))
+            .all(|(name, value)| values(name).is_some_and(|found| found.iter().any(|found| found == &value[..])))
 }
 
-fn from_map(parsed: &HeaderMap) -> Vec<(String, Bytes)> {
-    let owned = |(name, value): (&hyper::header::HeaderName, &hyper::header::HeaderValue)| {
-        (name.to_string(), Bytes::copy_from_slice(value.as_bytes()))
-    };
-    parsed.iter().map(owned).collect()
+fn from_map(parsed: &HeaderMap) -> SentHeaders {
+    let copy = Bytes::copy_from_slice;
+    parsed.iter().map(|(name, value)| (copy(name.as_ref()), copy(value.as_bytes()))).collect()
 }
 
 #[cfg(test)]
@@ -134,7 +137,7 @@ mod tests {
         )
     }
 
-    fn names(tap: &mut HeadTap, parsed: &[(&str, &str)]) -> Vec<String> {
+    fn names(tap: &mut HeadTap, parsed: &[(&str, &str)]) -> Vec<Bytes> {
         tap.take_head(&map(parsed)).into_iter().map(|(name, _)| name).collect()
     }
 

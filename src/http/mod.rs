@@ -28,6 +28,7 @@ use crate::socket::Takeover;
 
 pub use answers::{add_app_headers, empty, redirect, whole};
 pub use arrival::{Arrival, authority, is_form};
+use head_tap::SentHeaders;
 pub use upload::Upload;
 
 /// A response body: whole, a file, or what a page still writes.
@@ -38,7 +39,7 @@ pub type Response = hyper::Response<Body>;
 pub struct PageRequest {
     pub head: Parts,
     /// The header names and values in the order and letter case in which they were sent.
-    pub headers: Vec<(String, Bytes)>,
+    pub headers: SentHeaders,
     /// The body, as far as it has been read: forms and what is small, whole.
     pub body: Bytes,
     /// What is neither: the page reads it as it comes.

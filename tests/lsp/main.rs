@@ -68,7 +68,10 @@ fn request(method: Method, uri: &str, headers: &[(&str, &str)], body: &str) -> P
     }
     PageRequest {
         head: builder.body(()).expect("a valid request").into_parts().0,
-        headers: headers.iter().map(|(name, value)| (name.to_string(), Bytes::from(value.to_string()))).collect(),
+        headers: headers
+            .iter()
+            .map(|(name, value)| (Bytes::from(name.to_string()), Bytes::from(value.to_string())))
+            .collect(),
         body: Bytes::from(body.to_owned()),
         upload: None,
         peer: "192.0.2.7:40000".parse().expect("an address"),
