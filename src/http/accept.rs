@@ -72,13 +72,14 @@ impl<H: Handler> Door<H> {
         };
         let shard = seat.shard();
         let (tls, handler, stopping) = (self.tls.clone(), self.handler.clone(), self.stopping.clone());
-        let serve = move |stream| serve(stream, peer, seat, tls, handler, stopping);
+        // Boxed, since tokio copies a task as a whole several times when it starts and ends.
+        let serve = move |stream| Box::pin(serve(stream, peer, seat, tls, handler, stopping));
         match self.shards.get(shard) {
             Some(other) if shard != 0 => {
                 let stream = stream.into_std();
-                other.spawn(watch_over(peer, || async move { serve(TcpStream::from_std(stream?)?).await }))
+                other.spawn(watch_over(peer, async move { serve(TcpStream::from_std(stream?)?).await }))
             }
-            _ => tokio::spawn(watch_over(peer, || serve(stream))),
+            _ => tokio::spawn(watch_over(peer, serve(stream))),
         };
     }
 
@@ -100,10 +101,8 @@ impl<H: Handler> Door<H> {
     }
 }
 
-/// Takes a closure and no future: an argument has its place twice in a task, which is copied as a whole when it starts and
-/// ends.
-async fn watch_over<F: Future<Output = io::Result<()>>>(peer: SocketAddr, serve: impl FnOnce() -> F) {
-    if let Err(error) = serve().await {
+async fn watch_over(peer: SocketAddr, served: impl Future<Output = io::Result<()>>) {
+    if let Err(error) = served.await {
         tracing::debug!(%peer, %error, "connection lost");
     }
 }

@@ -217,7 +217,8 @@ impl App {
         F: Future<Output = ()> + 'static,
     {
         let (reply, answer) = hop::reply();
-        let start = move |world: &Rc<World>| drop(tokio::task::spawn_local(work(world.clone(), reply)));
+        // Boxed, since tokio copies a task as a whole several times when it starts and ends.
+        let start = move |world: &Rc<World>| drop(tokio::task::spawn_local(Box::pin(work(world.clone(), reply))));
         if self.lua.send(start).is_err() {
             return refusal(StatusCode::SERVICE_UNAVAILABLE, "The server is stopping\n");
         }
