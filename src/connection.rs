@@ -8,14 +8,13 @@ mod handshake;
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
 use crate::broker::Hub;
-use crate::broker::hooks::Batch;
+use crate::broker::hooks::{Answer, Batch};
 use crate::broker::outbound::Duty;
 use crate::broker::outbox::with_outbox;
 use crate::broker::peer::{CloseReason, Peer};
@@ -86,7 +85,8 @@ impl Upgrade {
                     }
                 }));
             } else {
-                tokio::spawn(self.live(socket, early, over));
+                // Boxed, since tokio copies a task as a whole several times when it starts and ends.
+                tokio::spawn(Box::pin(self.live(socket, early, over)));
             }
         })
     }
@@ -100,9 +100,12 @@ impl Upgrade {
             connected
         });
         async move {
-            let Some((mut wire, session)) = handshake.await else { return };
-            let (hub, peer) = (session.hub().clone(), session.peer().clone());
-            let reason = run(&mut wire, &hub, &peer, session).await;
+            // In a block of its own, so that the session has no second place in the task.
+            let (mut wire, hub, peer, mut session) = {
+                let Some((wire, session)) = handshake.await else { return };
+                (wire, session.hub().clone(), session.peer().clone(), Some(session))
+            };
+            let reason = run(&mut wire, &hub, &peer, &mut session).await.unwrap_or(CloseReason::Shutdown);
             // Boxed, so that a living connection is not as large as a dying one.
             Box::pin(end(wire, &hub, &peer, reason)).await;
         }
@@ -126,31 +129,33 @@ struct Asked {
     answers: Vec<u8>,
 }
 
-/// Handles a connected client's packets until it ends. Borrows what is large: a future keeps room for its arguments twice.
-async fn run(wire: &mut Wire, hub: &Hub, peer: &Peer, mut session: Session) -> CloseReason {
+/// Handles a connected client's packets until it ends; `None` if the hub's owner has gone, with the session that it had to
+/// handle packets. Borrows what is large: a future keeps room for its arguments twice.
+async fn run(wire: &mut Wire, hub: &Hub, peer: &Arc<Peer>, session: &mut Option<Session>) -> Option<CloseReason> {
     loop {
+        let present = session.as_mut()?;
         let mut has_waited = false;
         let turn = poll_fn(|cx| {
-            let turn = poll_turn(cx, wire, &mut session, peer);
+            let turn = poll_turn(cx, wire, present, peer);
             has_waited |= turn.is_pending();
             turn
         });
         match turn.await {
-            Turn::End(reason) => return reason,
+            Turn::End(reason) => return Some(reason),
             Turn::Ask(mut asked) => {
                 if !has_waited {
                     // An owner on this thread answers without a wait: others would have no turn.
                     tokio::task::yield_now().await;
                 }
                 let frames = std::mem::take(&mut asked.frames);
-                let batch = Batch { session, frames, first_was_dropped: asked.first_was_dropped };
-                let answer = while_sending(wire, peer, hub.hooks().packets(batch)).await;
-                let Ok((back, close)) = answer else { return CloseReason::Shutdown };
-                session = back;
+                let batch = Batch { session: session.take()?, frames, first_was_dropped: asked.first_was_dropped };
+                let (back, close) = while_sending(wire, peer, hub.hooks().packets(batch)).await.ok()?;
+                *session = Some(back);
                 if !asked.answers.is_empty() {
-                    with_outbox(|outbox| outbox.transport_control(session.peer(), &asked.answers));
+                    with_outbox(|outbox| outbox.transport_control(peer, &asked.answers));
                 }
-                if let Some(reason) = close.or(asked.stop.map(close_reason)) {
+                let reason = close.or(asked.stop.map(close_reason));
+                if reason.is_some() {
                     return reason;
                 }
             }
@@ -211,15 +216,13 @@ fn close_reason(stop: Stop) -> CloseReason {
 
 /// Waits for what the hub's owner does, and meanwhile sends what only this task can. That goes on when the client is to be
 /// closed, since its successor, who may have its etid, must not meet what it caused.
-async fn while_sending<T>(wire: &mut Wire, peer: &Peer, work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    poll_fn(|cx| {
+fn while_sending<T>(wire: &mut Wire, peer: &Peer, mut work: Answer<'_, T>) -> impl Future<Output = T> {
+    poll_fn(move |cx| {
         peer.outbound.register(cx.waker());
         // A broken write side is met again in the next turn.
         let _ = wire.poll_send(cx, &peer.outbound);
         work.as_mut().poll(cx)
     })
-    .await
 }
 
 /// Logs that a client loses messages since it does not read: at the first, and whenever they have doubled.

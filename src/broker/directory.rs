@@ -2,7 +2,9 @@
 //! messages do not take unless a script is asked about them; a change and the control packets that tell of it are one step
 //! under that lock, so every peer hears of changes in the order in which they happened.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::id_map::{IdMap, IdSet};
@@ -16,11 +18,33 @@ pub struct Directory {
     pub topics: Names,
     pub subtopics: Names,
     pub peers: IdMap<Etid, Member>,
-    /// Clients by uid.
-    pub uids: HashMap<Box<[u8]>, Arc<Peer>>,
+    pub clients: HashSet<ByUid>,
     /// Who observes a topic; topics that nobody observes have no entry.
     pub topic_observers: IdMap<Tid, Observers>,
 }
+
+/// A client, to be found by its uid.
+pub struct ByUid(pub Arc<Peer>);
+
+impl Borrow<[u8]> for ByUid {
+    fn borrow(&self) -> &[u8] {
+        self.0.uid()
+    }
+}
+
+impl Hash for ByUid {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.uid().hash(state);
+    }
+}
+
+impl PartialEq for ByUid {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.uid() == other.0.uid()
+    }
+}
+
+impl Eq for ByUid {}
 
 /// A peer of the hub and what ties it to the rest.
 pub struct Member {

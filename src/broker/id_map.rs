@@ -18,10 +18,28 @@ where
     Q: Eq + Hash + ?Sized,
 {
     let value = map.remove(key);
-    if map.capacity() > SMALL && map.len() < map.capacity() / 8 {
+    if is_nearly_empty(map.len(), map.capacity()) {
         map.shrink_to(2 * map.len());
     }
     value
+}
+
+/// Likewise, of a set. Says whether there was one.
+pub fn remove_from_set<T, S, Q>(set: &mut HashSet<T, S>, value: &Q) -> bool
+where
+    T: Borrow<Q> + Eq + Hash,
+    S: BuildHasher,
+    Q: Eq + Hash + ?Sized,
+{
+    let was_there = set.remove(value);
+    if is_nearly_empty(set.len(), set.capacity()) {
+        set.shrink_to(2 * set.len());
+    }
+    was_there
+}
+
+fn is_nearly_empty(length: usize, capacity: usize) -> bool {
+    capacity > SMALL && length < capacity / 8
 }
 
 /// Spreads an id over 64 bits: a table takes its tag from the upper ones and the bucket from the lower ones.
@@ -56,5 +74,15 @@ mod tests {
         }
         assert!(map.capacity() < 1000);
         assert!((0..100).all(|id| map.get(&id) == Some(&id)));
+    }
+
+    #[test]
+    fn so_does_a_set() {
+        let mut set: IdSet<u32> = (0..10_000).collect();
+        for id in 100..10_000 {
+            assert!(remove_from_set(&mut set, &id));
+        }
+        assert!(set.capacity() < 1000);
+        assert!((0..100).all(|id| set.contains(&id)));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::Mutex;
 use slab::Slab;
@@ -63,7 +63,7 @@ pub struct Identity {
 
 /// One peer. Shared by the thread that reads it, all that write to it, and the hub.
 pub struct Peer {
-    slot: usize,
+    slot: u32,
     etid: Etid,
     kind: Kind,
     identity: Identity,
@@ -75,8 +75,8 @@ pub struct Peer {
     announcement: AtomicU8,
     /// Told of the end of an announcement, and of the peer.
     changed: Notify,
-    /// How often a dropped message was logged: each time as many more must have been lost.
-    reported_drops: AtomicU64,
+    /// How many binary digits the number of dropped messages had when it was last logged.
+    reported_drops: AtomicU8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl Peer {
 
     fn new(etid: Etid, identity: Identity, kind: Kind, token: u64, outbound: Outbound) -> Self {
         Self {
-            slot: SLOTS.lock().insert(()),
+            slot: SLOTS.lock().insert(()) as u32,
             etid,
             kind,
             identity,
@@ -110,12 +110,12 @@ impl Peer {
             life: AtomicU8::new(Life::Alive as u8),
             announcement: AtomicU8::new(Announcement::Due as u8),
             changed: Notify::new(),
-            reported_drops: AtomicU64::new(0),
+            reported_drops: AtomicU8::new(0),
         }
     }
 
     pub fn slot(&self) -> usize {
-        self.slot
+        self.slot as usize
     }
 
     pub fn etid(&self) -> Etid {
@@ -228,12 +228,8 @@ impl Peer {
     /// The number of messages lost to this peer, if it is worth a log line: at 1, 2, 4, 8 … of them.
     pub fn drops_to_report(&self) -> Option<u64> {
         let dropped = self.outbound.dropped();
-        let reported = self.reported_drops.load(Ordering::Relaxed);
-        let is_due = dropped > 0 && dropped >= reported.saturating_mul(2);
-        (is_due && dropped > reported).then(|| {
-            self.reported_drops.store(dropped, Ordering::Relaxed);
-            dropped
-        })
+        let digits = (u64::BITS - dropped.leading_zeros()) as u8;
+        (self.reported_drops.fetch_max(digits, Ordering::Relaxed) < digits).then_some(dropped)
     }
 }
 
@@ -250,6 +246,6 @@ impl Display for Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        SLOTS.lock().try_remove(self.slot);
+        SLOTS.lock().try_remove(self.slot());
     }
 }

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 
 use super::subscriptions::tell_change;
 use super::{Hub, Route, SERVER_ETID};
-use crate::broker::directory::{Member, Subscription};
+use crate::broker::directory::{ByUid, Member, Subscription};
 use crate::broker::encoded;
-use crate::broker::id_map::remove_from;
+use crate::broker::id_map::{remove_from, remove_from_set};
 use crate::broker::names::random_number;
 use crate::broker::outbox::Outbox;
 use crate::broker::peer::{CloseReason, Peer};
@@ -39,14 +39,14 @@ impl Hub {
 
     /// The client that has this uid now.
     pub fn client_with_uid(&self, uid: &[u8]) -> Option<Arc<Peer>> {
-        self.0.directory.lock().uids.get(uid).cloned()
+        self.0.directory.lock().clients.get(uid).map(|ByUid(client)| client.clone())
     }
 
     /// Registers a client and queues its Connack. Fails, and changes nothing, if its uid or etid is in use.
     pub fn connect(&self, outbox: &mut Outbox, peer: &Arc<Peer>, connack: &Packet<'_>) -> Result<(), InUse> {
         outbox.settle();
         let mut directory = self.0.directory.lock();
-        if directory.uids.contains_key(peer.uid()) {
+        if directory.clients.contains(peer.uid()) {
             return Err(InUse);
         }
         if self.0.routes.read().contains_key(&peer.etid().0) {
@@ -55,7 +55,7 @@ impl Hub {
         // Queued before anybody can find the peer, so that it comes before every message.
         outbox.control(peer, &encoded(connack));
         self.0.routes.write().insert(peer.etid().0, Route::Peer(peer.clone()));
-        directory.uids.insert(peer.uid().into(), peer.clone());
+        directory.clients.insert(ByUid(peer.clone()));
         directory.peers.insert(peer.etid(), Member::new(peer.clone()));
         self.0.clients.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -69,7 +69,7 @@ impl Hub {
         let directory = &mut *guard;
         let Some(member) = remove_from(&mut directory.peers, &peer.etid()) else { return };
         remove_from(&mut self.0.routes.write(), &peer.etid().0);
-        remove_from(&mut directory.uids, peer.uid());
+        remove_from_set(&mut directory.clients, peer.uid());
         self.0.clients.fetch_sub(1, Ordering::Relaxed);
         for target in member.observing {
             directory.forget_observer(target, peer.etid());
