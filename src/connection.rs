@@ -13,12 +13,12 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use crate::broker::Hub;
 use crate::broker::hooks::{Answer, Batch};
 use crate::broker::outbound::Duty;
 use crate::broker::outbox::with_outbox;
 use crate::broker::peer::{CloseReason, Peer};
 use crate::broker::session::{Outcome, Session};
+use crate::broker::{Hub, Shutdowns};
 use crate::socket::{Socket, Takeover};
 use crate::transport::Framing;
 use crate::transport::websocket::{self, Status};
@@ -72,13 +72,14 @@ impl Upgrade {
     /// What is done with the socket. `over` is called when the handshake is over, and dropped if the socket is gone before
     /// it begins.
     pub fn into_takeover(self, over: impl FnOnce() + Send + 'static) -> Takeover {
+        let shutdowns = self.hub.shutdowns();
         Box::new(move |socket: Socket, early: Bytes| {
             let hub = self.hub.clone();
             // What TLS costs stays with the shards.
             if hub.interest().onpublish && !socket.is_tls() {
                 hub.hooks().adopt(Box::pin(async move {
                     match socket.move_here() {
-                        Ok(socket) => self.live(socket, early, over).await,
+                        Ok(socket) => self.live(socket, early, shutdowns, over).await,
                         Err(error) => {
                             tracing::debug!(%error, "a client's socket is lost on its way to the owner's thread")
                         }
@@ -86,16 +87,22 @@ impl Upgrade {
                 }));
             } else {
                 // Boxed, since tokio copies a task as a whole several times when it starts and ends.
-                tokio::spawn(Box::pin(self.live(socket, early, over)));
+                tokio::spawn(Box::pin(self.live(socket, early, shutdowns, over)));
             }
         })
     }
 
     /// From the handshake to the end.
-    fn live(self, socket: Socket, early: Bytes, over: impl FnOnce() + Send) -> impl Future<Output = ()> + Send {
+    fn live(
+        self,
+        socket: Socket,
+        early: Bytes,
+        shutdowns: Shutdowns,
+        over: impl FnOnce() + Send,
+    ) -> impl Future<Output = ()> + Send {
         // Boxed, since a task is as large as its largest state for all its life.
         let handshake = Box::pin(async move {
-            let connected = self.handshake(socket, early).await;
+            let connected = self.handshake(socket, early, shutdowns).await;
             over();
             connected
         });

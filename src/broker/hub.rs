@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
 
 use super::directory::{Directory, Member};
 use super::hooks::{Hooks, Interest};
@@ -18,7 +19,8 @@ use super::id_map::IdMap;
 use super::names::random_number;
 use super::options::{Keepalive, Limits, Options};
 use super::outbound::{NO_LIMIT, Outbound};
-use super::peer::Peer;
+use super::outbox::Outbox;
+use super::peer::{CloseReason, Peer};
 use super::topic::Topic;
 use crate::protocol::{Etid, Tid};
 use crate::transport::Framing;
@@ -49,6 +51,27 @@ struct Shared {
     routes: RwLock<IdMap<u32, Route>>,
     directory: Mutex<Directory>,
     clients: AtomicU32,
+    shutdowns: watch::Sender<Farewell>,
+}
+
+/// The shutdowns of a hub from some time on.
+pub struct Shutdowns(watch::Receiver<Farewell>);
+
+/// What clients are sent before they are closed.
+type Farewell = Option<Box<[u8]>>;
+
+impl Shutdowns {
+    /// Waits for the next one; for ever if the hub is gone.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// The farewell of the last one, if there was any since this was made.
+    pub fn farewell(&self) -> Option<Farewell> {
+        self.0.has_changed().is_ok_and(|has_changed| has_changed).then(|| self.0.borrow().clone())
+    }
 }
 
 impl Hub {
@@ -65,6 +88,7 @@ impl Hub {
             routes: RwLock::default(),
             directory: Mutex::default(),
             clients: AtomicU32::new(0),
+            shutdowns: watch::Sender::default(),
         }));
         hub.0.routes.write().insert(etid.0, Route::Peer(server.clone()));
         hub.0.directory.lock().peers.insert(etid, Member::new(server));
@@ -109,6 +133,23 @@ impl Hub {
     /// For the server's own side: `count` bytes that it took from its queue are done with.
     pub fn server_took(&self, count: usize) {
         self.0.server.outbound.sent(count);
+    }
+
+    /// For a connection that is to be a client's: it ends at the first of them if it is in its handshake then.
+    pub fn shutdowns(&self) -> Shutdowns {
+        Shutdowns(self.0.shutdowns.subscribe())
+    }
+
+    /// Closes all connections: those in their handshake, and those of the clients, which are returned.
+    pub fn shut_down(&self, outbox: &mut Outbox, farewell: Option<&[u8]>) -> Vec<Arc<Peer>> {
+        self.0.shutdowns.send_replace(farewell.map(Into::into));
+        // Who is registered from here on sees that there was a shutdown.
+        let mut clients = self.peers();
+        clients.retain(|peer| !peer.is_server());
+        for client in &clients {
+            self.close(outbox, client, CloseReason::Shutdown, farewell);
+        }
+        clients
     }
 
     /// Whether `other` is a handle to the same hub.

@@ -17,7 +17,7 @@ pub mod session;
 pub mod topic;
 
 use crate::protocol::Packet;
-pub use hub::{Hub, InUse, Named, Observed, SERVER_ETID};
+pub use hub::{Hub, InUse, Named, Observed, SERVER_ETID, Shutdowns};
 pub use options::{HANDSHAKE_TIMEOUT, Keepalive, Limits, Options};
 
 /// A packet of the server as a raw frame. Names, reasons and payloads are bounded before they come here; a packet that

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::{Upgrade, while_sending};
-use crate::broker::hooks::Newcomer;
+use crate::broker::hooks::{Newcomer, Verdict};
 use crate::broker::outbound::Outbound;
 use crate::broker::outbox::with_outbox;
 use crate::broker::peer::{CloseReason, Identity, Peer};
 use crate::broker::session::Session;
-use crate::broker::{Keepalive, encoded};
+use crate::broker::{Keepalive, Shutdowns, encoded};
 use crate::protocol::{Connect, Etid, MIN_UID, Packet, ReturnCode, VERSION};
 use crate::socket::{Socket, keep_alive};
 use crate::transport::Framing;
@@ -24,21 +24,45 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Upgrade {
     /// Init, Connect, authentication, Connack. `None` if no client came of it.
-    pub(super) async fn handshake(self, socket: Socket, early: Bytes) -> Option<(Wire, Session)> {
+    pub(super) async fn handshake(
+        self,
+        socket: Socket,
+        early: Bytes,
+        mut shutdowns: Shutdowns,
+    ) -> Option<(Wire, Session)> {
         let (mut wire, writer) = Wire::new(socket, self.greeting.framing(), &early);
-        let seed = rand::random();
-        let limit = self.hub.handshake_timeout();
-        timeout(limit, self.greet(&mut wire, seed)).await.ok()?.ok()?;
-        let connect = match timeout(limit, read_connect(&mut wire)).await {
-            Ok(Ok(connect)) => connect,
-            Ok(Err(Refusal::Lost)) => return None,
-            Ok(Err(Refusal::Closed)) => {
-                wire.close().await;
+        let admitted = tokio::select! {
+            biased;
+            admitted = self.admit(&mut wire) => admitted,
+            () = shutdowns.next() => Err(Refusal::ShutDown),
+        };
+        let (peer, newcomer) = match admitted {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                refusal.tell(wire).await;
                 return None;
             }
-            Ok(Err(Refusal::Malformed)) => return refuse(wire, ReturnCode::VERSION, b"").await,
-            Err(_) => return refuse(wire, ReturnCode::UNAVAILABLE, b"").await,
         };
+        if let Some(farewell) = shutdowns.farewell() {
+            // It may have been registered too late to be closed with the others.
+            with_outbox(|outbox| self.hub.close(outbox, &peer, CloseReason::Shutdown, farewell.as_deref()));
+        }
+        if let Some(writer) = writer {
+            peer.outbound.open(Box::<PlainWriter>::new(writer));
+        }
+        if self.hub.interest().onconnect {
+            while_sending(&mut wire, &peer, self.hub.hooks().connected(peer.clone(), newcomer)).await;
+        }
+        Some((wire, Session::new(self.hub, peer)))
+    }
+
+    /// Up to the Connack, which is queued when this returns.
+    async fn admit(&self, wire: &mut Wire) -> Result<(Arc<Peer>, Newcomer), Refusal> {
+        let seed = rand::random();
+        let limit = self.hub.handshake_timeout();
+        timeout(limit, self.greet(wire, seed)).await.map_err(|_| Refusal::Lost)?.map_err(|_| Refusal::Lost)?;
+        let connect = timeout(limit, read_connect(wire)).await;
+        let connect = connect.unwrap_or(Err(Refusal::Connack(ReturnCode::UNAVAILABLE, Vec::new())))?;
         let newcomer = Newcomer {
             token: self.token,
             seed,
@@ -47,22 +71,16 @@ impl Upgrade {
             address: self.address,
         };
         if self.hub.interest().authenticate {
-            let verdict = self.hub.hooks().authenticate(newcomer.clone()).await;
-            if verdict.code != ReturnCode::ACCEPTED {
-                return refuse(wire, verdict.code, &verdict.reason).await;
+            let Verdict { code, reason } = self.hub.hooks().authenticate(newcomer.clone()).await;
+            if code != ReturnCode::ACCEPTED {
+                return Err(Refusal::Connack(code, reason));
             }
             if wire.has_been_left() {
-                return None;
+                return Err(Refusal::Lost);
             }
         }
-        let peer = self.register(&wire, &newcomer).await?;
-        if let Some(writer) = writer {
-            peer.outbound.open(Box::<PlainWriter>::new(writer));
-        }
-        if self.hub.interest().onconnect {
-            while_sending(&mut wire, &peer, self.hub.hooks().connected(peer.clone(), newcomer)).await;
-        }
-        Some((wire, Session::new(self.hub, peer)))
+        let peer = self.register(wire, &newcomer).await.ok_or(Refusal::Lost)?;
+        Ok((peer, newcomer))
     }
 
     async fn greet(&self, wire: &mut Wire, seed: u32) -> std::io::Result<()> {
@@ -115,19 +133,44 @@ struct Introduction {
     credentials: Box<[u8]>,
 }
 
-/// Why there was no Connect.
+/// Why no client came of a connection.
 enum Refusal {
-    Malformed,
+    /// The client is told in a Connack.
+    Connack(ReturnCode, Vec<u8>),
+    /// The hub was shut down meanwhile.
+    ShutDown,
     /// The WebSocket was closed; the answer to that is sent.
     Closed,
     Lost,
+}
+
+impl Refusal {
+    /// Says what there is to say, and closes the connection.
+    async fn tell(self, mut wire: Wire) {
+        let framing = wire.framing();
+        let mut last_words = Vec::new();
+        match &self {
+            Self::Lost => return,
+            Self::Closed => return wire.close().await,
+            Self::ShutDown => {}
+            Self::Connack(code, reason) => {
+                let reason = &reason[..reason.len().min(crate::protocol::MAX_NAME)];
+                framing.convert(&encoded(&Packet::Connack { code: *code, etid: Etid(0), reason }), &mut last_words);
+            }
+        }
+        if framing == Framing::WebSocket {
+            websocket::encode_close(Status::NORMAL, &mut last_words);
+        }
+        wire.add_last_words(&last_words);
+        wire.close().await;
+    }
 }
 
 async fn read_connect(wire: &mut Wire) -> Result<Introduction, Refusal> {
     loop {
         match wire.first_message().await {
             Ok(First::Message(message)) => return introduction(&message),
-            Ok(First::Malformed) => return Err(Refusal::Malformed),
+            Ok(First::Malformed) => return Err(malformed()),
             Ok(First::Answer(answer)) => wire.write_all(&answer).await.map_err(|_| Refusal::Lost)?,
             Ok(First::Closed(answer)) => {
                 wire.add_last_words(&answer);
@@ -144,20 +187,10 @@ fn introduction(message: &[u8]) -> Result<Introduction, Refusal> {
             identity: Identity { uid: uid.into(), info: info.into() },
             credentials: credentials.into(),
         }),
-        _ => Err(Refusal::Malformed),
+        _ => Err(malformed()),
     }
 }
 
-async fn refuse(mut wire: Wire, code: ReturnCode, reason: &[u8]) -> Option<(Wire, Session)> {
-    let reason = &reason[..reason.len().min(crate::protocol::MAX_NAME)];
-    let connack = encoded(&Packet::Connack { code, etid: Etid(0), reason });
-    let framing = wire.framing();
-    let mut last_words = Vec::new();
-    framing.convert(&connack, &mut last_words);
-    if framing == Framing::WebSocket {
-        websocket::encode_close(Status::NORMAL, &mut last_words);
-    }
-    wire.add_last_words(&last_words);
-    wire.close().await;
-    None
+fn malformed() -> Refusal {
+    Refusal::Connack(ReturnCode::VERSION, Vec::new())
 }

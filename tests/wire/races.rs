@@ -168,8 +168,10 @@ fn a_shutdown_amid_arrivals_and_messages_ends_everybody() {
                         client.send(&connect(format!("uid-{i}-{round}").as_bytes(), b"", b""));
                         client.send(&subscribe("topic"));
                         let packets: Vec<_> = std::iter::from_fn(|| client.next().ok()).collect();
-                        let last = packets.last().map(|packet| describe(packet));
-                        assert_eq!(last, Some(describe(&disconnect("bye"))), "the last word of the server");
+                        // Who was not yet accepted is closed without a word.
+                        if let Some(last) = packets.last() {
+                            assert_eq!(describe(last), describe(&disconnect("bye")), "the last word of the server");
+                        }
                     }
                 })
             })

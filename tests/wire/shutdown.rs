@@ -52,6 +52,32 @@ fn a_websocket_is_closed_with_status_1000() {
 }
 
 #[test]
+fn clients_within_their_handshake_are_closed_too() {
+    for call in ["hub:shutdown()", "hub:shutdown('bye')"] {
+        let hub = Hub::with("readtmo = 60000");
+        let mut clients = Via::ALL.map(|via| hub.open(via));
+        hub.lua(call);
+        clients.iter_mut().for_each(|client| expect_end(client, None));
+    }
+}
+
+#[test]
+fn clients_that_are_being_authenticated_are_closed_too() {
+    let hub = Hub::with("authenticate = function() event'asked' while not answer do ba.sleep(1) end return 0 end");
+    for via in Via::BOTH {
+        let mut client = hub.open(via);
+        client.send(&connect(b"uid-123456", b"", b""));
+        hub.eventually("return #events", 1);
+        hub.lua("hub:shutdown()");
+        expect_end(&mut client, None);
+        hub.lua("answer = true");
+        assert_eq!(hub.lua("local n = 0 for _ in hub:peers() do n = n + 1 end return n"), 1, "the server alone");
+        hub.lua("answer = nil");
+        hub.clear_events();
+    }
+}
+
+#[test]
 fn with_an_etid_one_client_gets_a_disconnect() {
     let hub = Hub::new();
     for via in Via::BOTH {

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mlua::{Function, Lua, MultiValue, Result, Table, UserDataRef, Value};
@@ -11,8 +12,8 @@ use super::super::HubState;
 use super::super::peers::{HubSocket, is_registered};
 use super::arguments::{client, number, optional_number};
 use crate::broker::Keepalive;
-use crate::broker::outbox::with_outbox;
-use crate::broker::peer::CloseReason;
+use crate::broker::outbox::{Outbox, with_outbox};
+use crate::broker::peer::{CloseReason, Peer};
 use crate::protocol::Etid;
 
 /// An iterator over the peers that are connected now; those that end during the loop are left out.
@@ -66,21 +67,25 @@ pub(super) fn setkeepalive(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Resu
 
 pub(super) fn shutdown(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<()> {
     let farewell = args.optional_string(1, "msg")?;
-    let peers = match optional_number(args, 2, "etid")? {
-        Some(etid) => client(hub, Etid(etid)).into_iter().collect(),
-        None => hub.hub.peers(),
-    };
-    let clients: Vec<_> = peers.into_iter().filter(|peer| !peer.is_server()).collect();
-    with_outbox(|outbox| {
-        for peer in &clients {
-            hub.hub.close(outbox, peer, CloseReason::Shutdown, farewell.as_deref());
-        }
+    let etid = optional_number(args, 2, "etid")?;
+    let clients = with_outbox(|outbox| {
+        let clients = match etid {
+            Some(etid) => one(hub, outbox, Etid(etid), farewell.as_deref()),
+            None => hub.hub.shut_down(outbox, farewell.as_deref()),
+        };
         outbox.flush();
+        clients
     });
     for peer in clients {
         hub.end_now(peer);
     }
     Ok(())
+}
+
+/// Closes the client with this etid, if there is one.
+fn one(hub: &Rc<HubState>, outbox: &mut Outbox, etid: Etid, farewell: Option<&[u8]>) -> Vec<Arc<Peer>> {
+    let client = client(hub, etid);
+    client.inspect(|peer| hub.hub.close(outbox, peer, CloseReason::Shutdown, farewell)).into_iter().collect()
 }
 
 #[cfg(test)]
