@@ -5,6 +5,7 @@
 
 pub mod budget;
 pub mod hop;
+pub mod life;
 
 use std::cell::RefCell;
 use std::future::Future;

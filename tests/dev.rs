@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::thread;
 use std::time::Instant;
 
@@ -230,6 +230,177 @@ fn clients_of_other_apps_stay_while_an_app_is_loaded_again() {
     let tid = client.subscribe("topic");
     client.publish(tid, 0, "still here");
     client.expect(&publish(tid, client.etid, 0, "still here"));
+}
+
+/// Replaces the app's `.preload` with one that says so, and waits until it is loaded.
+fn replace_preload(server: &Server, preload: &str) {
+    fs::write(server.app().path().join(".preload"), format!("{preload} version = 'two'")).expect("the folder is ours");
+    eventually(server, "/version.lsp", "two");
+}
+
+const VERSION: &str = "<?lsp=app.version?>";
+
+#[test]
+fn clients_of_an_app_that_is_loaded_again_come_to_its_new_hub() {
+    // Its callbacks refer to the hub, and onunload does not shut it down.
+    let preload = "hub = require'smq.hub'.create{
+            onconnect = function(tid, info, peer) hub:publish('hello', tid) end,
+            onclose = function(tid, sock, peer) trace('gone', peer.uid, hub:gettid()) end,
+        }";
+    let app = App::new()
+        .file(".preload", preload)
+        .file("version.lsp", VERSION)
+        .file("hub.lsp", "<?lsp app.hub:connect(request) ?>");
+    let server = Server::start_with(app, &["--dev"], &[]);
+    let mut clients = Via::ALL.map(|via| {
+        let mut client = Client::open(&server, via, "/hub.lsp");
+        client.login(&format!("client {via:?}"), "", "");
+        client.expect(&publish(client.etid, SERVER, 0, "hello"));
+        client
+    });
+    let mut newcomers = Via::BOTH.map(|via| Client::open(&server, via, "/hub.lsp"));
+    replace_preload(&server, &preload.replace("hello", "good day"));
+    clients.iter_mut().chain(&mut newcomers).for_each(|client| {
+        client.expect_closed();
+    });
+    Via::ALL.iter().for_each(|via| server.expect_output(&format!("gone\tclient {via:?}\t1")));
+    for via in Via::BOTH {
+        let mut client = Client::open(&server, via, "/hub.lsp");
+        client.login(&format!("client {via:?}"), "", "");
+        client.expect(&publish(client.etid, SERVER, 0, "good day"));
+    }
+}
+
+/// A `.preload` whose scripts count what they do in `_G`, under the name of their version.
+const BUSY: &str = "version = version or 'one'
+    counts = {timer = 0, job = 0, behind = 0, message = 0, root = 0}
+    _G.all = _G.all or {}
+    all[version] = counts
+    local counts = counts
+    ba.timer(function() counts.timer = counts.timer + 1 return true end):set(1)
+    ba.thread.run(function() while true do ba.sleep(1) counts.job = counts.job + 1 end end)
+    dir:setfunc(function()
+        ba.timer(function() counts.root = counts.root + 1 return true end):set(1)
+        return true
+    end)
+    local thread = ba.thread.create()
+    thread:run(function() while true do ba.sleep(1) end end)
+    thread:run(function() while true do ba.sleep(1) counts.behind = counts.behind + 1 end end)
+    hub = require'smq.hub'.create()
+    hub:subscribe('self', {onmsg = function()
+        while true do ba.sleep(1) counts.message = counts.message + 1 end
+    end})
+    hub:publish('go', 1)";
+
+/// Prints whether version `one` stands still while version `two` does things.
+const LOOK: &str = "<?lsp
+    local function sum(version) return all[version].timer + all[version].job + all[version].message + all[version].root end
+    local one, two = sum'one', sum'two'
+    while sum'two' < two + 300 do ba.sleep(1) end
+    print(sum'one' - one, all.one.behind, all.one.timer > 0 and all.one.job > 0 and all.one.message > 0) ?>";
+
+#[test]
+fn what_an_app_has_started_ends_when_it_is_loaded_again() {
+    let app = App::new().file(".preload", BUSY).file("version.lsp", VERSION).file("look.lsp", LOOK).file(
+        "wait.lsp",
+        "<?lsp local counts = app.counts while counts.timer < 5 or counts.job < 5 or counts.message < 5 do ba.sleep(1) end ?>",
+    );
+    let server = Server::start_with(app, &["--dev"], &[]);
+    assert_eq!(server.get("/no-such-file").status, 200, "the directory function answers");
+    assert_eq!(server.get("/wait.lsp").status, 200);
+    replace_preload(&server, &format!("version = 'two' {BUSY}"));
+    assert_eq!(server.get("/look.lsp").body, "0\t0\ttrue\n");
+}
+
+#[test]
+fn what_a_preload_has_started_before_it_failed_ends() {
+    let waiting = "while counts.timer < 5 or counts.job < 5 or counts.message < 5 do ba.sleep(1) end error'oops'";
+    let app =
+        App::new().file(".preload", format!("{BUSY} {waiting}")).file("version.lsp", VERSION).file("look.lsp", LOOK);
+    let server = Server::start_with(app, &["--dev"], &[]);
+    replace_preload(&server, &format!("version = 'two' {BUSY}"));
+    assert_eq!(server.get("/look.lsp").body, "0\t0\ttrue\n");
+}
+
+#[test]
+fn pages_and_sockets_end_with_their_app() {
+    let app = App::new()
+        .file(".preload", "")
+        .file("version.lsp", VERSION)
+        .file("endless.lsp", "<?lsp response:write'begun' response:flush() while true do ba.sleep(1) end ?>")
+        .file("socket.lsp", "<?lsp ba.socket.req2sock(request):event(function(s) s:write'hello' s:read() end, 's') ?>");
+    let server = Server::start_with(app, &["--dev"], &[]);
+    let mut page = server.dial();
+    write!(page, "GET /endless.lsp HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("the server reads");
+    let mut page = BufReader::new(page);
+    let mut line = String::new();
+    while !line.contains("begun") {
+        assert!(page.read_line(&mut line).expect("the page has begun") > 0, "{line}");
+    }
+    let (mut socket, _) = tungstenite::client("ws://localhost/socket.lsp", server.dial()).expect("a WebSocket");
+    assert_eq!(socket.read().expect("the script writes").into_data(), "hello");
+    replace_preload(&server, "");
+    assert!(socket.read().expect("a farewell").is_close());
+    let mut rest = String::new();
+    page.read_to_string(&mut rest).expect("the server closes the connection");
+    assert!(rest.contains("the app was loaded again meanwhile"), "{rest}");
+}
+
+#[test]
+fn a_directory_beside_all_apps_is_replaced() {
+    let preload = "local d = ba.create.dir'beside'
+        d:setfunc(function(_ENV) print'one' return d ~= nil end)
+        d:insert()";
+    let server = Server::start_with(App::new().file(".preload", preload).file("version.lsp", VERSION), &["--dev"], &[]);
+    assert_eq!(server.get("/beside/").body, "one\n");
+    replace_preload(&server, &preload.replace("one", "number two"));
+    assert_eq!(server.get("/beside/").body, "number two\n");
+}
+
+#[test]
+fn an_app_that_was_replaced_is_freed() {
+    // Everything refers to the app's globals, and these to everything.
+    let preload = "_G.known = _G.known or setmetatable({}, {__mode = 'k'})
+        known[app] = true
+        hub = require'smq.hub'.create{onmsg = function() return hub, app end, onclose = function() return app end}
+        hub:subscribe('topic', {onmsg = function() return app end})
+        hub:observe('topic', function() return app end)
+        for sock, peer in hub:peers() do peer.hub = hub end
+        timer = ba.timer(function() return timer end)
+        timer:set(10000)
+        directory = ba.create.dir'directory'
+        directory:setfunc(function() return directory, app end)
+        dir:insert(directory, true)
+        ba.thread.run(function() while app do ba.sleep(10000) end end)
+        mako.onexit(function() return app end)";
+    let app = App::new().file(".preload", preload).file("version.lsp", VERSION).file(
+        "count.lsp",
+        "<?lsp collectgarbage() collectgarbage() local n = 0 for _ in pairs(known) do n = n + 1 end print(n) ?>",
+    );
+    let server = Server::start_with(app, &["--dev"], &[]);
+    assert_eq!(server.get("/count.lsp").body, "1\n");
+    replace_preload(&server, preload);
+    assert_eq!(server.get("/count.lsp").body, "1\n");
+}
+
+#[test]
+fn an_onunload_without_end_does_not_keep_an_app_from_being_replaced() {
+    let preload = "function onunload() trace'waiting' while true do ba.sleep(1) end end";
+    let server = Server::start_with(App::new().file(".preload", preload).file("version.lsp", VERSION), &["--dev"], &[]);
+    replace_preload(&server, "");
+    server.expect_output("onunload takes too long");
+}
+
+#[test]
+fn a_hub_that_has_ended_with_its_app_says_so() {
+    let preload = "_G.first = _G.first or require'smq.hub'.create()";
+    let app = App::new()
+        .file(".preload", preload)
+        .file("version.lsp", VERSION)
+        .file("use.lsp", "<?lsp print(select(2, pcall(first.publish, first, 'data', 'topic'))) ?>");
+    let server = Server::start_with(app, &["--dev"], &[]);
+    replace_preload(&server, preload);
+    assert_eq!(server.get("/use.lsp").body, "use.lsp:1: hub:publish was called on a hub that has ended with its app\n");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use mlua::{Function, Lua, MultiValue, Result, Value};
 
 use super::console;
 use crate::lua::budget::{self, is_over_budget};
+use crate::lua::life::Life;
 
 /// Ends a page from inside: thrown by `response:abort` and `sendredirect`, and not an error of the page.
 #[derive(Debug, thiserror::Error)]
@@ -20,14 +21,17 @@ pub fn is_nil(error: &mlua::Error) -> bool {
     matches!(error, mlua::Error::RuntimeError(message) if message.starts_with("nil\nstack traceback:"))
 }
 
-/// Starts a function as a task of its own on the Lua thread, and `end` behind it. An error is shown as one of `what`.
+/// Starts a function as a task of its own on the Lua thread, which ends with its app at the latest, and `end` behind it. An
+/// error is shown as one of `what`.
 pub fn spawn(what: &'static str, function: Function, args: MultiValue, end: impl FnOnce() + 'static) {
-    tokio::task::spawn_local(async move {
-        if let Err(error) = budget::call::<Value>(&function, args).await {
+    let life = Life::current();
+    let call = life.clone().run(budget::call::<Value>(&function, args));
+    tokio::task::spawn_local(life.scope(async move {
+        if let Some(Err(error)) = call.await {
             console::report(what, &error);
         }
         end();
-    });
+    }));
 }
 
 pub fn install(lua: &Lua) -> Result<()> {

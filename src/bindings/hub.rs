@@ -28,6 +28,7 @@ use super::args::Args;
 use super::{callback, modules, request};
 use crate::broker::outbound::Duty;
 use crate::broker::{Hub, Options};
+use crate::lua::life::Life;
 use crate::lua::{LuaThread, World};
 use callbacks::{Callbacks, Observer, TopicCallbacks};
 use options::HubOptions;
@@ -75,6 +76,8 @@ pub struct HubState {
     tallies: Tallies,
     /// Whether the script's handle was collected.
     is_forgotten: Cell<bool>,
+    /// That of the app whose script made the hub.
+    life: Life,
 }
 
 /// How often things have happened that clients can bring about, and which are logged at 1, 2, 4, 8 ... of them.
@@ -101,12 +104,14 @@ impl Drop for HubState {
     }
 }
 
-/// The userdata that scripts hold.
-pub struct HubHandle(pub Rc<HubState>);
+/// The userdata that scripts hold. The hub belongs to [`Hubs`]: its callbacks, which may refer to this, are freed with it.
+pub struct HubHandle(pub Weak<HubState>);
 
 impl Drop for HubHandle {
     fn drop(&mut self) {
-        self.0.is_forgotten.set(true);
+        if let Some(state) = self.0.upgrade() {
+            state.is_forgotten.set(true);
+        }
     }
 }
 
@@ -131,7 +136,7 @@ fn create(world: &Rc<World>, lua: &Lua, values: MultiValue) -> Result<Value> {
     let args = Args::new(lua, "hub.create", values);
     let options = HubOptions::read(&args)?;
     let state = HubState::start(world, options);
-    Ok(Value::UserData(lua.create_userdata(HubHandle(state))?))
+    Ok(Value::UserData(lua.create_userdata(HubHandle(Rc::downgrade(&state)))?))
 }
 
 /// `isSMQ(request)`.
@@ -153,6 +158,26 @@ impl Hubs {
         // A hub that no script remembers lives on for its clients.
         hubs.retain(|_, state| !state.is_forgotten.get() || state.hub.client_count() > 0);
         hubs.insert(number, state.clone());
+    }
+
+    /// Closes the clients of an app's hubs, as `hub:shutdown()` does; returns when their `onclose` has.
+    pub async fn shut_down(&self, life: &Life) {
+        let clients: Vec<_> = self.of(life).iter().flat_map(|state| state.shut_down(None)).collect();
+        for client in clients {
+            client.ended().await;
+        }
+    }
+
+    /// Forgets the hubs of an app that has ended.
+    pub fn forget(&self, life: &Life) {
+        for state in self.of(life) {
+            state.shut_down(None);
+        }
+        self.hubs.borrow_mut().retain(|_, state| !state.life.is(life));
+    }
+
+    fn of(&self, life: &Life) -> Vec<Rc<HubState>> {
+        self.hubs.borrow().values().filter(|state| state.life.is(life)).cloned().collect()
     }
 
     fn new_number(&self) -> u64 {
@@ -197,9 +222,10 @@ impl HubState {
             nested_since: Cell::new(Instant::now()),
             tallies: Tallies::default(),
             is_forgotten: Cell::new(false),
+            life: Life::current(),
         });
         world.hubs.enter(number, &state);
-        tokio::task::spawn_local(serve(Rc::downgrade(&state), state.hub.clone()));
+        state.life.clone().spawn(serve(Rc::downgrade(&state), state.hub.clone()));
         state
     }
 

@@ -9,11 +9,12 @@ use super::args::Args;
 use super::auth::JsonUser;
 use super::{console, modules};
 use crate::config::value::ConfigValue;
+use crate::lua::life::Life;
 use crate::lua::{Settings, World, budget};
 
 /// The functions that `mako.onexit` was given, as app data of the Lua state.
 #[derive(Default)]
-struct OnExit(RefCell<Vec<Function>>);
+struct OnExit(RefCell<Vec<(Function, Life)>>);
 
 pub fn install(world: &Rc<World>) -> Result<()> {
     let lua = &world.lua;
@@ -51,18 +52,18 @@ fn on_exit(lua: &Lua, args: MultiValue) -> Result<()> {
     let function = args.function(1, "function")?;
     if let Some(functions) = lua.app_data_ref::<OnExit>() {
         let mut functions = functions.0.borrow_mut();
-        functions.retain(|known| *known != function);
+        functions.retain(|(known, life)| *known != function && !life.has_ended());
         if args.is_absent(2) || args.truth(2) {
-            functions.push(function);
+            functions.push((function, Life::current()));
         }
     }
     Ok(())
 }
 
-/// Calls what `mako.onexit` was given, the last first.
+/// Calls what `mako.onexit` was given by apps that were not replaced, the last first.
 pub async fn exit(world: &World) {
     let functions = world.lua.app_data_ref::<OnExit>().map(|functions| functions.0.take()).unwrap_or_default();
-    for function in functions.iter().rev() {
+    for (function, _) in functions.iter().rev().filter(|(_, life)| !life.has_ended()) {
         if let Err(error) = budget::call::<()>(function, ()).await {
             console::report("mako.onexit", &error);
         }

@@ -13,6 +13,7 @@ use crate::bindings::auth::Guard;
 use crate::bindings::request::{Defaults, Request, with_slash};
 use crate::http::{PageReply, PageRequest, redirect};
 use crate::lua::hop::Reply;
+use crate::lua::life::Life;
 use crate::lua::{World, budget};
 
 /// A place in the URL space where a script may answer.
@@ -33,6 +34,8 @@ pub struct Directory {
     parent: RefCell<Weak<Directory>>,
     /// Roots only: where the tree is mounted, and what tells other threads about it.
     root: Option<Root>,
+    /// That of the app to which it belongs.
+    life: Life,
 }
 
 struct Root {
@@ -42,17 +45,17 @@ struct Root {
 
 impl Directory {
     /// The root of an app's tree. `shared` is kept up to date with it.
-    pub fn root(uri: String, shared: Arc<Shared>) -> Rc<Self> {
-        Self::make(None, 0, Some(Root { uri, shared }))
+    pub fn root(uri: String, shared: Arc<Shared>, life: Life) -> Rc<Self> {
+        Self::make(None, 0, Some(Root { uri, shared }), life)
     }
 
     /// A directory that is mounted nowhere yet.
     pub fn new(name: Option<String>, priority: i32) -> Rc<Self> {
         let name = name.map(|name| name.trim_matches('/').to_owned()).filter(|name| !name.is_empty());
-        Self::make(name, priority, None)
+        Self::make(name, priority, None, Life::current())
     }
 
-    fn make(name: Option<String>, priority: i32, root: Option<Root>) -> Rc<Self> {
+    fn make(name: Option<String>, priority: i32, root: Option<Root>, life: Life) -> Rc<Self> {
         Rc::new(Self {
             name,
             priority,
@@ -63,6 +66,7 @@ impl Directory {
             children: RefCell::default(),
             parent: RefCell::default(),
             root,
+            life,
         })
     }
 
@@ -134,6 +138,23 @@ impl Directory {
         true
     }
 
+    /// Ends the children that a script of this app has made.
+    pub fn end_children_of(&self, life: &Life) {
+        for list in [&self.children, &self.prologue] {
+            let ended: Vec<_> = list.borrow_mut().extract_if(.., |child| child.life.is(life)).collect();
+            ended.iter().for_each(|child| child.end());
+        }
+    }
+
+    /// Lets go of the scripts' functions here and below: one that refers to its own directory would never be freed.
+    pub fn end(&self) {
+        self.function.take();
+        self.guard.take();
+        for list in [&self.children, &self.prologue] {
+            list.take().iter().for_each(|child| child.end());
+        }
+    }
+
     /// The path from the server's root, with a slash at both ends; of a tree that is not mounted, from its top.
     pub fn base_uri(&self) -> String {
         let above = match (&self.root, self.parent()) {
@@ -168,8 +189,8 @@ impl Directory {
         let is_named = |child: &&Rc<Directory>| child.name.is_some();
         search_all(children.iter().filter(is_named), path, found);
         if let Some(function) = &*self.function.borrow() {
-            let headers = found.headers.clone();
-            found.steps.push(Step::Ask { function: function.clone(), path: path.to_owned(), headers });
+            let (headers, life) = (found.headers.clone(), self.life.clone());
+            found.steps.push(Step::Ask { function: function.clone(), path: path.to_owned(), headers, life });
         }
         search_all(children.iter().filter(|child| !is_named(child)), path, found);
     }
@@ -205,7 +226,7 @@ enum Step {
     /// Goes on only if the guard admits the client, which sees this path.
     Admit(Rc<Guard>, String),
     /// Goes on only if the function, which sees this path, returns false.
-    Ask { function: Function, path: String, headers: Option<Rc<HeaderMap>> },
+    Ask { function: Function, path: String, headers: Option<Rc<HeaderMap>>, life: Life },
 }
 
 impl Found {
@@ -276,7 +297,12 @@ async fn answer(
     }
     let request = Request::new(world, request, reply, Defaults::None);
     request.start_in(app, request.decoded_path());
-    match take(world, &request, found.steps).await {
+    let taken = take(world, &request, found.steps);
+    let taken = match app {
+        Some(app) => page::within(&app.life, taken).await,
+        None => taken.await,
+    };
+    match taken {
         Ok(false) => request.not_mine(),
         outcome => page::finish(world, &request, outcome.map(drop)).await,
     }
@@ -286,19 +312,20 @@ async fn answer(
 /// was not.
 async fn take(world: &World, request: &Request, steps: Vec<Step>) -> Result<bool> {
     for step in steps {
-        let (function, path) = match step {
+        let (function, path, life) = match step {
             Step::Admit(guard, path) => {
                 if !guard.admit(world, request, &path).await? {
                     return Ok(true);
                 }
                 continue;
             }
-            Step::Ask { function, path, headers } => {
+            Step::Ask { function, path, headers, life } => {
                 request.set_app_headers(headers);
-                (function, path)
+                (function, path, life)
             }
         };
-        let answer: Value = budget::call(&function, (request.environment(&world.lua)?, path)).await?;
+        let call = budget::call(&function, (request.environment(&world.lua)?, path));
+        let answer: Value = life.scope(call).await?;
         if answer != Value::Boolean(false) || request.is_answered() {
             return Ok(true);
         }
@@ -312,7 +339,7 @@ mod tests {
     use super::*;
 
     fn root() -> Rc<Directory> {
-        Directory::root("/app/".into(), Arc::default())
+        Directory::root("/app/".into(), Arc::default(), Life::default())
     }
 
     #[test]

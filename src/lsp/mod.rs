@@ -26,6 +26,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 
 use crate::http::{PageReply, PageRequest, Response, whole};
 use crate::lua::hop::{self, Reply};
+use crate::lua::life::Life;
 use crate::lua::{LuaThread, World};
 
 pub(crate) use app::State as AppState;
@@ -78,7 +79,7 @@ pub struct Apps {
 impl Default for Apps {
     fn default() -> Self {
         let server_shared = Arc::<Shared>::default();
-        let server = Directory::root("/".into(), server_shared.clone());
+        let server = Directory::root("/".into(), server_shared.clone(), Life::default());
         Self { next_id: Cell::new(0), apps: RefCell::default(), server, server_shared }
     }
 }
@@ -209,6 +210,14 @@ impl App {
         let id = self.id;
         // When the Lua thread has ended there is nothing left to unload.
         let _ = self.lua.call(move |world| async move { app::unload(&world, id).await }).await;
+    }
+
+    /// Unloads the app while the server goes on: all that its scripts have started ends.
+    pub async fn retire(&self) {
+        self.is_unloaded.store(true, Ordering::Relaxed);
+        let id = self.id;
+        // Likewise.
+        let _ = self.lua.call(move |world| async move { app::retire(&world, id).await }).await;
     }
 
     /// Starts `work` on the Lua thread and waits for its reply, not for its end: a page may run on after its headers.

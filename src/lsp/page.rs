@@ -16,6 +16,7 @@ use crate::bindings::coroutine::{is_nil, is_page_ended};
 use crate::bindings::request::{Defaults, Request};
 use crate::http::{PageReply, PageRequest};
 use crate::lua::hop::Reply;
+use crate::lua::life::Life;
 use crate::lua::{World, budget};
 
 /// By what a change of the file is seen.
@@ -80,8 +81,14 @@ pub async fn serve(
     let Some(app) = world.apps.get(id) else { return };
     let request = Request::new(world, request, reply, Defaults::Page);
     request.start_in(Some(&app), format!("{}{path}", app.uri()));
-    let outcome = run(world, &app, &path, stamp, &request).await;
+    let outcome = within(&app.life, run(world, &app, &path, stamp, &request)).await;
     finish(world, &request, outcome).await;
+}
+
+/// Lets an app answer a request. It fails when the app ends meanwhile.
+pub async fn within<T>(life: &Life, answer: impl Future<Output = Result<T>>) -> Result<T> {
+    let ended = || Err(Error::runtime("the app was loaded again meanwhile"));
+    life.clone().run(answer).await.unwrap_or_else(ended)
 }
 
 /// Runs the page at `path` for a request, in the request's environment.

@@ -1,8 +1,8 @@
 //! `--dev`: an app is loaded again when its `.preload` or a Lua file of it changes.
 //!
-//! The app that was loaded before gets its `onunload`; other apps, their hubs and clients notice nothing. What an app
-//! has left behind in `_G`, its timers, its directories beside all apps (`d:insert()`), and a hub that `onunload` does not
-//! shut down stay as they are.
+//! The app that was loaded before gets its `onunload`. Then all ends that its scripts have started: pages that run, timers,
+//! jobs, sockets, directories beside all apps (`d:insert()`), and its hubs, whose clients are closed so that they come back
+//! to the new ones. What it has left behind in `_G` stays. Other apps, their hubs and clients notice nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::sleep;
 
-use super::{Place, Server, say, unload};
+use super::{Place, Server, say};
 
 /// Between two looks at the files.
 const PERIOD: Duration = Duration::from_millis(300);
@@ -38,7 +38,7 @@ impl Server {
     async fn reload(&mut self, index: usize) {
         let place = &mut self.places[index];
         if let Some(app) = place.app.take() {
-            unload(&[app]).await;
+            app.retire().await;
         }
         place.look();
         place.load(&self.lua).await;

@@ -1,6 +1,6 @@
 //! `ba.timer(f)`: calls a Lua function later, once or again and again.
 //!
-//! A timer that is set lives until it ends, also when no variable holds it.
+//! A timer that is set lives until it ends, or its app does, also when no variable holds it.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use super::argument;
 use crate::bindings::console;
 use crate::bindings::coroutine::is_page_ended;
+use crate::lua::life::Life;
 use crate::lua::{World, budget};
 
 /// The longest period, some ten years.
@@ -70,7 +71,7 @@ impl Timer {
         *self.run.borrow_mut() = Rc::downgrade(&run);
         let first = if now { Instant::now() } else { Instant::now() + period };
         let lua = lua.clone();
-        tokio::task::spawn_local(async move {
+        Life::current().spawn(async move {
             if let Err(error) = run.to_its_end(&lua, &function, first).await {
                 report(&error);
             }

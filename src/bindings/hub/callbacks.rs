@@ -13,9 +13,10 @@ use super::super::console;
 use super::HubState;
 use super::peers::HubSocket;
 use crate::broker::hooks::{Interest, Newcomer, Verdict};
+use crate::broker::outbox::with_outbox;
 use crate::broker::peer::{CloseReason, Peer};
 use crate::lua::{budget, run_now};
-use crate::protocol::ReturnCode;
+use crate::protocol::{Etid, ReturnCode};
 
 /// The functions given to `create`.
 #[derive(Default)]
@@ -141,15 +142,36 @@ impl HubState {
         budget::call(onclose, (peer.etid().0, socket, table, reason)).await
     }
 
+    /// Closes all connections, behind a Disconnect if there is a farewell. Returns the clients among them.
+    pub(super) fn shut_down(self: &Rc<Self>, farewell: Option<&[u8]>) -> Vec<Arc<Peer>> {
+        let clients = with_outbox(|outbox| {
+            let clients = self.hub.shut_down(outbox, farewell);
+            outbox.flush();
+            clients
+        });
+        clients.iter().for_each(|client| self.end_now(client.clone()));
+        clients
+    }
+
+    /// The same for the client with this etid, if there is one.
+    pub(super) fn shut_down_one(self: &Rc<Self>, etid: Etid, farewell: Option<&[u8]>) {
+        let Some(client) = self.hub.peer(etid).filter(|peer| !peer.is_server()) else { return };
+        with_outbox(|outbox| {
+            self.hub.close(outbox, &client, CloseReason::Shutdown, farewell);
+            outbox.flush();
+        });
+        self.end_now(client);
+    }
+
     /// Ends a client now: `onclose` begins to run, and unless it waits the client is forgotten when this returns.
-    pub(super) fn end_now(self: &Rc<Self>, peer: Arc<Peer>) {
+    fn end_now(self: &Rc<Self>, peer: Arc<Peer>) {
         if !peer.begin_end() {
             return;
         }
         let state = self.clone();
         run_now(async move {
             if state.callbacks.onclose.is_some() {
-                state.clone().closed(&peer, CloseReason::Shutdown).await;
+                state.life.clone().run(state.clone().closed(&peer, CloseReason::Shutdown)).await;
             }
             state.act(|outbox| state.hub.disconnect(outbox, &peer));
         });

@@ -175,7 +175,7 @@ impl HubState {
     ) {
         self.waiting.set(self.waiting.get() + 1);
         let state = self.clone();
-        tokio::task::spawn_local(async move {
+        self.life.clone().spawn(async move {
             if let Err(error) = callback.await {
                 console::report(what, &error);
             }

@@ -64,13 +64,13 @@ fn add<M: UserDataMethods<HubHandle>, R: mlua::IntoLuaMulti + 'static>(
 
 fn take_hub(title: &str, values: &mut MultiValue) -> Result<Rc<HubState>> {
     let value = values.pop_front().unwrap_or(Value::Nil);
-    let hub = value.as_userdata().and_then(|data| data.borrow::<HubHandle>().ok()).map(|handle| handle.0.clone());
-    hub.ok_or_else(|| {
-        mlua::Error::runtime(format!(
-            "{title} was called without its hub, on a {}; write it with a colon",
-            value.type_name()
-        ))
-    })
+    let hub = value.as_userdata().and_then(|data| data.borrow::<HubHandle>().ok()).map(|handle| handle.0.upgrade());
+    let problem = match hub {
+        Some(Some(hub)) => return Ok(hub),
+        Some(None) => format!("{title} was called on a hub that has ended with its app"),
+        None => format!("{title} was called without its hub, on a {}; write it with a colon", value.type_name()),
+    };
+    Err(mlua::Error::runtime(problem))
 }
 
 async fn connect(lua: Lua, mut values: MultiValue) -> Result<()> {

@@ -29,10 +29,11 @@ impl Owner {
     {
         let number = self.hub;
         let answer = self.thread.call(move |world| {
-            let asked = world.hubs.get(number).map(question);
+            // Boxed, since it is large and is handed on several times.
+            let asked = world.hubs.get(number).map(|state| state.life.clone().run(Box::pin(question(state))));
             async move {
                 match asked {
-                    Some(asked) => Some(asked.await),
+                    Some(asked) => asked.await,
                     None => None,
                 }
             }

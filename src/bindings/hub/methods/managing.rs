@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use mlua::{Function, Lua, MultiValue, Result, Table, UserDataRef, Value};
@@ -10,10 +9,8 @@ use mlua::{Function, Lua, MultiValue, Result, Table, UserDataRef, Value};
 use super::super::super::args::Args;
 use super::super::HubState;
 use super::super::peers::{HubSocket, is_registered};
-use super::arguments::{client, number, optional_number};
+use super::arguments::{number, optional_number};
 use crate::broker::Keepalive;
-use crate::broker::outbox::{Outbox, with_outbox};
-use crate::broker::peer::{CloseReason, Peer};
 use crate::protocol::Etid;
 
 /// An iterator over the peers that are connected now; those that end during the loop are left out.
@@ -67,25 +64,11 @@ pub(super) fn setkeepalive(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Resu
 
 pub(super) fn shutdown(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<()> {
     let farewell = args.optional_string(1, "msg")?;
-    let etid = optional_number(args, 2, "etid")?;
-    let clients = with_outbox(|outbox| {
-        let clients = match etid {
-            Some(etid) => one(hub, outbox, Etid(etid), farewell.as_deref()),
-            None => hub.hub.shut_down(outbox, farewell.as_deref()),
-        };
-        outbox.flush();
-        clients
-    });
-    for peer in clients {
-        hub.end_now(peer);
+    match optional_number(args, 2, "etid")? {
+        Some(etid) => hub.shut_down_one(Etid(etid), farewell.as_deref()),
+        None => drop(hub.shut_down(farewell.as_deref())),
     }
     Ok(())
-}
-
-/// Closes the client with this etid, if there is one.
-fn one(hub: &Rc<HubState>, outbox: &mut Outbox, etid: Etid, farewell: Option<&[u8]>) -> Vec<Arc<Peer>> {
-    let client = client(hub, etid);
-    client.inspect(|peer| hub.hub.close(outbox, peer, CloseReason::Shutdown, farewell)).into_iter().collect()
 }
 
 #[cfg(test)]
@@ -102,7 +85,7 @@ mod tests {
         let found = lua.call(move |world| async move {
             let source = format!("local hub = require'smq.hub'.create() {call} return hub");
             let hub: UserDataRef<HubHandle> = world.lua.load(source).eval().unwrap();
-            let Keepalive { idle, interval } = hub.0.hub.keepalive();
+            let Keepalive { idle, interval } = hub.0.upgrade().unwrap().hub.keepalive();
             (idle.as_secs(), interval.as_secs())
         });
         let found = found.await.unwrap();
