@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 /// After so long failures are forgotten.
 const MEMORY: Duration = Duration::from_secs(600);
@@ -34,8 +34,16 @@ impl Attempts {
         known.filter(|failed| failed.last.elapsed() < MEMORY).map_or(0, |failed| failed.count)
     }
 
-    /// How long another attempt should wait before it is looked at, so that guessing takes its time.
-    pub fn delay(&self, address: IpAddr) -> Duration {
+    /// Waits before an attempt is looked at, so that guessing takes its time. Failures meanwhile count: of many guesses at
+    /// the same time only a few are looked at before the longest wait is over.
+    pub async fn wait(&self, address: IpAddr) {
+        let begun = Instant::now();
+        while let Some(rest) = self.delay(address).checked_sub(begun.elapsed()).filter(|rest| !rest.is_zero()) {
+            sleep(rest).await;
+        }
+    }
+
+    fn delay(&self, address: IpAddr) -> Duration {
         MAX_DELAY.min(STEP * self.count(address).saturating_sub(FREE))
     }
 
@@ -58,6 +66,10 @@ impl Attempts {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
+    use tokio::task::LocalSet;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -74,6 +86,31 @@ mod tests {
         assert_eq!(attempts.delay(IpAddr::from([192, 0, 2, 8])), Duration::ZERO);
         tokio::time::advance(MEMORY).await;
         assert_eq!((attempts.count(address), attempts.delay(address)), (0, Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn guesses_at_the_same_time_wait_for_each_other() {
+        let (attempts, address) = (Rc::new(Attempts::default()), IpAddr::from([192, 0, 2, 7]));
+        let begun = Instant::now();
+        let tasks = LocalSet::new();
+        let guesses: Vec<_> = (0..100)
+            .map(|_| {
+                let attempts = attempts.clone();
+                tasks.spawn_local(async move {
+                    attempts.wait(address).await;
+                    attempts.note_failure(address);
+                    begun.elapsed()
+                })
+            })
+            .collect();
+        tasks.await;
+        let mut early = 0;
+        for guess in guesses {
+            early += u32::from(guess.await.unwrap() < MAX_DELAY);
+        }
+        assert_eq!(early, FREE + 10, "the free ones, and one for each second");
+        // Whoever shares the address waits no longer than ever.
+        assert!(begun.elapsed() <= MAX_DELAY + Duration::from_millis(1));
     }
 
     #[tokio::test]

@@ -288,9 +288,9 @@ impl Authenticator {
         self.log_in(world, request, &account, attempt, "digest")
     }
 
-    /// Waits before an attempt is looked at: whoever guesses would not wait for the answer to a wrong guess.
+    /// Before an attempt is looked at: whoever guesses would not wait for the answer to a wrong guess.
     async fn take_time(&self, request: &Request) {
-        tokio::time::sleep(self.attempts.delay(address(request))).await;
+        self.attempts.wait(address(request)).await;
     }
 
     fn failed(&self, request: &Request, attempt: Attempt) -> Attempt {
