@@ -5,6 +5,26 @@ mod support;
 use support::{App, Server};
 
 #[test]
+fn an_error_tells_the_line_of_the_script_that_requires_or_none() {
+    let app = App::new()
+        .file(".preload", "mako.createloader(io)")
+        .file(".lua/call.lua", "local module = require'nosuch'\nreturn module")
+        .file(".lua/tailcall.lua", "return require'nosuch'")
+        .file(".lua/itself.lua", "return require'itself'")
+        .file("index.lsp", "<?lsp local function f() require(request:data'name') end\nprint(select(2, pcall(f))) ?>");
+    let server = Server::start(app);
+    let first_line = |name: &str| {
+        let body = server.get(&format!("/?name={name}")).body;
+        body.lines().next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(first_line("nosuch"), "index.lsp:1: module 'nosuch' not found:");
+    assert_eq!(first_line("call"), ".lua/call.lua:1: module 'nosuch' not found:");
+    assert_eq!(first_line("tailcall"), "module 'nosuch' not found:");
+    let problem = "module 'itself' requires itself, or what it requires requires it: there is no end to it";
+    assert_eq!(first_line("itself"), problem);
+}
+
+#[test]
 fn an_app_that_has_not_called_createloader_is_told_of_it() {
     let page = "<?lsp print(select(2, pcall(require, 'util'))) ?>";
     let server = Server::start(App::new().file("index.lsp", page).file(".lua/util.lua", "return 1"));
