@@ -800,7 +800,7 @@ mako = {}
 ---@param io smq.Io
 function mako.createloader(io) end
 
----Calls `f` when the server stops, behind every `onunload`; with false no longer.
+---Calls `f` when the server stops, by `os.exit`, too, behind every `onunload`; with false no longer.
 ---@param f function
 ---@param enable? boolean
 function mako.onexit(f, enable) end

@@ -17,7 +17,7 @@ use std::thread;
 
 use anyhow::{Context as _, Result};
 use mlua::Lua;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::config::value::ConfigValue;
@@ -68,6 +68,8 @@ thread_local! {
 pub struct LuaThread {
     jobs: hop::Jobs,
     stopping: Arc<Notify>,
+    /// With what a script wants the process to end.
+    exit: watch::Sender<Option<u8>>,
 }
 
 /// The Lua thread has ended, as it does when the server stops.
@@ -85,7 +87,7 @@ impl LuaThread {
     pub fn start_with(settings: Settings) -> Result<(Self, thread::JoinHandle<()>)> {
         let (jobs, mut queue) = mpsc::channel::<Vec<Job>>(MAX_QUEUED_TURNS);
         let stopping = Arc::new(Notify::new());
-        let handle = Self { jobs, stopping: stopping.clone() };
+        let handle = Self { jobs, stopping: stopping.clone(), exit: watch::Sender::default() };
         let for_world = handle.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = thread::Builder::new().name("lua".into()).spawn(move || {
@@ -121,6 +123,19 @@ impl LuaThread {
     /// whoever asked hears [`Ended`].
     pub fn stop(&self) {
         self.stopping.notify_one();
+    }
+
+    /// Asks for the end of the process; the first code counts.
+    pub fn exit(&self, code: u8) {
+        self.exit.send_modify(|asked| *asked = asked.or(Some(code)));
+    }
+
+    /// Waits until a script asks for the end of the process.
+    pub async fn exit_code(&self) -> u8 {
+        let mut asked = self.exit.subscribe();
+        let code = asked.wait_for(Option::is_some).await.map(|code| *code);
+        // This handle is one that can send.
+        code.ok().flatten().unwrap_or_default()
     }
 
     /// Queues a job at the end of the caller's turn. A thread's jobs start in the order in which it queued them.

@@ -21,14 +21,17 @@ fn main() -> ExitCode {
     let traces = matches!(&command, Command::Serve(args) if args.dev).then(Traces::default);
     install_log(traces.clone());
     let outcome = match command {
-        Command::Serve(args) => Config::from_args(args).and_then(|config| server::run(config, traces)).map(|()| true),
-        Command::Test(args) => testing::run(args),
-        Command::Bench(args) => bench::run(args).map(|()| true),
+        Command::Serve(args) => {
+            Config::from_args(args).and_then(|config| server::run(config, traces)).map(ExitCode::from)
+        }
+        Command::Test(args) => {
+            testing::run(args).map(|passed| if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Bench(args) => bench::run(args).map(|()| ExitCode::SUCCESS),
     };
     built_in::remove_folder();
     match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(code) => code,
         Err(error) => {
             // The exit code tells, even if nobody reads why.
             let _ = writeln!(std::io::stderr(), "smq: {error:#}");

@@ -8,6 +8,7 @@ mod signals;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,38 +38,46 @@ const UNLOAD_TIME: Duration = Duration::from_millis(1000);
 /// Time for what was said last to leave for the clients.
 const FAREWELL_TIME: Duration = Duration::from_millis(300);
 
-/// Serves until a signal says to stop. Browsers on this machine are shown the traces, if there are any to show.
-pub fn run(config: Config, traces: Option<Traces>) -> Result<()> {
+/// Serves until a signal or a script says to stop, and returns the exit code. Browsers on this machine are shown the traces, if there are any to show.
+pub fn run(config: Config, traces: Option<Traces>) -> Result<u8> {
     Builder::new_current_thread().enable_all().build()?.block_on(serve(config, traces))
 }
 
-async fn serve(config: Config, traces: Option<Traces>) -> Result<()> {
+async fn serve(config: Config, traces: Option<Traces>) -> Result<u8> {
     let mut signals = Signals::new()?;
     let mut server = Server::bind(config, traces)?;
-    let is_loaded = tokio::select! {
-        () = server.load() => true,
-        () = signals.wait() => false,
+    let lua = server.lua.clone();
+    let stop = async {
+        tokio::select! {
+            () = signals.wait() => 0,
+            code = lua.exit_code() => code,
+        }
     };
-    if !is_loaded {
+    let mut stop = pin!(stop);
+    let stopped = tokio::select! {
+        () = server.load() => None,
+        code = &mut stop => Some(code),
+    };
+    if let Some(code) = stopped {
         unload(&server.apps()).await;
-        return Ok(());
+        return Ok(code);
     }
     server.open()?;
     server.listeners.announce(&server.apps());
     if server.traces.is_some() {
         server.listeners.announce_console();
     }
-    if server.config.is_dev {
+    let code = if server.config.is_dev {
         tokio::select! {
-            () = reload::watch(&mut server) => {}
-            () = signals.wait() => {}
+            () = reload::watch(&mut server) => 0,
+            code = stop => code,
         }
     } else {
-        signals.wait().await;
-    }
+        stop.await
+    };
     tracing::info!("stopping");
     server.close().await;
-    Ok(())
+    Ok(code)
 }
 
 /// A server from its bound ports to its end.
@@ -146,6 +155,11 @@ impl Server {
         self.listeners.open(&shards, &site, &seats, &stopping)?;
         self.open = Some(Open { stop, site, shards });
         Ok(())
+    }
+
+    /// Where the apps run.
+    pub fn lua(&self) -> &LuaThread {
+        &self.lua
     }
 
     /// Where the server is reached by HTTP, such as `http://127.0.0.1:8080`.

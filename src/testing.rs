@@ -60,9 +60,11 @@ async fn run_all(args: TestArgs, scripts: Vec<PathBuf>) -> Result<bool> {
     let settings = Settings { allow_exec: args.allow_exec, ..Settings::default() };
     let mut signals = Signals::new()?;
     let mut server = Server::bind(Config::for_tests(args), None)?;
+    let app = server.lua().clone();
     // A signal, too, leaves nothing behind of what apps were unpacked into.
     let counts = tokio::select! {
         counts = load_and_run(&mut server, settings, scripts) => counts,
+        code = app.exit_code() => Err(anyhow!("the app under test has called os.exit({code}), with tests left to run")),
         () = signals.wait() => Err(anyhow!("stopped by a signal, with tests left to run")),
     };
     server.close().await;
@@ -79,7 +81,11 @@ async fn load_and_run(server: &mut Server, settings: Settings, scripts: Vec<Path
     let (lua, _) = LuaThread::start_with(settings)?;
     let (mut passed, mut failed) = (0, 0);
     for script in scripts {
-        let outcome = run_script(&lua, script, server.url()).await?;
+        let name = script.display().to_string();
+        let outcome = tokio::select! {
+            outcome = run_script(&lua, script, server.url()) => outcome?,
+            code = lua.exit_code() => bail!("{name} has called os.exit({code}), with tests left to run"),
+        };
         passed += outcome.passed;
         failed += outcome.failures.len();
         outcome.failures.iter().for_each(|failure| say(format_args!("FAILED {failure}")));

@@ -229,6 +229,20 @@ fn a_signal_ends_the_tests_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn tests_that_end_the_process_have_not_passed() {
+    let app = App::new().file("a_test.lua", "test('it exits', function() os.exit(0) end)");
+    let (code, _, log) = run(&app);
+    assert!(log.contains("a_test.lua has called os.exit(0), with tests left to run"), "{log}");
+    assert_eq!(code, Some(1));
+    let app = App::new()
+        .file("exit.lsp", "<?lsp os.exit(0) ?>")
+        .file("a_test.lua", "test('it exits', function() server.get'/exit.lsp' end)");
+    let (code, _, log) = run(&app);
+    assert!(log.contains("the app under test has called os.exit(0), with tests left to run"), "{log}");
+    assert_eq!(code, Some(1));
+}
+
+#[test]
 fn without_tests_or_with_a_broken_app_nothing_passes() {
     let (code, _, log) = run(&App::new());
     assert_eq!(code, Some(1));

@@ -151,3 +151,23 @@ fn the_built_in_files_can_be_opened_and_not_changed() {
     assert!(server.stop("TERM").success());
     assert_eq!(temporary.path().read_dir().expect("it is ours").count(), 0, "nothing is left behind");
 }
+
+#[test]
+fn a_script_that_ends_the_process_ends_it_in_order() {
+    for (call, code) in [("os.exit()", 0), ("os.exit(false)", 1), ("os.exit(7, true) trace'behind it'", 7)] {
+        let temporary = TempDir::new().expect("the system has room for a temporary folder");
+        let preload =
+            "function onunload() trace'unloaded' end mako.onexit(function() trace'the end' end) ba.openio'vm'";
+        let (_folder, path) = zip_file(&[(".preload", preload), ("exit.lsp", &format!("<?lsp {call} ?>"))]);
+        let folder = temporary.path().display().to_string();
+        let app = format!("zip::{}", path.display());
+        let server = Server::start_with(App::new(), &[&app], &[("TMPDIR", &folder)]);
+        let mut stream = server.dial();
+        write!(stream, "GET /zip/exit.lsp HTTP/1.0\r\nHost: localhost\r\n\r\n").expect("the server reads");
+        assert_eq!(server.end().code(), Some(code));
+        server.expect_output("unloaded");
+        server.expect_output("the end");
+        assert!(!server.output().contains("behind it"), "{}", server.output());
+        assert_eq!(temporary.path().read_dir().expect("it is ours").count(), 0, "nothing is left behind");
+    }
+}

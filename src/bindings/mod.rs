@@ -7,6 +7,7 @@ pub mod built_in;
 pub mod callback;
 pub mod console;
 pub mod coroutine;
+mod exit;
 mod httpc;
 pub mod hub;
 pub mod io;
@@ -27,6 +28,7 @@ pub fn install(world: &Rc<World>) -> mlua::Result<()> {
     // First, since the rest is built on coroutines that go together with asynchronous functions.
     coroutine::install(&world.lua)?;
     trace::install(&world.lua)?;
+    exit::install(world)?;
     modules::install(&world.lua)?;
     mako::install(world)?;
     httpc::install(&world.lua)?;

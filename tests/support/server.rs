@@ -176,6 +176,11 @@ impl Server {
     pub fn stop(&self, signal: &str) -> ExitStatus {
         let sent = Command::new("kill").arg(format!("-{signal}")).arg(self.id().to_string()).status();
         assert!(sent.expect("every system has kill").success(), "the server has ended by itself:\n{}", self.output());
+        self.end()
+    }
+
+    /// Waits until the server has ended.
+    pub fn end(&self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if let Some(status) = self.process.lock().expect("no test panics here").try_wait().expect("it is our child")
@@ -184,7 +189,7 @@ impl Server {
             }
             thread::yield_now();
         }
-        panic!("the server has not ended after {signal}:\n{}", self.output());
+        panic!("the server has not ended:\n{}", self.output());
     }
 
     fn id(&self) -> u32 {
