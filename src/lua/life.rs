@@ -35,6 +35,11 @@ impl Life {
         CURRENT.scope(self, work).await
     }
 
+    /// The same for what does not wait.
+    pub fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self.clone(), work)
+    }
+
     /// The same, and `work` itself ends with this life; then there is no result.
     pub async fn run<T>(self, work: impl Future<Output = T>) -> Option<T> {
         let mut ended = pin!(self.0.ended.notified());

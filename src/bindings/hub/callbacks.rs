@@ -229,7 +229,7 @@ impl HubState {
     /// Runs a callback as a coroutine. If it waits, it goes on as a task of its own, and the caller does not wait.
     pub(super) fn run(self: &Rc<Self>, what: &'static str, function: &Function, arguments: impl IntoLuaMulti) {
         let mut call = Box::pin(budget::call::<()>(function, arguments));
-        match call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        match self.life.enter(|| call.as_mut().poll(&mut Context::from_waker(Waker::noop()))) {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => console::report(what, &error),
             Poll::Pending => self.let_wait(what, call),

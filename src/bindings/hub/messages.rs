@@ -152,7 +152,7 @@ impl HubState {
         while !inbox.is_empty() {
             let taken = inbox.taken.get();
             let messages = Messages { state: self.clone(), inbox: inbox.clone(), may_rest };
-            match self.runners.messages.run(messages) {
+            match self.life.enter(|| self.runners.messages.run(messages)) {
                 Ran::All(_) => {}
                 Ran::Waiting(_, waiting) => self.let_wait("onmsg", waiting),
                 Ran::Failed(_, error) => console::report("onmsg", &error),

@@ -29,11 +29,10 @@ impl Owner {
     {
         let number = self.hub;
         let answer = self.thread.call(move |world| {
-            // Boxed, since it is large and is handed on several times.
-            let asked = world.hubs.get(number).map(|state| state.life.clone().run(Box::pin(question(state))));
+            let asked = world.hubs.get(number).map(question);
             async move {
                 match asked {
-                    Some(asked) => asked.await,
+                    Some(asked) => Some(asked.await),
                     None => None,
                 }
             }
@@ -54,20 +53,20 @@ impl Hooks for Owner {
 
     fn authenticate(&self, newcomer: Newcomer) -> Answer<'_, Verdict> {
         Box::pin(async move {
-            let verdict = self.ask(move |state| async move { state.authenticate(newcomer).await }).await;
-            verdict.unwrap_or_else(Verdict::denied)
+            let verdict = self.ask(move |state| state.life.clone().run(state.authenticate(newcomer))).await;
+            verdict.flatten().unwrap_or_else(Verdict::denied)
         })
     }
 
     fn connected(&self, peer: Arc<Peer>, newcomer: Newcomer) -> Answer<'_, ()> {
         Box::pin(async move {
-            self.ask(move |state| async move { state.connected(peer, newcomer).await }).await;
+            self.ask(move |state| state.life.clone().run(state.connected(peer, newcomer))).await;
         })
     }
 
     fn closed(&self, peer: Arc<Peer>, reason: CloseReason) -> Answer<'_, ()> {
         Box::pin(async move {
-            self.ask(move |state| async move { state.closed(&peer, reason).await }).await;
+            self.ask(move |state| async move { state.life.clone().run(state.closed(&peer, reason)).await }).await;
         })
     }
 

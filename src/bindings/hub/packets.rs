@@ -91,8 +91,10 @@ impl HubState {
                     self.room().await;
                     packets.since = Instant::now();
                 }
-                Pause::Ask(frame) => packets.ask(&frame).await,
-                Pause::Dropped(frame) => self.dropped(&frame, packets.session.peer()).await,
+                Pause::Ask(frame) => self.while_alive(packets.ask(&frame)).await.unwrap_or_default(),
+                Pause::Dropped(frame) => {
+                    self.while_alive(self.dropped(&frame, packets.session.peer())).await.unwrap_or_default();
+                }
                 Pause::End(reason) => return (packets.session, reason),
             }
         }
@@ -104,10 +106,10 @@ impl HubState {
             packets.handle_some();
             return packets;
         }
-        match self.runners.packets.run(packets) {
+        match self.life.enter(|| self.runners.packets.run(packets)) {
             Ran::All(packets) => packets,
             Ran::Waiting(mut packets, answer) => {
-                packets.answered(answer.await);
+                packets.answered(self.while_alive(answer).await.unwrap_or(Ok(false)));
                 packets
             }
             Ran::Failed(mut packets, error) => {
@@ -119,6 +121,11 @@ impl HubState {
                 packets
             }
         }
+    }
+
+    /// Lets a callback wait as long as its app lives. Boxed, so that packets nobody waits for have no room for it.
+    async fn while_alive<T>(&self, callback: impl Future<Output = T>) -> Option<T> {
+        self.life.clone().run(Box::pin(callback)).await
     }
 
     /// Whether the script allows it; an error denies.
