@@ -73,7 +73,7 @@ impl Broker {
     }
 
     fn publish(&mut self, session: &mut Session, read: &[u8]) {
-        let span: Span = self.outbox.place(read);
+        let span: Span = self.outbox.append(read);
         black_box(session.handle(&mut self.outbox, span));
         self.outbox.flush();
     }

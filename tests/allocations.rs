@@ -52,7 +52,7 @@ fn allocations(framing: Framing, messages: usize) -> u64 {
     }
     let mut session = Session::new(hub, publisher);
     let mut send = || {
-        let frames = outbox.place(&read);
+        let frames = outbox.append(&read);
         assert_eq!(session.handle(&mut outbox, frames), Outcome::Done);
         outbox.flush();
     };

@@ -1,12 +1,26 @@
-//! What one thread has read and is about to send: the arena, and for each receiver the ranges of it that are its.
+//! What one thread is about to send: an arena of frames, and for each receiver the ranges of the arena that it gets.
 //!
-//! A read lands in the arena; routing a message notes a range of the arena for each receiver and copies nothing. Once per
-//! turn of the thread's event loop, after the tasks of that turn, every receiver gets all its ranges in one write.
-//! Messages of many publishers to one receiver thus share a system call, which is what delivering a message costs.
+//! Each thread has one [`Outbox`]. A read appends its frames to the arena; routing them *notes* a range of the arena for
+//! each receiver and copies nothing. Once per turn of the thread's event loop, behind the tasks of that turn, a task (the
+//! flusher) writes to each receiver all its ranges in one system call. That call is most of what delivering a message
+//! costs, and so the messages of many publishers to one receiver share it.
+//!
+//! A packet takes one of three ways to its receiver, and no way overtakes another:
+//!
+//! - A message is noted, and written by [`Outbox::flush`]. Messages to one target may first be *gathered*, since routing a
+//!   hundred of them together costs as much as routing one. Whatever does anything else with the outbox or with the hub's
+//!   state calls `Outbox::settle` first, which routes what was gathered.
+//! - A control packet goes to the peer's queue ([`super::outbound`]) at once, behind the ranges noted for that peer, which
+//!   are moved to the queue before it. The flush writes the queue.
+//! - What the server's own side causes for the server itself is *captured*, see [`Outbox::capture`].
+//!
+//! A [`Span`] is valid until the next flush, the only place that empties the arena. An outbox is never borrowed while its
+//! task waits or a script runs.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::IoSlice;
+use std::iter;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
@@ -15,16 +29,17 @@ use super::peer::Peer;
 use crate::protocol::Target;
 use crate::transport::Framing;
 
-/// The arena is flushed before it grows beyond this.
+/// Bytes of the arena at which it is flushed before the next read.
 const ARENA: usize = 512 * 1024;
-/// Ranges noted at a time, in all; more of them are sent in parts. A publisher that goes to and fro between targets of many
-/// subscribers makes one for each message and subscriber.
+/// The most ranges noted at a time, for all receivers together; at the limit they are sent early. Messages that alternate
+/// between two targets make a range for each message and subscriber, since neighbours cannot be joined.
 const MAX_RANGES: usize = 1 << 17;
-/// Ranges shorter than this on average are gathered by copying, which is cheaper than a vector of slices.
-const GATHER_BELOW: usize = 1024;
-/// The kernel takes no more slices in one call.
+/// Ranges with fewer bytes than this on average are copied together before they are written: that is cheaper than a slice
+/// for each.
+const COPY_BELOW: usize = 1024;
+/// Linux takes no more slices in one call (`IOV_MAX`).
 const MAX_SLICES: usize = 1024;
-/// The end of a list of ranges.
+/// No range: the end of a list, or a peer without a place.
 const NONE: u32 = u32::MAX;
 
 /// A range of the arena.
@@ -34,52 +49,71 @@ pub struct Span {
     pub end: usize,
 }
 
-/// One thread's outgoing messages. Never borrowed while something waits.
+impl Span {
+    fn of(self, arena: &[u8]) -> &[u8] {
+        &arena[self.start..self.end]
+    }
+
+    fn len(self) -> usize {
+        self.end - self.start
+    }
+}
+
+/// One thread's outgoing messages; [`with_outbox`] lends it.
 #[derive(Default)]
 pub struct Outbox {
-    /// What was read, made or converted in this turn.
+    /// Frames that were read, made or converted since the last flush.
     pub arena: Vec<u8>,
+    /// The receivers for which something is noted.
     pending: Vec<Pending>,
+    /// What is noted for all receivers: a linked list for each, from [`Pending::first`] to [`Pending::last`].
     ranges: Vec<Range>,
-    /// By a peer's slot: its place in `pending`, valid if that names the same peer.
+    /// By a peer's slot: its index in `pending`, valid if the same peer is found there.
     places: Vec<u32>,
-    gathered: Vec<u8>,
-    /// What a WebSocket read brings, before it is unmasked into the arena.
+    /// Memory that is kept from one use to the next, to copy or convert frames in.
+    scratch: Vec<u8>,
+    /// What a WebSocket read brings, before it is unmasked into the arena. Empty between reads.
     pub masked: Vec<u8>,
     flusher: Flusher,
-    /// Set when something went to the server's own queue.
+    /// Set when something was noted or queued for the server's own peer. [`super::session::Session`] clears it.
     pub reached_server: bool,
-    /// Messages to one target that are routed together, later in this turn.
+    /// Messages to one target that are gathered, to be routed together later in this turn.
     run: Option<Run>,
-    /// While the server itself acts, what that sends to the server: it is not queued behind what others sent.
+    /// Set during [`Outbox::capture`].
     captured: Option<Vec<u8>>,
 }
 
+/// Gathered messages: whole frames that are next to each other in the arena.
 struct Run {
     hub: Hub,
     target: Target,
     span: Span,
 }
 
+/// A receiver, and the list of ranges noted for it.
 struct Pending {
     peer: Arc<Peer>,
     first: u32,
     last: u32,
     count: u32,
+    /// Bytes of all its ranges together.
     bytes: usize,
 }
 
 struct Range {
     span: Span,
+    /// The receiver's next range.
     next: u32,
 }
 
 /// The task that flushes at the end of a turn.
 #[derive(Default)]
 enum Flusher {
+    /// It is spawned when it is first needed.
     #[default]
     Absent,
     Asleep(Waker),
+    /// It runs in this turn.
     Awake,
 }
 
@@ -87,44 +121,48 @@ thread_local! {
     static OUTBOX: RefCell<Outbox> = RefCell::default();
 }
 
-/// Lends this thread's outbox to `work`, which must not call scripts or anything else that might ask for it, too.
+/// Lends this thread's outbox to `work`.
+///
+/// # Panics
+///
+/// If `work` itself calls this function. It must not run scripts, either, since they might.
 pub fn with_outbox<T>(work: impl FnOnce(&mut Outbox) -> T) -> T {
     OUTBOX.with(|outbox| work(&mut outbox.borrow_mut()))
 }
 
 impl Outbox {
-    /// Makes room for what one read brings. Ranges noted before are sent if the arena is full.
+    /// Makes room for what one read brings: flushes if the arena is full.
     pub fn make_room(&mut self) {
         if self.arena.len() >= ARENA {
             self.flush();
         }
     }
 
-    /// Copies `bytes` into the arena.
-    pub fn place(&mut self, bytes: &[u8]) -> Span {
+    /// Appends `bytes` to the arena.
+    pub fn append(&mut self, bytes: &[u8]) -> Span {
         let start = self.arena.len();
         self.arena.extend_from_slice(bytes);
         Span { start, end: self.arena.len() }
     }
 
-    /// Converts raw frames of the arena to another framing, behind them in the arena.
+    /// Converts raw frames of the arena to another framing; the result is appended to the arena.
     pub fn convert(&mut self, frames: Span, framing: Framing) -> Span {
         if framing == Framing::Raw {
             return frames;
         }
-        let mut converted = std::mem::take(&mut self.gathered);
+        let mut converted = std::mem::take(&mut self.scratch);
         converted.clear();
-        framing.convert(&self.arena[frames.start..frames.end], &mut converted);
-        let span = self.place(&converted);
-        self.gathered = converted;
+        framing.convert(frames.of(&self.arena), &mut converted);
+        let span = self.append(&converted);
+        self.scratch = converted;
         span
     }
 
-    /// Notes that `peer` gets the whole frames in `span`, in its framing.
+    /// Notes that `peer` gets the bytes in `span`: whole frames in the peer's framing.
     pub fn note(&mut self, peer: &Arc<Peer>, span: Span) {
         if peer.is_server() {
             if let Some(captured) = &mut self.captured {
-                return captured.extend_from_slice(&self.arena[span.start..span.end]);
+                return captured.extend_from_slice(span.of(&self.arena));
             }
             self.reached_server = true;
         }
@@ -134,7 +172,7 @@ impl Outbox {
             && last.span.end == span.start
         {
             last.span.end = span.end;
-            pending.bytes += span.end - span.start;
+            pending.bytes += span.len();
             return;
         }
         if self.ranges.len() >= MAX_RANGES {
@@ -149,30 +187,31 @@ impl Outbox {
         }
         pending.last = index;
         pending.count += 1;
-        pending.bytes += span.end - span.start;
+        pending.bytes += span.len();
         self.ranges.push(Range { span, next: NONE });
     }
 
-    /// Does what the server's own side asks for, and returns the frames that it causes for the server itself.
+    /// Does `work` for the server's own side and returns, as raw frames, what that causes for the server itself. Those
+    /// frames are not queued behind what others have sent to the server: its callbacks for them run at once.
     pub fn capture<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> (T, Vec<u8>) {
         self.captured = Some(Vec::new());
         let result = work(self);
         (result, self.captured.take().unwrap_or_default())
     }
 
-    /// Adds a frame to the run of messages for `target`, which is routed before anything else is done with this outbox, at
-    /// the latest at the end of the turn. Routing one message of many subscribers costs as much as routing a hundred.
+    /// Adds a frame to the messages gathered for `target`. They are routed by [`Outbox::settle`], at the latest by the
+    /// flush at the end of the turn.
     pub(super) fn gather(&mut self, hub: &Hub, target: Target, frame: &[u8]) {
         let end = self.arena.len();
-        let is_further = |run: &&mut Run| run.target == target && run.span.end == end && run.hub.is(hub);
-        if let Some(run) = self.run.as_mut().filter(is_further) {
+        let continues = |run: &&mut Run| run.target == target && run.span.end == end && run.hub.is(hub);
+        if let Some(run) = self.run.as_mut().filter(continues) {
             run.span.end += frame.len();
             self.arena.extend_from_slice(frame);
             return;
         }
         self.settle();
         self.wake_flusher();
-        let span = self.place(frame);
+        let span = self.append(frame);
         self.run = Some(Run { hub: hub.clone(), target, span });
     }
 
@@ -188,7 +227,7 @@ impl Outbox {
         }
     }
 
-    /// Queues a control packet, a raw frame, for `peer`, behind everything noted for it so far. It is in the peer's queue
+    /// Queues a control packet, given as a raw frame, behind everything noted for `peer` so far. It is in the peer's queue
     /// when this returns, so nothing that another thread sends afterwards can overtake it.
     pub fn control(&mut self, peer: &Arc<Peer>, frame: &[u8]) {
         self.settle();
@@ -202,21 +241,22 @@ impl Outbox {
         peer.push_control(&peer.outbound.framing().converted(frame));
     }
 
-    /// Likewise, for a client that is sent nothing more.
+    /// Queues a control packet as [`Outbox::control`] does; nothing that comes later is sent to the client.
     pub fn farewell(&mut self, peer: &Arc<Peer>, frame: &[u8]) {
         self.settle();
         self.queue_noted(peer);
         peer.push_last(&peer.outbound.framing().converted(frame));
     }
 
-    /// Queues bytes that belong to the peer's transport (a WebSocket's Pong or close frame), like a control packet.
+    /// Queues bytes of the peer's transport (a WebSocket's Pong or close frame) like a control packet, as they are.
     pub fn transport_control(&mut self, peer: &Arc<Peer>, bytes: &[u8]) {
         self.settle();
         self.queue_noted(peer);
         peer.push_control(bytes);
     }
 
-    /// Moves what is noted for the server's own peer to its queue, for an owner on this thread who is about to take it.
+    /// Moves what is noted for the server's own peer to its queue, without waiting for the flush. For the hub's owner, who
+    /// is about to take it from there.
     pub fn queue_for_server(&mut self, server: &Arc<Peer>) {
         self.settle();
         if self.find(server).is_some() {
@@ -224,25 +264,24 @@ impl Outbox {
         }
     }
 
-    /// Moves what is noted for a peer to its queue, which is written at the end of the turn.
+    /// Moves what is noted for a peer to its queue. The peer stays in `pending`, so that the flush writes the queue.
     fn queue_noted(&mut self, peer: &Arc<Peer>) {
         let place = self.place_of(peer);
         let pending = &mut self.pending[place];
-        let mut index = pending.first;
+        let first = pending.first;
         (pending.first, pending.last, pending.count, pending.bytes) = (NONE, NONE, 0, 0);
-        while let Some(range) = self.ranges.get(index as usize) {
-            peer.outbound.push_messages(&[IoSlice::new(&self.arena[range.span.start..range.span.end])]);
-            index = range.next;
+        for span in spans(&self.ranges, first) {
+            peer.outbound.push_messages(&[IoSlice::new(span.of(&self.arena))]);
         }
     }
 
-    /// The peer's place in `pending`, if it has one.
+    /// The peer's index in `pending`, if it is there.
     fn find(&self, peer: &Arc<Peer>) -> Option<usize> {
         let place = *self.places.get(peer.slot())? as usize;
         self.pending.get(place).is_some_and(|pending| Arc::ptr_eq(&pending.peer, peer)).then_some(place)
     }
 
-    /// The peer's place in `pending`, which it gets if it has none.
+    /// The peer's index in `pending`, to which it is added if it is not there.
     fn place_of(&mut self, peer: &Arc<Peer>) -> usize {
         if let Some(place) = self.find(peer) {
             return place;
@@ -259,7 +298,7 @@ impl Outbox {
         self.pending.len() - 1
     }
 
-    /// Sends everything, with one write per receiver, and empties the arena.
+    /// Sends everything, with one write for each receiver, and empties the arena: all spans are void.
     pub fn flush(&mut self) {
         self.settle();
         self.send_noted();
@@ -267,8 +306,8 @@ impl Outbox {
         self.arena.shrink_to(2 * ARENA);
     }
 
-    /// Sends what is noted, and keeps the arena. The server comes last: what its callbacks then do, such as closing a
-    /// client, follows what was on its way before.
+    /// Sends what is noted, and keeps the arena. The server's own peer comes last, so that what its callbacks do, such as
+    /// closing a client, comes after what was noted for the clients before.
     fn send_noted(&mut self) {
         let mut pending = std::mem::take(&mut self.pending);
         for is_server in [false, true] {
@@ -282,19 +321,18 @@ impl Outbox {
         self.ranges.clear();
     }
 
+    /// Writes a receiver's ranges, behind what its queue holds.
     fn send(&mut self, receiver: &Pending) {
         let outbound = &receiver.peer.outbound;
         if receiver.count == 1 {
             let span = self.ranges[receiver.first as usize].span;
-            outbound.write(&[IoSlice::new(&self.arena[span.start..span.end])]);
-        } else if receiver.bytes < GATHER_BELOW * receiver.count as usize {
-            self.gathered.clear();
-            let mut index = receiver.first;
-            while let Some(range) = self.ranges.get(index as usize) {
-                self.gathered.extend_from_slice(&self.arena[range.span.start..range.span.end]);
-                index = range.next;
+            outbound.write(&[IoSlice::new(span.of(&self.arena))]);
+        } else if receiver.bytes < COPY_BELOW * receiver.count as usize {
+            self.scratch.clear();
+            for span in spans(&self.ranges, receiver.first) {
+                self.scratch.extend_from_slice(span.of(&self.arena));
             }
-            outbound.write(&[IoSlice::new(&self.gathered)]);
+            outbound.write(&[IoSlice::new(&self.scratch)]);
         } else {
             self.send_slices(receiver);
         }
@@ -302,10 +340,8 @@ impl Outbox {
 
     fn send_slices(&self, receiver: &Pending) {
         let mut slices = Vec::with_capacity((receiver.count as usize).min(MAX_SLICES));
-        let mut index = receiver.first;
-        while let Some(range) = self.ranges.get(index as usize) {
-            slices.push(IoSlice::new(&self.arena[range.span.start..range.span.end]));
-            index = range.next;
+        for span in spans(&self.ranges, receiver.first) {
+            slices.push(IoSlice::new(span.of(&self.arena)));
             if slices.len() == MAX_SLICES {
                 receiver.peer.outbound.write(&slices);
                 slices.clear();
@@ -327,7 +363,13 @@ impl Outbox {
     }
 }
 
-/// The flusher of this thread: woken by the first range of a turn, it runs behind the tasks that were ready then.
+/// The spans of one receiver's list of ranges, in the order in which they were noted.
+fn spans(ranges: &[Range], first: u32) -> impl Iterator<Item = Span> {
+    let range = |index: u32| ranges.get(index as usize);
+    iter::successors(range(first), move |noted| range(noted.next)).map(|noted| noted.span)
+}
+
+/// The flusher of this thread. What is first noted in a turn wakes it, so it runs behind the tasks that were ready then.
 async fn flush_every_turn() {
     poll_fn::<(), _>(|cx| {
         with_outbox(|outbox| {

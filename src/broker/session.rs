@@ -284,7 +284,7 @@ impl Session {
             },
             Ok(_) if !granted => Handled::Done,
             Ok(target) if self.hub.interest().ondrop => {
-                let span = outbox.place(frame);
+                let span = outbox.append(frame);
                 if self.hub.route(outbox, target, span) { Handled::Done } else { Handled::Dropped }
             }
             Ok(target) => {

@@ -26,7 +26,7 @@ impl Hub {
         if outbox.is_gathering(self, target) || !self.reaches_server(target) {
             return outbox.gather(self, target, frame);
         }
-        let span = outbox.place(frame);
+        let span = outbox.append(frame);
         self.route(outbox, target, span);
     }
 

@@ -52,7 +52,7 @@ fn send(hub: &Rc<HubState>, publish: &Publish<'_>, peer: &Arc<Peer>) {
         return hub.act(|outbox| hub.hub.route_soon(outbox, publish.target, &frame));
     }
     let delivered = hub.act(|outbox| {
-        let span = outbox.place(&frame);
+        let span = outbox.append(&frame);
         hub.hub.route(outbox, publish.target, span)
     });
     if !delivered {
