@@ -1,8 +1,26 @@
-//! One peer's way out: a writer that any thread may use, and a bounded queue for what the writer does not take.
+//! One peer's outgoing side: a writer that any thread may use, and a bounded queue for what cannot be written at once.
 //!
-//! Whoever has something for a peer writes it at once, on its own thread. Only what the socket does not take, or what
-//! comes while another thread writes, is copied into the queue; the peer's own task sends that when the socket is
-//! writable again. So a peer that does not read costs bounded memory, and nobody waits for it.
+//! A thread that has something for a peer writes it itself, without waiting. What the socket does not take, and what comes
+//! while another thread writes, is copied into the queue. So a peer that does not read costs bounded memory, and nobody
+//! waits for it.
+//!
+//! Bytes leave in the order in which they were queued or written, since one party at a time has the writer:
+//!
+//! ```text
+//! Open ── a thread writes ──► Busy ── the socket is full ──► Blocked
+//!  ▲                           │                                │
+//!  ├────── all is written ─────┘                                │
+//!  └─────────────── the task has sent the queue ────────────────┘
+//! ```
+//!
+//! - A thread that is writing also writes what others queue meanwhile, so nothing is left behind when it stops.
+//! - When the socket is full, that thread puts the rest in front of the queue and wakes the peer's task, which sends the
+//!   queue when the socket is writable again.
+//! - [`Outbound::leave_to_task`] leads to `Task` for good: only the peer's task sends. A thread that is writing finishes its
+//!   call first (`HandingOver`).
+//! - A failed write leads to `Broken`, and the task ends the peer.
+//!
+//! The queue's lock is never held during a system call.
 
 use std::io::{self, IoSlice};
 use std::mem;
@@ -14,28 +32,31 @@ use parking_lot::Mutex;
 
 use crate::transport::Framing;
 
-/// Bytes that may be queued for all peers of the process together; beyond it each may still hold a small allowance.
+/// Bytes that may be queued for all peers of the process together; at this bound a peer may still have `ALLOWANCE` bytes.
 pub const MAX_QUEUED_IN_ALL: usize = 1 << 30;
-/// For the server's own peer, which has no limit of its own: a client whose messages reach it is not read until its
-/// callbacks have run.
+/// The limit of the server's own peer. Its queue needs none: a client whose messages reach the server is not read until
+/// the callbacks for them have run.
 pub const NO_LIMIT: usize = usize::MAX / 2;
-/// Room beyond a peer's limit that only control packets may use.
+/// Bytes beyond a peer's limit that only control packets may use.
 const CONTROL_RESERVE: usize = 1 << 20;
-/// What a peer may hold even when the process is full: who reads does not pay for those who do not.
+/// Bytes that a peer may have queued even when the process is at its bound, so that peers that read do not suffer from
+/// those that do not.
 const ALLOWANCE: usize = 256 << 10;
 
+/// Bytes queued for all peers: the sum of [`Queue::held`].
 static QUEUED_IN_ALL: AtomicUsize = AtomicUsize::new(0);
 
 /// A socket's write side, used by whichever thread has something to send.
 pub trait Writer: Send + Sync {
-    /// Writes what the socket takes without waiting; [`io::ErrorKind::WouldBlock`] if it takes nothing.
+    /// Writes what the socket takes without waiting, and returns the number of bytes; [`io::ErrorKind::WouldBlock`] if it
+    /// takes nothing.
     fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
 }
 
-/// A peer's way out. No lock is held during a system call.
+/// A peer's outgoing side, shared by all threads that send to it.
 pub struct Outbound {
     framing: Framing,
-    /// Bytes that the queue may hold before messages are dropped.
+    /// Bytes that may be queued before messages are dropped.
     limit: usize,
     queue: Mutex<Queue>,
     /// The peer's own task: woken when there is something only it can send.
@@ -44,34 +65,35 @@ pub struct Outbound {
 
 struct Queue {
     bytes: Vec<u8>,
-    /// Bytes in the queue and in the hands of the peer's task.
+    /// Bytes that count for the limits: those in the queue, and those that the peer's task took and has not sent yet.
     held: usize,
-    way: Way,
+    state: State,
     dropped: u64,
-    /// Its last packet is in the queue, or it has ended; what comes behind that is nobody's.
+    /// The peer's last packet is in the queue, or the peer has ended: what comes later is discarded.
     is_sealed: bool,
 }
 
-enum Way {
-    /// Whoever has something writes it.
+/// Who may write to the socket now; the module's documentation shows the transitions.
+enum State {
+    /// Any thread that has something for the peer.
     Open(Box<dyn Writer>),
-    /// A thread is writing; it also sends what others queue meanwhile.
+    /// The thread that is writing; it also writes what others queue meanwhile.
     Busy,
-    /// A thread is writing for the last time; what it leaves is the task's.
-    Leaving,
-    /// The socket is full: the peer's task sends.
+    /// The thread that is writing, for the last time; what it cannot write is left to the task.
+    HandingOver,
+    /// The peer's task, until the queue is empty: the socket was full.
     Blocked(Box<dyn Writer>),
-    /// Only the peer's task sends, for good: over TLS, for the server's own peer, and what is said last.
+    /// Only the peer's task, for good: over TLS, for the server's own peer, and while a peer ends.
     Task,
-    /// A write failed: the peer's task ends the peer.
+    /// Nobody: a write failed, and the peer's task has to end the peer.
     Broken,
 }
 
-/// What a peer's task has to do for the way out.
+/// What a peer's task has to do for the outgoing side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Duty {
     Nothing,
-    /// Another thread is writing.
+    /// Another thread is writing, and wakes the task if there is something left to do.
     Wait,
     /// Take what is queued and send it.
     Send,
@@ -79,7 +101,7 @@ pub enum Duty {
     End,
 }
 
-/// Whether a peer can still be told what it must know.
+/// What came of pushing a control packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
     Queued,
@@ -88,25 +110,27 @@ pub enum Pushed {
 }
 
 impl Outbound {
-    /// A way out that only the peer's task uses, until it is opened.
+    /// An outgoing side that only the peer's task uses, until [`Outbound::open`]. `limit`: bytes that may be queued before
+    /// messages are dropped.
     pub fn new(framing: Framing, limit: usize) -> Self {
-        let queue = Mutex::new(Queue { bytes: Vec::new(), held: 0, way: Way::Task, dropped: 0, is_sealed: false });
+        let queue = Mutex::new(Queue { bytes: Vec::new(), held: 0, state: State::Task, dropped: 0, is_sealed: false });
         Self { framing, limit, queue, task: AtomicWaker::new() }
     }
 
-    /// From now on any thread that has something for the peer writes it.
+    /// From now on any thread may write to the peer, unless its last packet is queued already.
     pub fn open(&self, writer: Box<dyn Writer>) {
         let mut queue = self.queue.lock();
-        if matches!(queue.way, Way::Task) && !queue.is_sealed {
-            queue.way = Way::Open(writer);
+        if matches!(queue.state, State::Task) && !queue.is_sealed {
+            queue.state = State::Open(writer);
         }
     }
 
+    /// The framing that everything pushed or written here must have.
     pub fn framing(&self) -> Framing {
         self.framing
     }
 
-    /// Makes `waker` the one that hears of bytes only the peer's task can send.
+    /// Sets the waker of the peer's task, which is woken when there is something only the task can do.
     pub fn register(&self, waker: &Waker) {
         self.task.register(waker);
     }
@@ -116,12 +140,12 @@ impl Outbound {
         self.task.wake();
     }
 
-    /// Bytes that wait to be sent.
+    /// The number of bytes that wait to be sent.
     pub fn held(&self) -> usize {
         self.queue.lock().held
     }
 
-    /// Messages dropped because the peer did not read.
+    /// The number of messages dropped because the peer did not read.
     pub fn dropped(&self) -> u64 {
         self.queue.lock().dropped
     }
@@ -131,7 +155,7 @@ impl Outbound {
         self.push(frame, false)
     }
 
-    /// Likewise, the last packet that the peer is ever sent.
+    /// Queues a control packet as [`Outbound::push_control`] does; it is the last packet that the peer is sent.
     pub fn push_last(&self, frame: &[u8]) -> Pushed {
         self.push(frame, true)
     }
@@ -155,17 +179,17 @@ impl Outbound {
         self.append_messages(&mut self.queue.lock(), parts);
     }
 
-    /// Sends what is queued and then `parts`, whole frames in the peer's framing; one system call if the socket takes it
-    /// all.
+    /// Sends what is queued and then `parts`, each of them whole frames; with one system call, if the socket takes
+    /// everything. If another thread is writing, or only the peer's task may, `parts` are queued instead.
     pub fn write(&self, parts: &[IoSlice<'_>]) {
         let mut queue = self.queue.lock();
         let parts = if queue.is_sealed { &[] } else { parts };
-        let writer = match mem::replace(&mut queue.way, Way::Busy) {
-            Way::Open(writer) => writer,
+        let writer = match mem::replace(&mut queue.state, State::Busy) {
+            State::Open(writer) => writer,
             other => {
-                queue.way = other;
+                queue.state = other;
                 self.append_messages(&mut queue, parts);
-                let is_for_task = matches!(queue.way, Way::Task) && !queue.bytes.is_empty();
+                let is_for_task = matches!(queue.state, State::Task) && !queue.bytes.is_empty();
                 drop(queue);
                 if is_for_task {
                     self.task.wake();
@@ -184,7 +208,7 @@ impl Outbound {
         }
     }
 
-    /// Writes until nothing is left or the socket is full; the caller has made the way busy.
+    /// Writes until nothing is left or the socket is full. The caller has set [`State::Busy`].
     fn write_out(&self, writer: Box<dyn Writer>, parts: &[IoSlice<'_>]) {
         let mut rest = match try_write(&*writer, parts) {
             Ok(rest) => rest,
@@ -192,16 +216,16 @@ impl Outbound {
         };
         loop {
             let mut queue = self.queue.lock();
-            let is_leaving = matches!(queue.way, Way::Leaving);
-            if is_leaving || !rest.is_empty() {
+            let is_handing_over = matches!(queue.state, State::HandingOver);
+            if is_handing_over || !rest.is_empty() {
                 queue.put_in_front(rest);
-                queue.way = if is_leaving { Way::Task } else { Way::Blocked(writer) };
+                queue.state = if is_handing_over { State::Task } else { State::Blocked(writer) };
                 drop(queue);
                 self.task.wake();
                 return;
             }
             if queue.bytes.is_empty() {
-                queue.way = Way::Open(writer);
+                queue.state = State::Open(writer);
                 return;
             }
             let queued = queue.take();
@@ -213,51 +237,51 @@ impl Outbound {
         }
     }
 
-    /// The socket is broken: the task is told, and drops the writer when it ends the peer.
+    /// A write failed: wakes the task, which ends the peer.
     fn give_up(&self) {
-        self.queue.lock().way = Way::Broken;
+        self.queue.lock().state = State::Broken;
         self.task.wake();
     }
 
-    /// For the peer's task: what it should send now. Empty if there is nothing, and then others may write again.
+    /// For the peer's task: what it has to send now, counted as queued until [`Outbound::sent`] is called. If there is
+    /// nothing, a blocked writer is open to all threads again.
     pub fn take(&self) -> Vec<u8> {
         let mut queue = self.queue.lock();
         if !queue.bytes.is_empty() {
-            // It stays accounted for until `sent` is called.
             return mem::take(&mut queue.bytes);
         }
-        match mem::replace(&mut queue.way, Way::Busy) {
-            Way::Blocked(writer) => queue.way = Way::Open(writer),
-            other => queue.way = other,
+        match mem::replace(&mut queue.state, State::Busy) {
+            State::Blocked(writer) => queue.state = State::Open(writer),
+            other => queue.state = other,
         }
         Vec::new()
     }
 
-    /// What the peer's task has to do.
+    /// What the peer's task has to do now.
     pub fn duty(&self) -> Duty {
         let queue = self.queue.lock();
-        match queue.way {
-            Way::Blocked(_) => Duty::Send,
-            Way::Task if !queue.bytes.is_empty() => Duty::Send,
-            Way::Busy | Way::Leaving => Duty::Wait,
-            Way::Broken => Duty::End,
-            Way::Open(_) | Way::Task => Duty::Nothing,
+        match queue.state {
+            State::Blocked(_) => Duty::Send,
+            State::Task if !queue.bytes.is_empty() => Duty::Send,
+            State::Busy | State::HandingOver => Duty::Wait,
+            State::Broken => Duty::End,
+            State::Open(_) | State::Task => Duty::Nothing,
         }
     }
 
-    /// From now on only the peer's task sends, for good. A thread that is writing finishes its call first, and wakes the
-    /// task: what the socket did not take is in the queue then. Until that, the task's duty is to wait.
+    /// From now on only the peer's task sends, for good. A thread that is writing finishes its call first, puts what the
+    /// socket did not take into the queue and wakes the task; until then the task's duty is [`Duty::Wait`].
     pub fn leave_to_task(&self) {
         self.queue.lock().leave_to_task();
     }
 
-    /// For the peer's task: `count` bytes of what it took are sent.
+    /// For the peer's task: `count` bytes of what it took are sent, and count no longer as queued.
     pub fn sent(&self, count: usize) {
         self.queue.lock().release(count);
     }
 
-    /// Nothing more goes out but what is queued, which the peer's task may still take as its last words. It counts no
-    /// longer for the bound of the process: an ended peer may be kept for as long as a script wants to.
+    /// Accepts nothing more. What is queued can still be taken, but counts no longer for the bound of the process: a script
+    /// may keep an ended peer for as long as it wants to.
     pub fn end(&self) {
         let mut queue = self.queue.lock();
         queue.leave_to_task();
@@ -266,9 +290,9 @@ impl Outbound {
         queue.release(held);
     }
 
-    /// Appends whole frames while there is room; the newest are dropped.
+    /// Appends whole frames while there is room, and drops the others.
     fn append_messages(&self, queue: &mut Queue, parts: &[IoSlice<'_>]) {
-        if queue.is_sealed || matches!(queue.way, Way::Broken) {
+        if queue.is_sealed || matches!(queue.state, State::Broken) {
             return;
         }
         for part in parts {
@@ -284,7 +308,7 @@ impl Outbound {
         queue.held + count <= self.limit && self.may_hold(queue, count)
     }
 
-    /// Whether the process has room for `count` more bytes of this peer.
+    /// Whether the bound of the process allows this peer `count` more bytes.
     fn may_hold(&self, queue: &Queue, count: usize) -> bool {
         queue.held + count <= ALLOWANCE || self.limit == NO_LIMIT || !is_process_full(count)
     }
@@ -297,7 +321,7 @@ impl Outbound {
             } else {
                 queue.dropped += 1;
                 if queue.dropped.is_power_of_two() {
-                    // It logs the loss, now and then.
+                    // The task logs the loss.
                     self.task.wake();
                 }
             }
@@ -325,17 +349,17 @@ impl Queue {
         self.bytes = rest;
     }
 
-    /// Takes everything, no longer accounted for.
+    /// Takes everything, to be written at once: it counts no longer as queued.
     fn take(&mut self) -> Vec<u8> {
         self.release(self.bytes.len());
         mem::take(&mut self.bytes)
     }
 
     fn leave_to_task(&mut self) {
-        self.way = match mem::replace(&mut self.way, Way::Task) {
-            Way::Busy | Way::Leaving => Way::Leaving,
-            Way::Broken => Way::Broken,
-            Way::Open(_) | Way::Blocked(_) | Way::Task => Way::Task,
+        self.state = match mem::replace(&mut self.state, State::Task) {
+            State::Busy | State::HandingOver => State::HandingOver,
+            State::Broken => State::Broken,
+            State::Open(_) | State::Blocked(_) | State::Task => State::Task,
         };
     }
 
@@ -354,12 +378,12 @@ impl Queue {
     }
 }
 
-/// Whether `count` more bytes are too much for all queues of the process together.
+/// Whether `count` more bytes would exceed the bound for all queues of the process together.
 fn is_process_full(count: usize) -> bool {
     QUEUED_IN_ALL.load(Ordering::Relaxed) + count > MAX_QUEUED_IN_ALL
 }
 
-/// Writes once and returns what the socket did not take.
+/// Writes once and returns a copy of what the socket did not take.
 fn try_write(writer: &dyn Writer, parts: &[IoSlice<'_>]) -> io::Result<Vec<u8>> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     if length == 0 {
