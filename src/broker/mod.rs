@@ -1,8 +1,25 @@
 //! The broker: topics, peers, subscriptions, observers, routing. It decides and pushes to queues, and never waits.
 //!
-//! [`Hub`] is a handle that any thread may clone and use. Publishing reads [`Hub::route`]'s table and a topic's snapshot;
-//! everything else changes the directory under one lock. Locks are taken in the order directory, routes, topic, outbound queue;
-//! none is held during a system call or while a script runs.
+//! [`Hub`] is a handle that any thread may clone and use. To follow a packet, read in this order:
+//!
+//! - [`session`]: the rules of the protocol for one connected peer's packets.
+//! - [`Hub`]: its methods change the [`directory`], or route messages by the table of routes (from the number of a topic
+//!   or peer to it) and the subscribers' [`topic::Snapshot`].
+//! - [`outbox`]: one thread's outgoing messages, until they are written at the end of the turn.
+//! - [`outbound`]: one peer's writer and queue, shared by all threads.
+//! - [`hooks`]: what the hub asks its owner, such as whether a client may subscribe.
+//!
+//! # Locks
+//!
+//! Publishing takes the routes' and the snapshot's lock for reading, one after the other, and each receiver's queue.
+//! Everything else changes the directory under its one lock. Where locks are nested, the order is: directory, routes, topic,
+//! outbound queue. No lock is held during a system call or while a script runs.
+//!
+//! # Order
+//!
+//! Messages from one publisher to one subscriber arrive in the order in which they were published, and a peer learns of
+//! changes in the order in which they happened: a change and the control packets about it are one step under the
+//! directory's lock.
 
 pub mod directory;
 pub mod hooks;
@@ -20,8 +37,8 @@ use crate::protocol::Packet;
 pub use hub::{Hub, InUse, Named, Observed, SERVER_ETID, Shutdowns};
 pub use options::{HANDSHAKE_TIMEOUT, Keepalive, Limits, Options};
 
-/// A packet of the server as a raw frame. Names, reasons and payloads are bounded before they come here; a packet that
-/// were too long all the same would be no frame, and nothing is sent.
+/// A packet of the server as a raw frame. Names, reasons and payloads are bounded before they come here; should a packet
+/// be too long all the same, that is logged, and the result is empty: nothing is sent.
 pub fn encoded(packet: &Packet<'_>) -> Vec<u8> {
     let mut frame = Vec::with_capacity(128);
     if let Err(error) = packet.encode(&mut frame) {

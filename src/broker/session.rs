@@ -1,4 +1,8 @@
 //! What a connected peer's packets do: the rules of the protocol, without I/O.
+//!
+//! There are two ways through a [`Session`]. [`Session::handle`] takes all frames of one read, on the thread that read them,
+//! as far as the hub's owner need not be asked. The rest goes to the owner ([`super::hooks::Hooks::packets`]), who asks
+//! [`Session::question`] what each frame needs and hands the answer to [`Session::handle_one`].
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,19 +14,19 @@ use crate::protocol::{Ack, FRAME_HEAD, MAX_PAYLOAD, PUBLISH_HEAD, Packet, Publis
 use crate::transport::Framing;
 use crate::transport::raw;
 
-/// The state of one connected peer that only its own packets touch.
+/// The state of one connected peer that only its own packets touch. One thread at a time handles them.
 pub struct Session {
     hub: Hub,
     peer: Arc<Peer>,
-    /// Payload of the PubFrag packets that wait for the last one.
+    /// The payload of the PubFrag packets that have come since the last whole message.
     fragments: Vec<u8>,
-    /// Topics and sub-topics that it has created.
+    /// The number of topics and sub-topics that the peer has created.
     created: usize,
-    /// How often a limit of the hub has refused it something.
+    /// How often the peer was refused something because of a limit of the hub.
     refused: u64,
 }
 
-/// What the owner has to say about a packet before it is handled.
+/// What the owner has to decide before a packet is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question<'a> {
     /// May the peer subscribe (`is_subscription`) or publish to the topic `name`?
@@ -39,6 +43,7 @@ pub enum Handled {
     Done,
     /// The message reached nobody.
     Dropped,
+    /// The connection has to end.
     Close(CloseReason),
 }
 
@@ -46,13 +51,15 @@ pub enum Handled {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     Done,
-    /// The packets from this offset of the arena on, if any, are the owner's business first: it has to be asked about
-    /// the first of them, or has not yet run the callbacks for what reached the server before.
+    /// The owner has to go on: it must be asked about the next packet, or first run its callbacks for what reached the
+    /// server.
     Ask {
+        /// Where in the arena the packets begin that are not handled yet; there may be none.
         from: usize,
-        /// The first of them is a message that was routed and reached nobody.
+        /// The first of them has been routed and reached nobody, which the owner wants to be told.
         dropped: bool,
     },
+    /// The connection has to end.
     Close(CloseReason),
 }
 
@@ -62,16 +69,19 @@ impl Session {
         Self { hub, peer, fragments: Vec::new(), created: 0, refused: 0 }
     }
 
+    /// The peer whose packets these are.
     pub fn peer(&self) -> &Arc<Peer> {
         &self.peer
     }
 
+    /// The hub at which the peer is registered.
     pub fn hub(&self) -> &Hub {
         &self.hub
     }
 
-    /// Handles whole frames in the arena, in order, up to the first packet that needs the owner. Packets behind one that
-    /// reached the server wait for its callbacks, so that what these publish comes before what comes of the packets.
+    /// Handles whole frames in the arena, in order, up to the first packet that the owner must be asked about. It also
+    /// stops behind a packet that reached the server: what the server's callback for it publishes must come before
+    /// anything that the later packets cause.
     pub fn handle(&mut self, outbox: &mut Outbox, frames: Span) -> Outcome {
         let mut at = frames.start;
         outbox.reached_server = false;
@@ -92,7 +102,8 @@ impl Session {
         Outcome::Done
     }
 
-    /// Handles the Publish frames at the start of `frames` that go to one target: they are routed together.
+    /// Handles the Publish frames at the start of `frames` that go to one target, and routes them together. Returns where
+    /// the next frame begins.
     fn handle_run(&mut self, outbox: &mut Outbox, frames: Span) -> (usize, Outcome) {
         let interest = self.hub.interest();
         let mut run = Span { start: frames.start, end: frames.start };
@@ -122,10 +133,11 @@ impl Session {
         } else if let Some(fault) = fault {
             return (run.end, self.close_for(outbox, fault));
         }
-        // A fault behind good messages is met again at the start of the next run.
+        // A faulty frame behind good ones is found again at the start of the next run.
         (run.end, Outcome::Done)
     }
 
+    /// Handles the frame at `at`, which is no Publish. Returns where the next frame begins.
     fn handle_other(&mut self, outbox: &mut Outbox, at: usize) -> (usize, Outcome) {
         let end = at + raw::first_length(&outbox.arena[at..]);
         let frame = outbox.arena[at..end].to_vec();
@@ -143,7 +155,8 @@ impl Session {
         }
     }
 
-    /// Collects a fragment. The last one gives the whole message, as a Publish frame; any other packet gives itself.
+    /// Collects a PubFrag: the last one of a message gives the whole as a Publish frame, the others give `None`. Any other
+    /// packet is returned as it is.
     pub fn assemble<'a>(&mut self, frame: &'a [u8]) -> Result<Option<Cow<'a, [u8]>>, CloseReason> {
         if frame[2] != kind::PUBFRAG {
             return Ok(Some(Cow::Borrowed(frame)));
@@ -161,7 +174,7 @@ impl Session {
         Ok(Some(Cow::Owned(encoded(&Packet::Publish(Publish { payload: &payload, ..fragment })))))
     }
 
-    /// What the owner must be asked about this frame, if anything.
+    /// What the owner must be asked before this frame is handled, if anything.
     pub fn question<'a>(&self, frame: &'a [u8]) -> Option<Question<'a>> {
         let interest = self.hub.interest();
         match Packet::decode(&frame[2..]) {
@@ -179,7 +192,7 @@ impl Session {
         }
     }
 
-    /// Handles one frame whose question, if it had one, was answered with `granted`.
+    /// Handles one frame. `granted` is the owner's answer to its [`Session::question`]; true if there was none.
     pub fn handle_one(&mut self, outbox: &mut Outbox, frame: &[u8], granted: bool) -> Handled {
         let packet = match Packet::decode(&frame[2..]) {
             Ok(packet) => packet,
@@ -244,7 +257,8 @@ impl Session {
         if self.may_create(is_known) { self.number(self.hub.createsub(name, None)) } else { None }
     }
 
-    /// Whether the connection may have one more name created; what `is_known` is not created.
+    /// Whether the peer may name a topic or sub-topic. One that is not known yet counts as created by the peer, which
+    /// may not create more than the limit.
     fn may_create(&mut self, is_known: bool) -> bool {
         if is_known {
             return true;
@@ -267,7 +281,7 @@ impl Session {
         }
     }
 
-    /// Logs that a limit was reached: at 1, 2, 4, 8 … refusals.
+    /// Counts a refusal because of a limit, and logs it: the 1st, 2nd, 4th, 8th and so on.
     fn refuse(&mut self) {
         self.refused += 1;
         if self.refused.is_power_of_two() {
@@ -294,7 +308,7 @@ impl Session {
         }
     }
 
-    /// Where a Publish frame goes, if it is whole and from this peer.
+    /// The target of a Publish frame, if its head is complete and names this peer as the publisher.
     fn check_publish(&self, frame: &[u8]) -> Result<Target, Fault> {
         let head = frame.get(FRAME_HEAD..FRAME_HEAD + PUBLISH_HEAD).ok_or(Fault::Malformed)?;
         let number = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
@@ -316,11 +330,11 @@ impl Session {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     Malformed,
-    /// It claims to be from somebody else.
+    /// It does not name its sender as the publisher.
     WrongPublisher,
 }
 
-/// Whether a name leaves room for its acknowledgement.
+/// Whether an acknowledgement can repeat the name: it is a little longer than the request.
 fn fits(name: &[u8]) -> bool {
     name.len() <= crate::protocol::MAX_NAME
 }
