@@ -177,7 +177,8 @@ proptest! {
     ) {
         let mut wire = Vec::new();
         for message in &messages {
-            smq::transport::raw::encode(message, &mut wire);
+            wire.extend((message.len() as u16 + 2).to_be_bytes());
+            wire.extend(message);
         }
         let cut = cut.index(wire.len());
         let (whole, fault) = smq::transport::raw::whole_frames(&wire[..cut]);

@@ -1,6 +1,8 @@
-//! What a hub knows besides its routes: names, peers, subscriptions and observations. Guarded by one lock, which clients'
-//! messages do not take unless a script is asked about them; a change and the control packets that tell of it are one step
-//! under that lock, so every peer hears of changes in the order in which they happened.
+//! What a hub knows besides its routes: names, peers, subscriptions and observers.
+//!
+//! All of it is guarded by one lock. Publishing does not take that lock, unless a script is asked about the message. A
+//! change and the control packets about it are one step under the lock, so every peer learns of changes in the order in
+//! which they happened.
 
 use std::borrow::Borrow;
 use std::collections::HashSet;
@@ -13,6 +15,7 @@ use super::peer::Peer;
 use super::topic::{Observers, Topic};
 use crate::protocol::{Etid, Target, Tid};
 
+/// What the lock guards.
 #[derive(Default)]
 pub struct Directory {
     pub topics: Names,
@@ -49,7 +52,6 @@ impl Eq for ByUid {}
 /// A peer of the hub and what ties it to the rest.
 pub struct Member {
     pub peer: Arc<Peer>,
-    /// Subscribed topics, with the peer's place in each.
     pub subscriptions: IdMap<Tid, Subscription>,
     /// What the peer observes.
     pub observing: IdSet<Target>,
@@ -57,24 +59,27 @@ pub struct Member {
     pub observers: Observers,
 }
 
+/// A topic that a peer is subscribed to.
 pub struct Subscription {
     pub topic: Arc<Topic>,
+    /// By which the topic finds the peer, see [`Topic::insert`].
     pub place: usize,
 }
 
 impl Member {
+    /// A peer that is tied to nothing yet.
     pub fn new(peer: Arc<Peer>) -> Self {
         Self { peer, subscriptions: IdMap::default(), observing: IdSet::default(), observers: Observers::default() }
     }
 }
 
 impl Directory {
-    /// What the hub knows of this very peer: its etid may have passed to another by now.
+    /// What the hub knows of this very peer, and not of another that may have got its etid by now.
     pub fn member(&self, peer: &Peer) -> Option<&Member> {
         self.peers.get(&peer.etid()).filter(|member| std::ptr::eq(&*member.peer, peer))
     }
 
-    /// Likewise, to change it.
+    /// The same as [`Directory::member`], to be changed.
     pub fn member_mut(&mut self, peer: &Peer) -> Option<&mut Member> {
         self.peers.get_mut(&peer.etid()).filter(|member| std::ptr::eq(&*member.peer, peer))
     }

@@ -1,16 +1,18 @@
-//! Maps keyed by ids, which are random already: hashing them again with a keyed hash would cost time and memory for nothing.
+//! Maps keyed by ids. Ids are random and chosen by the server, so a cheap hash is enough: nobody can make them collide.
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 
-/// Maps for so few entries keep their memory.
+/// Maps with room for no more entries than this keep their memory.
 const SMALL: usize = 256;
 
+/// A map keyed by an id.
 pub type IdMap<Id, Value> = HashMap<Id, Value, BuildHasherDefault<IdHasher>>;
+/// A set of ids.
 pub type IdSet<Id> = HashSet<Id, BuildHasherDefault<IdHasher>>;
 
-/// Removes an entry, and gives memory back when most of the entries have gone.
+/// Removes an entry. Frees memory when less than an eighth of it is in use.
 pub fn remove_from<K, V, S, Q>(map: &mut HashMap<K, V, S>, key: &Q) -> Option<V>
 where
     K: Borrow<Q> + Eq + Hash,
@@ -42,7 +44,7 @@ fn is_nearly_empty(length: usize, capacity: usize) -> bool {
     capacity > SMALL && length < capacity / 8
 }
 
-/// Spreads an id over 64 bits: a table takes its tag from the upper ones and the bucket from the lower ones.
+/// Spreads an id over 64 bits, since a hash table uses the upper bits as well as the lower ones.
 #[derive(Default)]
 pub struct IdHasher(u64);
 

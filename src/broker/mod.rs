@@ -3,8 +3,8 @@
 //! [`Hub`] is a handle that any thread may clone and use. To follow a packet, read in this order:
 //!
 //! - [`session`]: the rules of the protocol for one connected peer's packets.
-//! - [`Hub`]: its methods change the [`directory`], or route messages by the table of routes (from the number of a topic
-//!   or peer to it) and the subscribers' [`topic::Snapshot`].
+//! - [`Hub`]: its methods change the directory (`directory.rs`), or route messages by the table of routes, which leads from a
+//!   number to a topic or peer, and by a topic's snapshot of its subscribers (`topic.rs`).
 //! - [`outbox`]: one thread's outgoing messages, until they are written at the end of the turn.
 //! - [`outbound`]: one peer's writer and queue, shared by all threads.
 //! - [`hooks`]: what the hub asks its owner, such as whether a client may subscribe.
@@ -21,17 +21,17 @@
 //! changes in the order in which they happened: a change and the control packets about it are one step under the
 //! directory's lock.
 
-pub mod directory;
+mod directory;
 pub mod hooks;
 mod hub;
-pub mod id_map;
-pub mod names;
+mod id_map;
+mod names;
 mod options;
 pub mod outbound;
 pub mod outbox;
 pub mod peer;
 pub mod session;
-pub mod topic;
+mod topic;
 
 use crate::protocol::Packet;
 pub use hub::{Hub, InUse, Named, Observed, SERVER_ETID, Shutdowns};

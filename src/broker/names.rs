@@ -15,10 +15,12 @@ pub struct Names {
 }
 
 impl Names {
+    /// The number of a name, if it is known.
     pub fn number(&self, name: &[u8]) -> Option<u32> {
         self.by_name.get(name).copied()
     }
 
+    /// The name with a number, if there is one.
     pub fn name(&self, number: u32) -> Option<&Arc<[u8]>> {
         self.by_number.get(&number)
     }
@@ -36,12 +38,9 @@ impl Names {
         self.bytes
     }
 
+    /// The number of names.
     pub fn len(&self) -> usize {
         self.by_name.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.by_name.is_empty()
     }
 
     /// All numbers and names, in no order.

@@ -1,4 +1,4 @@
-//! A topic: who is subscribed, and the list of them that publishers share.
+//! A topic: its subscribers, and the list of them that publishers share.
 
 use std::sync::Arc;
 
@@ -9,34 +9,37 @@ use super::id_map::IdMap;
 use super::peer::Peer;
 use crate::protocol::{Etid, Tid};
 
-/// Subscribers at one moment, shared by all that publish to the topic meanwhile.
+/// The subscribers at one moment, shared by all who publish to the topic before the next change.
 pub type Snapshot = Arc<[Arc<Peer>]>;
 
-/// A topic. Publishers read its snapshot; a change only drops that, and the next publisher makes a new one, so that a
-/// thousand clients who subscribe in a row cost one copy of the list and not a thousand.
+/// A topic. Publishers use its snapshot. A change of the members only discards the snapshot, and the next publisher makes a
+/// new one: a thousand clients that subscribe in a row cost one copy of the list, not a thousand.
 pub struct Topic {
     tid: Tid,
     members: Mutex<Slab<Arc<Peer>>>,
-    /// Locked inside `members` when written.
+    /// Written only while `members` is locked, so that it cannot miss a change.
     snapshot: RwLock<Option<Snapshot>>,
 }
 
 impl Topic {
+    /// A topic without subscribers.
     pub fn new(tid: Tid) -> Self {
         Self { tid, members: Mutex::default(), snapshot: RwLock::default() }
     }
 
+    /// The topic's number.
     pub fn tid(&self) -> Tid {
         self.tid
     }
 
-    /// Adds a subscriber and returns its place, by which it is removed.
+    /// Adds a subscriber and returns its place, by which [`Topic::remove`] finds it.
     pub fn insert(&self, peer: Arc<Peer>) -> usize {
         let mut members = self.members.lock();
         *self.snapshot.write() = None;
         members.insert(peer)
     }
 
+    /// Removes the subscriber at `place`.
     pub fn remove(&self, place: usize) {
         let mut members = self.members.lock();
         *self.snapshot.write() = None;
@@ -51,10 +54,6 @@ impl Topic {
         self.members.lock().len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// The subscribers now.
     pub fn snapshot(&self) -> Snapshot {
         if let Some(snapshot) = &*self.snapshot.read() {
@@ -67,5 +66,5 @@ impl Topic {
     }
 }
 
-/// Who wants to hear of changes of one topic or of one peer's end.
+/// Those who observe one topic, or the end of one peer.
 pub type Observers = IdMap<Etid, Arc<Peer>>;

@@ -40,11 +40,3 @@ pub fn first_length(frames: &[u8]) -> usize {
         _ => frames.len(),
     }
 }
-
-/// Appends the raw frame of a message (type and body), which must be no longer than a frame can be.
-pub fn encode(message: &[u8], out: &mut Vec<u8>) {
-    let length = message.len() + 2;
-    debug_assert!(length <= crate::protocol::MAX_FRAME);
-    out.extend_from_slice(&(length as u16).to_be_bytes());
-    out.extend_from_slice(message);
-}
