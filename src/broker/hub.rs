@@ -1,4 +1,4 @@
-//! A hub: what its parts share, and what they are told.
+//! A hub: the state that its methods share. Each of the other files here holds the methods of one subject.
 
 mod clients;
 mod naming;
@@ -31,6 +31,7 @@ pub use observations::Observed;
 /// The server's own etid, unless a hub asks for a random one.
 pub const SERVER_ETID: Etid = Etid(1);
 
+/// What a number on the wire leads to.
 #[derive(Clone)]
 enum Route {
     Topic(Arc<Topic>),
@@ -43,13 +44,17 @@ pub struct Hub(Arc<Shared>);
 
 struct Shared {
     hooks: Box<dyn Hooks>,
+    /// The answer of `hooks`, asked once: every packet looks at it.
     interest: Interest,
     server: Arc<Peer>,
     handshake_timeout: Duration,
     keepalive: Mutex<Keepalive>,
     limits: Limits,
+    /// All that messages need, apart from the directory so that publishers do not wait for it. Written only by those who
+    /// have locked the directory.
     routes: RwLock<IdMap<u32, Route>>,
     directory: Mutex<Directory>,
+    /// The number of clients in the directory, to be read without its lock.
     clients: AtomicU32,
     shutdowns: watch::Sender<Farewell>,
 }
@@ -75,6 +80,7 @@ impl Shutdowns {
 }
 
 impl Hub {
+    /// A hub whose only peer is the server itself.
     pub fn new(options: Options) -> Self {
         let etid = if options.random_server_etid { Etid(random_number(|_| false)) } else { SERVER_ETID };
         let server = Arc::new(Peer::server(etid, Outbound::new(Framing::Raw, NO_LIMIT)));
@@ -95,32 +101,37 @@ impl Hub {
         hub
     }
 
+    /// The owner, who is asked.
     pub fn hooks(&self) -> &dyn Hooks {
         &*self.0.hooks
     }
 
+    /// What the owner wants to be asked and told.
     pub fn interest(&self) -> Interest {
         self.0.interest
     }
 
-    /// The hub's own side.
+    /// The peer of the hub's own side.
     pub fn server(&self) -> &Arc<Peer> {
         &self.0.server
     }
 
+    /// What clients can make the hub keep.
     pub fn limits(&self) -> &Limits {
         &self.0.limits
     }
 
+    /// The time that a client has to send its Connect.
     pub fn handshake_timeout(&self) -> Duration {
         self.0.handshake_timeout
     }
 
+    /// The TCP keepalive of connections that come now.
     pub fn keepalive(&self) -> Keepalive {
         *self.0.keepalive.lock()
     }
 
-    /// For connections that come later.
+    /// Sets the TCP keepalive of connections that come later; those that are open keep theirs.
     pub fn set_keepalive(&self, keepalive: Keepalive) {
         *self.0.keepalive.lock() = keepalive;
     }
@@ -130,7 +141,7 @@ impl Hub {
         self.0.clients.load(Ordering::Relaxed) as usize
     }
 
-    /// For the server's own side: `count` bytes that it took from its queue are done with.
+    /// For the server's own side: `count` bytes that it took from its queue have been handled.
     pub fn server_took(&self, count: usize) {
         self.0.server.outbound.sent(count);
     }

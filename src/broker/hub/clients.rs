@@ -31,13 +31,13 @@ impl Hub {
         self.0.directory.lock().peers.values().map(|member| member.peer.clone()).collect()
     }
 
-    /// A number for a client to come.
+    /// A random number for a client that is about to connect; [`Hub::connect`] finds out whether it is still free then.
     pub fn new_etid(&self) -> Etid {
         let routes = self.0.routes.read();
         Etid(random_number(|number| number == SERVER_ETID.0 || routes.contains_key(&number)))
     }
 
-    /// The client that has this uid now.
+    /// The client that is connected with this uid.
     pub fn client_with_uid(&self, uid: &[u8]) -> Option<Arc<Peer>> {
         self.0.directory.lock().clients.get(uid).map(|ByUid(client)| client.clone())
     }
@@ -61,8 +61,9 @@ impl Hub {
         Ok(())
     }
 
-    /// Forgets a client: first its address, then its subscriptions, with a Change for each topic, then a Change for its
-    /// end. The caller won [`Peer::begin_end`].
+    /// Forgets a client: first its numbers and names, so that nothing more is routed to it, then its subscriptions, with a
+    /// Change for each topic, and last come the Changes for those who observe its end. Only for the one caller for whom
+    /// [`Peer::begin_end`] was true.
     pub fn disconnect(&self, outbox: &mut Outbox, peer: &Arc<Peer>) {
         outbox.settle();
         let mut guard = self.0.directory.lock();
@@ -90,7 +91,7 @@ impl Hub {
         peer.finish_end();
     }
 
-    /// Asks a client's connection to end, after a Disconnect packet if there is a `farewell`.
+    /// Asks a client's connection to end, after a Disconnect packet if there is a `farewell`. Does not wait for the end.
     pub fn close(&self, outbox: &mut Outbox, peer: &Arc<Peer>, reason: CloseReason, farewell: Option<&[u8]>) {
         if let Some(text) = farewell {
             let text = &text[..text.len().min(crate::protocol::MAX_BODY)];

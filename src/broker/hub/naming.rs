@@ -11,13 +11,14 @@ use crate::protocol::{Subtid, Tid};
 /// What came of a request for a name's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named<T> {
+    /// The number of the name, new or not.
     Known(T),
-    /// The name is too long, or the hub is full.
+    /// The name is too long, or the hub is full ([`Limits`](crate::broker::Limits)).
     Refused,
 }
 
 impl Hub {
-    /// The number of a topic, which is created if it is new. A `wanted` number is used if it is free.
+    /// The number of a topic, which is created if it is new, with the `wanted` number if that is free.
     pub fn create(&self, name: &[u8], wanted: Option<Tid>) -> Named<Tid> {
         self.create_in(&mut self.0.directory.lock(), name, wanted)
     }
@@ -39,7 +40,7 @@ impl Hub {
         Named::Known(Tid(number))
     }
 
-    /// The number of a sub-topic, likewise.
+    /// The number of a sub-topic, which is created if it is new, with the `wanted` number if that is free.
     pub fn createsub(&self, name: &[u8], wanted: Option<Subtid>) -> Named<Subtid> {
         let names = &mut self.0.directory.lock().subtopics;
         if let Some(number) = names.number(name) {
@@ -61,28 +62,32 @@ impl Hub {
         name.len() <= limits.name && names.len() < most && names.bytes() + name.len() <= limits.names
     }
 
+    /// The number of a topic, if there is a topic of this name.
     pub fn topic_number(&self, name: &[u8]) -> Option<Tid> {
         self.0.directory.lock().topics.number(name).map(Tid)
     }
 
+    /// The name of a topic, if there is a topic with this number.
     pub fn topic_name(&self, tid: Tid) -> Option<Arc<[u8]>> {
         self.0.directory.lock().topics.name(tid.0).cloned()
     }
 
+    /// The number of a sub-topic, if there is a sub-topic of this name.
     pub fn subtopic_number(&self, name: &[u8]) -> Option<Subtid> {
         self.0.directory.lock().subtopics.number(name).map(Subtid)
     }
 
+    /// The name of a sub-topic, if there is a sub-topic with this number.
     pub fn subtopic_name(&self, subtid: Subtid) -> Option<Arc<[u8]>> {
         self.0.directory.lock().subtopics.name(subtid.0).cloned()
     }
 
-    /// All topics, in no order.
+    /// The numbers and names of all topics, in no order.
     pub fn topics(&self) -> Vec<(u32, Arc<[u8]>)> {
         self.0.directory.lock().topics.all()
     }
 
-    /// All sub-topics, in no order.
+    /// The numbers and names of all sub-topics, in no order.
     pub fn subtopics(&self) -> Vec<(u32, Arc<[u8]>)> {
         self.0.directory.lock().subtopics.all()
     }

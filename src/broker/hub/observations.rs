@@ -1,4 +1,4 @@
-//! Observations.
+//! Observers: who hears how many subscribers a topic has, or that a peer has ended.
 
 use std::sync::Arc;
 
@@ -10,21 +10,21 @@ use crate::broker::peer::Peer;
 use crate::broker::topic::Topic;
 use crate::protocol::{Etid, Packet, Target, Tid};
 
-/// What came of an observation.
+/// What is observed now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Observed {
     Topic,
     Peer,
-    /// Neither a topic nor a peer, and nothing is remembered; or the limit is reached.
+    /// Nothing: the target is neither a topic nor a peer, or the observer has reached its limit.
     Nothing,
-    /// The observer's own etid.
+    /// Nothing: the target is the observer itself.
     Own,
 }
 
 impl Hub {
-    /// Observes a topic or a peer. A client (`tells`) hears at once how many subscribers a topic has, and 0 for what does
-    /// not exist.
-    pub fn observe(&self, outbox: &mut Outbox, observer: &Arc<Peer>, target: Target, tells: bool) -> Observed {
+    /// Makes a peer the observer of a topic or of a peer. If it `is_told`, it is sent a Change at once: with the number of
+    /// the topic's subscribers, or 0 if there is no such target.
+    pub fn observe(&self, outbox: &mut Outbox, observer: &Arc<Peer>, target: Target, is_told: bool) -> Observed {
         outbox.settle();
         if target == observer.etid().into() {
             return Observed::Own;
@@ -33,13 +33,13 @@ impl Hub {
         let directory = &mut *guard;
         let topic = self.topic(Tid(target.0));
         let (observed, now) = self.enter_observer(directory, observer, target, topic.as_deref());
-        if let Some(subscribers) = now.filter(|_| tells) {
+        if let Some(subscribers) = now.filter(|_| is_told) {
             outbox.control(observer, &encoded(&Packet::Change { target, subscribers }));
         }
         observed
     }
 
-    /// Remembers an observer; with it, the number that a client is told at once.
+    /// Remembers an observer. With what it observes comes the number of subscribers of which it is told.
     fn enter_observer(
         &self,
         directory: &mut Directory,
@@ -78,7 +78,7 @@ impl Hub {
         directory.member(observer).is_some_and(|member| member.observing.contains(&target))
     }
 
-    /// Ends an observation; nothing else changes.
+    /// Ends an observation, if there is one.
     pub fn unobserve(&self, observer: &Peer, target: Target) {
         let mut directory = self.0.directory.lock();
         let Some(member) = directory.member_mut(observer) else { return };

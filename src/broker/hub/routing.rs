@@ -9,7 +9,7 @@ use crate::protocol::{Target, Tid};
 use crate::transport::Framing;
 
 impl Hub {
-    /// Routes whole Publish frames of the arena, all to one target. True if somebody gets them.
+    /// Routes whole Publish frames of the arena, all of them to `target`. True if there is a receiver.
     pub fn route(&self, outbox: &mut Outbox, target: Target, frames: Span) -> bool {
         outbox.settle();
         let route = self.0.routes.read().get(&target.0).cloned();
@@ -20,8 +20,9 @@ impl Hub {
         }
     }
 
-    /// Routes one message, together with those for the same target before and behind it. What reaches the server's own
-    /// peer is routed at once: its callbacks run before anything that comes later.
+    /// Routes one message later in this turn, together with the messages for the same target that come before and behind
+    /// it. A message that reaches the server's own peer is routed at once, since its callback must run before anything
+    /// that comes later.
     pub fn route_soon(&self, outbox: &mut Outbox, target: Target, frame: &[u8]) {
         if outbox.is_gathering(self, target) || !self.reaches_server(target) {
             return outbox.gather(self, target, frame);
@@ -41,7 +42,7 @@ impl Hub {
     }
 }
 
-/// Notes the frames for each receiver; converts them once for all receivers of another framing.
+/// Notes the frames for each receiver. They are converted once for all receivers that have the other framing.
 fn deliver(outbox: &mut Outbox, receivers: &[Arc<Peer>], frames: Span) -> bool {
     let mut converted = None;
     for peer in receivers {

@@ -1,4 +1,4 @@
-//! Subscriptions.
+//! Subscriptions: how a peer gets a topic's messages, and who is told.
 
 use std::sync::Arc;
 
@@ -23,8 +23,8 @@ impl Hub {
         tid.zip(directory.member(peer)).is_some_and(|(tid, member)| member.subscriptions.contains_key(&tid))
     }
 
-    /// Subscribes a client by name and acknowledges it: Change for itself if it observes the topic, then Suback, then
-    /// whatever is published. To subscribe twice is no change. False if a limit forbids it.
+    /// Subscribes a client to a topic by name and acknowledges that. The client gets, in this order: a Change if it observes
+    /// the topic, the Suback, the topic's messages. A second subscription is only acknowledged. False if a limit forbids it.
     pub fn subscribe(&self, outbox: &mut Outbox, peer: &Arc<Peer>, name: &[u8]) -> bool {
         outbox.settle();
         let mut guard = self.0.directory.lock();
@@ -46,15 +46,15 @@ impl Hub {
         granted.is_some()
     }
 
-    /// Subscribes the server to a topic.
+    /// Subscribes the server to a topic. It may have subscribed before.
     pub fn subscribe_server(&self, outbox: &mut Outbox, tid: Tid) {
         outbox.settle();
         let mut guard = self.0.directory.lock();
         self.join(outbox, &mut guard, &self.0.server, tid, None);
     }
 
-    /// Makes a peer a subscriber. The acknowledgement is queued before the first publisher can see the peer, and behind
-    /// the peer's own Change.
+    /// Makes a peer a subscriber. Its Change and acknowledgement are queued before it is in the topic, where publishers
+    /// find it.
     fn join(
         &self,
         outbox: &mut Outbox,
@@ -88,7 +88,7 @@ impl Hub {
         }
     }
 
-    /// Ends a subscription; what is not subscribed is ignored.
+    /// Ends a subscription, if there is one.
     pub fn unsubscribe(&self, outbox: &mut Outbox, peer: &Peer, tid: Tid) {
         outbox.settle();
         let mut guard = self.0.directory.lock();
