@@ -1,8 +1,8 @@
-//! One client's life on a socket that a page gave away: Init, Connect, packets, the end.
+//! One client's connection, from the moment at which a page gives its socket away: Init, Connect, packets, the end.
 //!
-//! The connection's task runs on the shard that accepted the socket; where the hub's owner is asked about every message,
-//! it runs on the owner's thread. It reads and routes; it sends only what other threads could not (see
-//! [`crate::broker::outbound`]).
+//! Each connection has a task. It reads packets and routes them; of what the client is sent, it writes only what other
+//! threads could not (see [`crate::broker::outbound`]). The task runs on the shard that accepted the socket, or on the
+//! thread of the hub's owner if that has to be asked about every message.
 
 mod handshake;
 
@@ -24,7 +24,7 @@ use crate::transport::Framing;
 use crate::transport::websocket::{self, Status};
 use crate::transport::wire::{Filled, Stop, Wire};
 
-/// Reads of a turn, after which other connections of the shard have theirs.
+/// Reads in one turn of a connection, before the other connections of the shard have theirs.
 const READS_PER_TURN: usize = 4;
 
 /// How the HTTP request that starts a connection is answered.
@@ -38,12 +38,13 @@ pub enum Greeting {
     WebSocket { accept: String },
 }
 
-/// A request that became a connection to a hub.
+/// A request that becomes a connection to a hub.
 pub struct Upgrade {
     pub hub: Hub,
     pub greeting: Greeting,
-    /// The number under which the hub's owner knows the connection.
+    /// The number by which the hub's owner knows the connection.
     pub token: u64,
+    /// The client's address.
     pub address: Option<SocketAddr>,
 }
 
@@ -69,19 +70,19 @@ impl Greeting {
 }
 
 impl Upgrade {
-    /// What is done with the socket. `over` is called when the handshake is over, and dropped if the socket is gone before
-    /// it begins.
+    /// What is done with the request's socket. `over` is called when the handshake is over, whatever came of it; it is
+    /// dropped uncalled if the socket is gone before the handshake begins.
     pub fn into_takeover(self, over: impl FnOnce() + Send + 'static) -> Takeover {
         let shutdowns = self.hub.shutdowns();
         Box::new(move |socket: Socket, early: Bytes| {
             let hub = self.hub.clone();
-            // What TLS costs stays with the shards.
+            // A TLS connection stays on its shard, so that the owner's thread does not encrypt for all clients.
             if hub.interest().onpublish && !socket.is_tls() {
                 hub.hooks().adopt(Box::pin(async move {
                     match socket.move_here() {
                         Ok(socket) => self.live(socket, early, shutdowns, over).await,
                         Err(error) => {
-                            tracing::debug!(%error, "a client's socket is lost on its way to the owner's thread")
+                            tracing::debug!(%error, "a client is lost: its socket cannot move to the owner's thread")
                         }
                     }
                 }));
@@ -100,20 +101,20 @@ impl Upgrade {
         shutdowns: Shutdowns,
         over: impl FnOnce() + Send,
     ) -> impl Future<Output = ()> + Send {
-        // Boxed, since a task is as large as its largest state for all its life.
+        // Boxed, since a task always takes as much memory as its largest state.
         let handshake = Box::pin(async move {
             let connected = self.handshake(socket, early, shutdowns).await;
             over();
             connected
         });
         async move {
-            // In a block of its own, so that the session has no second place in the task.
+            // In a block of its own, so that the task has no memory for the session twice.
             let (mut wire, hub, peer, mut session) = {
                 let Some((wire, session)) = handshake.await else { return };
                 (wire, session.hub().clone(), session.peer().clone(), Some(session))
             };
             let reason = run(&mut wire, &hub, &peer, &mut session).await.unwrap_or(CloseReason::Shutdown);
-            // Boxed, so that a living connection is not as large as a dying one.
+            // Boxed for the same reason.
             Box::pin(end(wire, &hub, &peer, reason)).await;
         }
     }
@@ -121,23 +122,25 @@ impl Upgrade {
 
 /// What a connection's task has to do next.
 enum Turn {
-    /// These packets, if any, wait for the hub's owner, who runs the server's callbacks first. A client is not read
-    /// meanwhile, which bounds what waits for the callbacks to one read of each client.
+    /// Wait for the hub's owner. The client is not read meanwhile: no more than one read of each client waits for
+    /// callbacks.
     Ask(Box<Asked>),
     End(CloseReason),
 }
 
-/// What waits for the owner. Boxed, so that a client that is idle has no room for it.
+/// What waits for the owner. Boxed, so that an idle client needs no memory for it.
 struct Asked {
+    /// Whole frames, which are the owner's to handle; there may be none.
     frames: Vec<u8>,
     first_was_dropped: bool,
-    /// What to do behind them, and what their transport is answered then.
+    /// Set if the connection ends behind the frames.
     stop: Option<Stop>,
+    /// What the transport has to answer behind the frames.
     answers: Vec<u8>,
 }
 
-/// Handles a connected client's packets until it ends; `None` if the hub's owner has gone, with the session that it had to
-/// handle packets. Borrows what is large: a future keeps room for its arguments twice.
+/// Handles a connected client's packets until it ends; `None` if the hub's owner has gone, and with it the session, which it
+/// had. Borrows what is large, since a future keeps its arguments in memory twice.
 async fn run(wire: &mut Wire, hub: &Hub, peer: &Arc<Peer>, session: &mut Option<Session>) -> Option<CloseReason> {
     loop {
         let present = session.as_mut()?;
@@ -151,7 +154,7 @@ async fn run(wire: &mut Wire, hub: &Hub, peer: &Arc<Peer>, session: &mut Option<
             Turn::End(reason) => return Some(reason),
             Turn::Ask(mut asked) => {
                 if !has_waited {
-                    // An owner on this thread answers without a wait: others would have no turn.
+                    // An owner on this thread answers at once, and other clients would not have their turn.
                     tokio::task::yield_now().await;
                 }
                 let frames = std::mem::take(&mut asked.frames);
@@ -170,7 +173,7 @@ async fn run(wire: &mut Wire, hub: &Hub, peer: &Arc<Peer>, session: &mut Option<
     }
 }
 
-/// One turn: sends what only this task can, then reads and routes.
+/// One turn: sends what only this task can send, then reads and routes.
 fn poll_turn(cx: &mut Context<'_>, wire: &mut Wire, session: &mut Session, peer: &Peer) -> Poll<Turn> {
     peer.outbound.register(cx.waker());
     if let Some(reason) = peer.closing() {
@@ -190,7 +193,7 @@ fn poll_turn(cx: &mut Context<'_>, wire: &mut Wire, session: &mut Session, peer:
     Poll::Pending
 }
 
-/// One read and what it brought; `None` to go on reading.
+/// Reads once and handles what came; `None` to go on reading.
 fn poll_read(cx: &mut Context<'_>, wire: &mut Wire, session: &mut Session) -> Poll<Option<Turn>> {
     with_outbox(|outbox| {
         outbox.make_room();
@@ -221,34 +224,34 @@ fn close_reason(stop: Stop) -> CloseReason {
     }
 }
 
-/// Waits for what the hub's owner does, and meanwhile sends what only this task can. That goes on when the client is to be
-/// closed, since its successor, who may have its etid, must not meet what it caused.
+/// Waits for the hub's owner, and meanwhile sends what only this task can send. Waits also when the client is to be closed:
+/// what it caused must be done before another client can get its etid.
 fn while_sending<T>(wire: &mut Wire, peer: &Peer, mut work: Answer<'_, T>) -> impl Future<Output = T> {
     poll_fn(move |cx| {
         peer.outbound.register(cx.waker());
-        // A broken write side is met again in the next turn.
+        // A failed write is found again in the next turn.
         let _ = wire.poll_send(cx, &peer.outbound);
         work.as_mut().poll(cx)
     })
 }
 
-/// Logs that a client loses messages since it does not read: at the first, and whenever they have doubled.
+/// Logs that messages for a client are dropped, if a log line about it is due.
 fn report_drops(hub: &Hub, peer: &Arc<Peer>) {
     if let Some(dropped) = peer.drops_to_report() {
         hub.hooks().log(peer, format!("does not read fast enough and has lost {dropped} messages"));
     }
 }
 
-/// Ends a client: its last words are taken from the queue, its end is told, the socket closed.
+/// Ends a client: takes what is queued for it, tells the hub's owner and the observers, closes the socket.
 async fn end(mut wire: Wire, hub: &Hub, peer: &Arc<Peer>, reason: CloseReason) {
     with_outbox(|outbox| outbox.flush());
     peer.outbound.leave_to_task();
     let is_lost = matches!(reason, CloseReason::ReadFailed | CloseReason::WriteFailed);
     poll_fn(|cx| {
         peer.outbound.register(cx.waker());
-        // As much as goes out without waiting, so that the client hears before the hub's owner does.
+        // As much as can be sent without waiting, so that the client knows before the hub's owner does.
         let _ = wire.poll_send(cx, &peer.outbound);
-        // A thread that is writing is about to leave its rest here.
+        // A thread that is writing wakes this task when it has put back what it could not write.
         if peer.outbound.duty() == Duty::Wait { Poll::Pending } else { Poll::Ready(()) }
     })
     .await;
@@ -266,7 +269,7 @@ async fn end(mut wire: Wire, hub: &Hub, peer: &Arc<Peer>, reason: CloseReason) {
         }
         with_outbox(|outbox| hub.disconnect(outbox, peer));
     }
-    // A client that took its leave listens to nothing more.
+    // A client that has sent Disconnect reads nothing more.
     let has_left = reason == CloseReason::Disconnect && wire.can_be_dropped();
     if !is_lost && !has_left {
         wire.close().await;

@@ -1,8 +1,8 @@
-//! What a hub asks its owner: the script that made it.
+//! What a hub asks its owner, which is the script that made it.
 //!
-//! Questions are asked with every lock free, and the asker waits for the answer without blocking its thread. A hub asks
-//! only what its owner wants to hear ([`Interest`]), so a hub without callbacks never leaves the thread that read a
-//! packet.
+//! No lock is held while the owner is asked, and waiting for the answer does not block the thread. A hub asks only what its
+//! owner wants to be asked ([`Interest`]), so the packets of a hub without callbacks are handled on the thread that read
+//! them.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -15,25 +15,34 @@ use super::session::{Handled, Session};
 use crate::protocol::ReturnCode;
 use crate::transport::raw;
 
+/// The owner's answer, which may take its time.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Which questions the owner wants to be asked. Fixed for the hub's life.
+/// What the owner wants to be asked and told. Fixed for the hub's life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interest {
+    /// May this client connect?
     pub authenticate: bool,
+    /// May this client subscribe, or publish, to a topic?
     pub permittop: bool,
+    /// May this client create a sub-topic?
     pub permitsubtop: bool,
+    /// A client has connected.
     pub onconnect: bool,
+    /// A client has gone.
     pub onclose: bool,
+    /// Shall this message be delivered?
     pub onpublish: bool,
+    /// A message has reached nobody.
     pub ondrop: bool,
+    /// A line for the log.
     pub log: bool,
 }
 
 /// A client that wants to connect.
 #[derive(Clone, Debug)]
 pub struct Newcomer {
-    /// The number under which the owner announced the connection.
+    /// The number by which the owner knows the connection.
     pub token: u64,
     /// The seed sent in Init, for credentials that are hashed with it.
     pub seed: u32,
@@ -50,17 +59,19 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// The client may connect.
     pub fn accepted() -> Self {
         Self { code: ReturnCode::ACCEPTED, reason: Vec::new() }
     }
 
+    /// The client may not connect, and is told no reason.
     pub fn denied() -> Self {
         Self { code: ReturnCode::ACCESS_DENIED, reason: Vec::new() }
     }
 }
 
-/// Packets of one peer that need the owner's answer, beginning with the first that does. The session goes with them and
-/// comes back, so the peer's packets are handled in order by one thread at a time.
+/// The packets of one read from the first one on that the owner has to be asked about. The session travels with them and
+/// comes back with the answer, so the peer's packets are handled in order, by one thread at a time.
 pub struct Batch {
     pub session: Session,
     /// Whole raw frames.
@@ -70,7 +81,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Handles the packets with everything granted, for an owner who has nothing to say.
+    /// Handles the packets with everything granted.
     fn handle_unasked(mut self, outbox: &mut Outbox) -> (Session, Option<CloseReason>) {
         for frame in raw::frames(&self.frames).skip(usize::from(self.first_was_dropped)) {
             if let Handled::Close(reason) = self.session.handle_one(outbox, frame, true) {
@@ -81,56 +92,60 @@ impl Batch {
     }
 }
 
-/// The owner has ended, and with it what it was asked.
+/// The owner has ended and will not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnerGone;
 
 /// A client's connection, from its handshake to its end.
 pub type ClientTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A hub's owner. The defaults agree with everything.
+/// A hub's owner. The defaults want to be asked nothing, and agree with everything.
 pub trait Hooks: Send + Sync + 'static {
+    /// What the owner wants to be asked and told. Called once, when the hub is made.
     fn interest(&self) -> Interest {
         Interest::default()
     }
 
-    /// Runs a client's connection on the thread that answers, so that no message has to change threads. Called for plain
-    /// sockets if [`Interest::onpublish`] is set: then every message of a client waits for an answer anyway.
+    /// Runs a client's connection on the owner's thread. Called for plain sockets if [`Interest::onpublish`] is set: every
+    /// message of the client has to be answered by that thread, and this way none has to change threads.
     fn adopt(&self, task: ClientTask) {
         tokio::spawn(task);
     }
 
-    /// May this client connect? Asked if [`Interest::authenticate`] is set. A refusal's code goes into the Connack.
+    /// May this client connect? Asked if [`Interest::authenticate`] is set. Code and reason of a refusal go into the Connack.
     fn authenticate(&self, _newcomer: Newcomer) -> Answer<'_, Verdict> {
         Box::pin(std::future::ready(Verdict::accepted()))
     }
 
-    /// The client is registered and its Connack queued; its packets wait until this returns.
+    /// A client is registered and its Connack queued. Called if [`Interest::onconnect`] is set; the client's packets wait
+    /// until this returns.
     fn connected(&self, _peer: Arc<Peer>, _newcomer: Newcomer) -> Answer<'_, ()> {
         Box::pin(std::future::ready(()))
     }
 
-    /// The client is gone; it is still registered until this returns.
+    /// A client has gone. Called if [`Interest::onclose`] is set; the client stays registered until this returns.
     fn closed(&self, _peer: Arc<Peer>, _reason: CloseReason) -> Answer<'_, ()> {
         Box::pin(std::future::ready(()))
     }
 
-    /// A line for the log, about a client. Not waited for.
+    /// A line for the log, which begins with the client's name. Must not wait.
     fn log(&self, peer: &Arc<Peer>, text: String) {
         tracing::warn!("{peer} {text}");
     }
 
-    /// Handles packets that need permission, or the news that a message reached nobody. What the session's earlier packets
-    /// caused may still be in the calling thread's outbox; an owner on another thread has that flushed first, and flushes
-    /// its own before it answers. Returns the session, and the reason if the peer must be closed; [`OwnerGone`] closes it,
-    /// too. When the peer is to be closed, the owner handles no further packet.
+    /// Handles packets that the owner must be asked about, and tells it that the first one reached nobody if that is so.
+    /// Returns the session, and the reason if the peer must be closed: then the packets that follow are not handled.
+    /// [`OwnerGone`] closes the peer, too.
+    ///
+    /// What the peer's earlier packets caused may still be in the outbox of the calling thread. So that nothing overtakes
+    /// it, an owner on another thread has that outbox flushed first, and flushes its own before it answers.
     fn packets(&self, batch: Batch) -> Answer<'_, Result<(Session, Option<CloseReason>), OwnerGone>> {
         let handled = with_outbox(|outbox| batch.handle_unasked(outbox));
         Box::pin(std::future::ready(Ok(handled)))
     }
 }
 
-/// The owner who agrees with everything.
+/// An owner with all the defaults.
 pub struct NoHooks;
 
 impl Hooks for NoHooks {}

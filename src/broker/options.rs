@@ -1,27 +1,30 @@
-//! How a hub is made: its owner, its limits, its times.
+//! What a hub is made with: its owner, its limits, its times.
 
 use std::time::Duration;
 
 use super::hooks::{Hooks, NoHooks};
 use crate::protocol::MAX_NAME;
 
-/// The most that clients can make a hub keep. What passes a limit is denied and, now and then, logged: a number of 0 in the
-/// acknowledgement, or a Change to 0 for what is not observed.
+/// The most that clients can make a hub keep. What would exceed a limit is denied: with the number 0 in the
+/// acknowledgement (and a line in the log for a client's 1st, 2nd, 4th, 8th denial and so on), or with a Change to 0 for an
+/// Observe.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// Topics of the hub.
     pub topics: usize,
+    /// Sub-topics of the hub.
     pub subtopics: usize,
-    /// Bytes of all topic names together, and of all sub-topic names: names are kept for good.
+    /// Bytes of all topic names together, and likewise of all sub-topic names. They are kept as long as the hub.
     pub names: usize,
     /// Topics and sub-topics that one connection may create.
     pub created: usize,
     /// Topics that one client may be subscribed to.
     pub subscriptions: usize,
-    /// Numbers that one client may observe.
+    /// Topics and peers that one client may observe.
     pub observations: usize,
     /// Bytes of one topic or sub-topic name; at most [`MAX_NAME`].
     pub name: usize,
-    /// Bytes queued for one client that does not read; messages beyond it are dropped.
+    /// Bytes queued for one client; messages that would exceed it are dropped.
     pub queued: usize,
 }
 
@@ -40,18 +43,21 @@ impl Default for Limits {
     }
 }
 
-/// How a hub is made.
+/// What a hub is made with.
 pub struct Options {
+    /// The hub's owner.
     pub hooks: Box<dyn Hooks>,
     /// Give the server a random etid instead of [`super::SERVER_ETID`].
     pub random_server_etid: bool,
-    /// The time a client has to send its Connect.
+    /// The time that a client has to send its Connect.
     pub handshake_timeout: Duration,
+    /// Of the connections of clients, until [`super::Hub::set_keepalive`].
     pub keepalive: Keepalive,
+    /// What clients can make the hub keep.
     pub limits: Limits,
 }
 
-/// The time a client has to send its Connect, unless a hub says otherwise.
+/// The default of [`Options::handshake_timeout`].
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(4000);
 
 impl Default for Options {
@@ -66,17 +72,17 @@ impl Default for Options {
     }
 }
 
-/// TCP keepalive of client connections.
+/// TCP keepalive: how soon the server finds out that a silent client has vanished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
     /// Silence before the first probe.
     pub idle: Duration,
-    /// Between probes.
+    /// Time between probes.
     pub interval: Duration,
 }
 
 impl Keepalive {
-    /// An interval of at least 3 s; a tenth of `idle` unless given.
+    /// The interval is a tenth of `idle` unless given, and at least 3 s.
     pub fn new(idle: Duration, interval: Option<Duration>) -> Self {
         let interval = interval.unwrap_or(idle / 10).max(Duration::from_secs(3));
         Self { idle, interval }

@@ -1,4 +1,4 @@
-//! How a client is let in: Init, Connect, authentication, Connack.
+//! The handshake: Init, Connect, authentication, Connack.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +19,12 @@ use crate::transport::Framing;
 use crate::transport::websocket::{self, Status};
 use crate::transport::wire::{First, PlainWriter, Wire};
 
-/// How often a client that waits for its predecessor's end is looked after.
+/// How often a client that waits for the end of an older one is checked: it may have left meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Upgrade {
-    /// Init, Connect, authentication, Connack. `None` if no client came of it.
+    /// Makes a registered client of a socket. `None` if that fails; then the client has been told, and the socket is
+    /// closed.
     pub(super) async fn handshake(
         self,
         socket: Socket,
@@ -56,7 +57,7 @@ impl Upgrade {
         Some((wire, Session::new(self.hub, peer)))
     }
 
-    /// Up to the Connack, which is queued when this returns.
+    /// Init, Connect, authentication, and the Connack, which is queued when this returns.
     async fn admit(&self, wire: &mut Wire) -> Result<(Arc<Peer>, Newcomer), Refusal> {
         let seed = rand::random();
         let limit = self.hub.handshake_timeout();
@@ -85,13 +86,13 @@ impl Upgrade {
 
     async fn greet(&self, wire: &mut Wire, seed: u32) -> std::io::Result<()> {
         let keepalive = self.hub.keepalive();
-        // The listener's sockets come with the default.
+        // Accepted sockets have the default already, from the listener.
         if keepalive != Keepalive::default() {
             keep_alive(wire.tcp(), keepalive.idle, keepalive.interval);
         }
         let mut greeting = self.greeting.response().into_bytes();
         if wire.is_tls() && !greeting.is_empty() {
-            // A client may throw away what shares a record with the response's head.
+            // In a TLS record of its own: some clients discard what follows the response's head in the same record.
             wire.write_all(&greeting).await?;
             greeting.clear();
         }
@@ -101,8 +102,8 @@ impl Upgrade {
         wire.write_all(&greeting).await
     }
 
-    /// Registers the client, in place of an older one with the same uid, whose etid it then gets. `None` if the client has
-    /// left meanwhile: the callbacks of the older client may take their time.
+    /// Registers the client. An older one with the same uid is closed first, and its etid is used again. `None` if the
+    /// client has left meanwhile, since the callbacks for the older one's end may take long.
     async fn register(&self, wire: &Wire, newcomer: &Newcomer) -> Option<Arc<Peer>> {
         let mut etid = None;
         loop {
@@ -127,7 +128,7 @@ impl Upgrade {
     }
 }
 
-/// What a Connect said.
+/// What a Connect says.
 struct Introduction {
     identity: Identity,
     credentials: Box<[u8]>,
@@ -135,12 +136,13 @@ struct Introduction {
 
 /// Why no client came of a connection.
 enum Refusal {
-    /// The client is told in a Connack.
+    /// A Connack tells the client.
     Connack(ReturnCode, Vec<u8>),
     /// The hub was shut down meanwhile.
     ShutDown,
-    /// The WebSocket was closed; the answer to that is sent.
+    /// The client has closed its WebSocket, and the answer waits to be sent.
     Closed,
+    /// The connection is lost.
     Lost,
 }
 
