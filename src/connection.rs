@@ -20,9 +20,9 @@ use crate::broker::peer::{CloseReason, Peer};
 use crate::broker::session::{Outcome, Session};
 use crate::broker::{Hub, Shutdowns};
 use crate::socket::{Socket, Takeover};
-use crate::transport::Framing;
 use crate::transport::websocket::{self, Status};
-use crate::transport::wire::{Filled, Stop, Wire};
+use crate::transport::wire::{Filled, Wire};
+use crate::transport::{Framing, Stop};
 
 /// Reads in one turn of a connection, before the other connections of the shard have theirs.
 const READS_PER_TURN: usize = 4;

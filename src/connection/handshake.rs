@@ -23,8 +23,7 @@ use crate::transport::wire::{First, PlainWriter, Wire};
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Upgrade {
-    /// Makes a registered client of a socket. `None` if that fails; then the client has been told, and the socket is
-    /// closed.
+    /// Makes a registered client of a socket. `None` if no client comes of it; then the socket is closed.
     pub(super) async fn handshake(
         self,
         socket: Socket,

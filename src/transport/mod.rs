@@ -1,5 +1,5 @@
-//! How packets are framed on a connection. Inside the server packets are raw frames; a WebSocket's are converted on the
-//! way in and on the way out.
+//! How packets are framed on a connection. Inside the server packets are raw frames; those of a WebSocket are converted
+//! when they come and when they leave.
 
 pub mod queued;
 pub mod raw;
@@ -17,6 +17,15 @@ pub enum Framing {
     WebSocket,
 }
 
+/// Why nothing more is read from a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The WebSocket has ended: the client closed it, or broke its rules. A close frame for it is among the answers.
+    WebSocket,
+    /// What the client sent is no packet: a frame shorter than its own head, or an empty message.
+    Malformed,
+}
+
 impl Framing {
     /// Appends raw frames to `out` in this framing. `frames` must hold whole frames only.
     pub fn convert(self, frames: &[u8], out: &mut Vec<u8>) {
@@ -30,7 +39,7 @@ impl Framing {
         }
     }
 
-    /// Raw frames in this framing.
+    /// Whole raw frames in this framing.
     pub fn converted(self, frames: &[u8]) -> Cow<'_, [u8]> {
         match self {
             Self::Raw => Cow::Borrowed(frames),

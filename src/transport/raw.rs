@@ -1,9 +1,8 @@
-//! Raw frames, the form in which packets travel inside the server, too: a 16 bit length that counts itself, the type, the
-//! body.
+//! Raw frames: a 16 bit length that counts itself, the type, the body. Inside the server packets have this form, too.
 
 use crate::protocol::{Error, frame_length};
 
-/// How many bytes at the start of `input` are whole frames, and what is wrong behind them.
+/// How many bytes at the start of `input` are whole frames, and the error if what follows them can never be one.
 pub fn whole_frames(input: &[u8]) -> (usize, Result<(), Error>) {
     let mut end = 0;
     loop {
@@ -15,7 +14,7 @@ pub fn whole_frames(input: &[u8]) -> (usize, Result<(), Error>) {
     }
 }
 
-/// The frames of `frames`, in order, each with its length in front.
+/// Cuts whole frames apart; each begins with its length.
 pub fn frames(frames: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = frames;
     std::iter::from_fn(move || {
@@ -28,7 +27,7 @@ pub fn frames(frames: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The messages (type and body) of whole frames, in order.
+/// The messages (type and body) in whole frames.
 pub fn messages(whole: &[u8]) -> impl Iterator<Item = &[u8]> {
     frames(whole).map(|frame| &frame[2..])
 }

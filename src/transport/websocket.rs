@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
 use frame::Frame;
-pub use packets::{Decoder, End, client_frame_length};
+pub use packets::{Decoder, client_frame_length};
 
 pub const TEXT: u8 = 0x1;
 pub const BINARY: u8 = 0x2;

@@ -1,5 +1,7 @@
-//! A connection's socket with its framing: bytes in, raw SMQ frames out, and the peer's own sending.
+//! A connection's socket and framing, for the connection's task: reading whole packets, sending what no other thread can
+//! send, and closing.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
@@ -11,30 +13,31 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_rustls::server::TlsStream;
 
-use super::websocket::{self, Decoder, End};
-use super::{Framing, raw};
+use super::websocket::{self, Decoder};
+use super::{Framing, Stop, raw};
 use crate::broker::outbound::{Duty, Outbound, Writer};
 use crate::broker::outbox::{Outbox, Span};
 use crate::seats::Seat;
 use crate::socket::{Socket, Stream};
 
-/// The most that one read takes.
+/// The most bytes that one read takes.
 const READ: usize = 64 * 1024;
-/// The most that a closed connection is listened to, so that its last words arrive before a reset can.
+/// The most time for sending what is left on a connection that is closed, and for reading what its client still sends.
 const LINGER: Duration = Duration::from_secs(1);
-/// The most that the client of a closed connection may still send.
+/// The most bytes that are read from a connection that is closed.
 const LINGER_BYTES: usize = 1 << 20;
 
 /// A connection's socket and framing, owned by the connection's task.
 pub struct Wire {
     io: Io,
+    /// Present on a WebSocket.
     decoder: Option<Box<Decoder>>,
-    /// Bytes that have come and are no whole frame yet.
+    /// Bytes that were read, and are not a whole frame yet.
     input: Vec<u8>,
-    /// Whether `input` has not been looked at yet.
+    /// Whether `input` may hold whole frames, since nobody has looked yet.
     is_fresh: bool,
     sending: Sending,
-    /// Held, and given back with the socket.
+    /// Held for as long as the socket is open.
     _seat: Seat,
 }
 
@@ -43,7 +46,7 @@ enum Io {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// What the peer's task took from its queue and has not sent yet.
+/// What the connection's task has taken from the peer's queue and not sent yet.
 #[derive(Default)]
 struct Sending {
     bytes: Vec<u8>,
@@ -58,17 +61,8 @@ pub enum Filled {
     EndOfFile,
 }
 
-/// Why nothing more can be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// The WebSocket ended; what its client must be told is queued or not needed.
-    WebSocket,
-    /// Bytes that are no frame.
-    Malformed,
-}
-
-/// The write side of a plain socket, for all threads. Dropping it shuts nothing down: the peer's task, which keeps the
-/// socket, sends the last words.
+/// The write side of a plain socket, for all threads. Dropping it does not shut the socket down: the connection's task may
+/// have more to send.
 pub struct PlainWriter(Option<OwnedWriteHalf>);
 
 impl Drop for PlainWriter {
@@ -90,7 +84,8 @@ impl Writer for PlainWriter {
 }
 
 impl Wire {
-    /// Takes over a socket; `early` is what its client sent so far. With a plain socket comes its write side.
+    /// Takes a socket over. `early` is what its client has sent already. The write side is returned if the socket is plain;
+    /// on a TLS connection only the task can write.
     pub fn new(socket: Socket, framing: Framing, early: &[u8]) -> (Self, Option<PlainWriter>) {
         let Socket { stream, seat } = socket;
         let (io, writer) = match stream {
@@ -106,6 +101,7 @@ impl Wire {
         (wire, writer)
     }
 
+    /// The TCP socket below, for its options.
     pub fn tcp(&self) -> &TcpStream {
         match &self.io {
             Io::Plain(reader) => reader.as_ref(),
@@ -113,22 +109,25 @@ impl Wire {
         }
     }
 
-    /// Whether the client has closed the connection, and nothing that it sent before waits to be read.
+    /// Whether the client has closed the connection, and everything that it sent before has been read.
     pub fn has_been_left(&self) -> bool {
         let mut byte = [std::mem::MaybeUninit::uninit()];
         self.input.is_empty() && matches!(socket2::SockRef::from(self.tcp()).peek(&mut byte), Ok(0))
     }
 
+    /// How packets are framed on this connection.
     pub fn framing(&self) -> Framing {
         if self.decoder.is_some() { Framing::WebSocket } else { Framing::Raw }
     }
 
+    /// Whether the connection is encrypted.
     pub fn is_tls(&self) -> bool {
         matches!(self.io, Io::Tls(_))
     }
 
-    /// Reads once into the arena, behind the beginning of a frame that came before. `answers` gets what a WebSocket client
-    /// must be told. Nothing is lost when this is pending.
+    /// Reads once, and appends all whole frames to the arena, as raw frames. The beginning of another frame is kept for the
+    /// next call. What a WebSocket has to answer (Pong, close) is appended to `answers`. Nothing is lost when this is
+    /// pending.
     pub fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -146,7 +145,8 @@ impl Wire {
         if ready!(self.poll_read(cx, arena))? == 0 {
             return Poll::Ready(Ok(Filled::EndOfFile));
         }
-        let (length, stop) = whole_frames(&arena[start..]);
+        let (length, fault) = raw::whole_frames(&arena[start..]);
+        let stop = fault.err().map(|_| Stop::Malformed);
         self.keep(&arena[start + length..]);
         arena.truncate(start + length);
         Poll::Ready(Ok(Filled::Frames(Span { start, end: start + length }, stop)))
@@ -166,11 +166,7 @@ impl Wire {
                 let start = outbox.arena.len();
                 let decoded = decoder.decode(&masked, &mut outbox.arena, answers);
                 self.keep(&masked[decoded.consumed..]);
-                let stop = decoded.end.map(|end| match end {
-                    End::WebSocket => Stop::WebSocket,
-                    End::EmptyMessage => Stop::Malformed,
-                });
-                Filled::Frames(Span { start, end: outbox.arena.len() }, stop)
+                Filled::Frames(Span { start, end: outbox.arena.len() }, decoded.stop)
             }
             _ => Filled::EndOfFile,
         });
@@ -178,7 +174,8 @@ impl Wire {
         filled
     }
 
-    /// Appends the kept input and what one read brings. Returns the number of bytes appended, 0 at the end of the stream.
+    /// Appends the input that was kept, and what one read brings. Returns the number of bytes appended; 0 at the end of the
+    /// stream.
     fn poll_read(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<io::Result<usize>> {
         let start = out.len();
         out.extend_from_slice(&self.input);
@@ -186,11 +183,7 @@ impl Wire {
             return Poll::Ready(Ok(out.len() - start));
         }
         out.reserve(READ);
-        let mut room = (&mut *out).limit(READ);
-        let read = match &mut self.io {
-            Io::Plain(reader) => pin!(reader.read_buf(&mut room)).poll(cx),
-            Io::Tls(stream) => pin!(stream.read_buf(&mut room)).poll(cx),
-        };
+        let read = pin!(self.io.read(&mut (&mut *out).limit(READ))).poll(cx);
         match read {
             Poll::Ready(Ok(1..)) => Poll::Ready(Ok(out.len() - start)),
             other => {
@@ -200,7 +193,7 @@ impl Wire {
         }
     }
 
-    /// Keeps the beginning of a frame; without one, no memory.
+    /// Keeps the beginning of a frame. Without one the buffer is freed: an idle client keeps none.
     fn keep(&mut self, rest: &[u8]) {
         if rest.is_empty() {
             self.input = Vec::new();
@@ -210,7 +203,7 @@ impl Wire {
         }
     }
 
-    /// The first message (type and body) of the connection, for the handshake. What comes behind it stays for
+    /// The first message (type and body) of the connection, for the handshake. What follows it is left for
     /// [`Wire::poll_fill`].
     pub async fn first_message(&mut self) -> io::Result<First> {
         loop {
@@ -218,11 +211,7 @@ impl Wire {
                 return Ok(first);
             }
             self.input.reserve(1024);
-            let count = match &mut self.io {
-                Io::Plain(reader) => reader.read_buf(&mut self.input).await?,
-                Io::Tls(stream) => stream.read_buf(&mut self.input).await?,
-            };
-            if count == 0 {
+            if self.io.read(&mut self.input).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
@@ -248,16 +237,16 @@ impl Wire {
         }
     }
 
-    /// Decodes one frame at a time, so that those behind the first message stay masked in the input.
+    /// Decodes one frame at a time, so that the frames behind the first message stay masked in the input.
     fn take_first_websocket(&mut self) -> Option<First> {
         while let Some(length) = websocket::client_frame_length(&self.input) {
             let length = length.min(self.input.len());
             let (mut packets, mut answers) = (Vec::new(), Vec::new());
-            let end = self.decoder.as_mut()?.decode(&self.input[..length], &mut packets, &mut answers).end;
+            let stop = self.decoder.as_mut()?.decode(&self.input[..length], &mut packets, &mut answers).stop;
             self.consume(length);
-            match end {
-                Some(End::EmptyMessage) => return Some(First::Malformed),
-                Some(End::WebSocket) => return Some(First::Closed(answers)),
+            match stop {
+                Some(Stop::Malformed) => return Some(First::Malformed),
+                Some(Stop::WebSocket) => return Some(First::Closed(answers)),
                 None if !answers.is_empty() => return Some(First::Answer(answers)),
                 None if !packets.is_empty() => return Some(First::Message(packets.split_off(2))),
                 None => {}
@@ -266,19 +255,18 @@ impl Wire {
         None
     }
 
-    /// Forgets input of the handshake; what is behind it has yet to be looked at.
+    /// Removes what the handshake has used from the input. The rest, if any, may hold whole frames.
     fn consume(&mut self, length: usize) {
-        let rest = self.input.split_off(length);
-        self.is_fresh = !rest.is_empty();
-        // Without a rest this is an empty vector: an idle client keeps no buffer.
-        self.input = rest;
+        self.input = self.input.split_off(length);
+        self.is_fresh = !self.input.is_empty();
     }
 
-    /// Sends what only the peer's task can send. Ready when nothing is left for it; an error when the write side is broken.
+    /// Sends what only the connection's task can send. Ready when nothing of that is left; an error when a write has
+    /// failed, here or on another thread.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, outbound: &Outbound) -> Poll<io::Result<()>> {
         loop {
             if self.sending.is_done() {
-                // What is done with is given back: an idle client keeps no buffer.
+                // The buffer is freed: an idle client keeps none.
                 self.sending = Sending::default();
                 self.sending = match outbound.duty() {
                     Duty::Nothing | Duty::Wait => return self.poll_flush(cx),
@@ -293,43 +281,33 @@ impl Wire {
         }
     }
 
-    /// Everything that is still to be sent, before the queue is forgotten.
+    /// Takes what is left in the queue, to be sent by [`Wire::close`].
     pub fn take_last_words(&mut self, outbound: &Outbound) {
         self.sending.bytes.drain(..self.sending.at);
         self.sending.at = 0;
         self.sending.bytes.append(&mut outbound.take());
     }
 
-    /// Adds to what is sent last.
+    /// Adds to what [`Wire::close`] sends.
     pub fn add_last_words(&mut self, bytes: &[u8]) {
         self.sending.bytes.extend_from_slice(bytes);
     }
 
-    /// Whether dropping the wire ends the connection as well as [`Wire::close`] does: there is nothing left to send.
+    /// Whether nothing is left to send, so that a client that reads no more can be dropped without [`Wire::close`]. A TLS
+    /// connection still has to send its end.
     pub fn can_be_dropped(&self) -> bool {
         self.sending.is_done() && matches!(self.io, Io::Plain(_))
     }
 
-    /// Sends the last words, and listens a little so that unread input does not turn the close into a reset, which could
-    /// overtake them.
+    /// Sends what is left, then closes. Input that nobody has read would turn the close into a reset, which the client may
+    /// see before it has read what was sent last; so input is read and discarded until the client closes, too.
     pub async fn close(mut self) {
         let _ = tokio::time::timeout(LINGER, async {
-            self.send_last_words().await?;
+            self.send_all().await?;
+            self.io.shutdown().await?;
             self.discard_input().await
         })
         .await;
-    }
-
-    /// Sends the last words and shuts the write side down.
-    async fn send_last_words(&mut self) -> io::Result<()> {
-        while !self.sending.is_done() {
-            let count = std::future::poll_fn(|cx| self.poll_write(cx)).await?;
-            self.sending.at += count;
-        }
-        match &mut self.io {
-            Io::Plain(reader) => socket2::SockRef::from(reader.as_ref()).shutdown(std::net::Shutdown::Write),
-            Io::Tls(stream) => stream.shutdown().await,
-        }
     }
 
     async fn discard_input(&mut self) -> io::Result<()> {
@@ -337,14 +315,18 @@ impl Wire {
         let mut discarded = Vec::with_capacity(4096);
         while left > 0 {
             discarded.clear();
-            let count = match &mut self.io {
-                Io::Plain(reader) => reader.read_buf(&mut discarded).await?,
-                Io::Tls(stream) => stream.read_buf(&mut discarded).await?,
-            };
-            if count == 0 {
-                break;
+            match self.io.read(&mut discarded).await? {
+                0 => break,
+                count => left = left.saturating_sub(count),
             }
-            left = left.saturating_sub(count);
+        }
+        Ok(())
+    }
+
+    /// Sends what is in `sending`.
+    async fn send_all(&mut self) -> io::Result<()> {
+        while !self.sending.is_done() {
+            self.sending.at += poll_fn(|cx| self.poll_write(cx)).await?;
         }
         Ok(())
     }
@@ -371,39 +353,46 @@ impl Wire {
         }
     }
 
-    /// Writes `bytes` in a TLS record of its own, or as it is.
+    /// Writes `bytes`; on a TLS connection nothing else shares their record. For the handshake.
     pub async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.sending = Sending { bytes: bytes.to_vec(), at: 0 };
-        while !self.sending.is_done() {
-            let count = std::future::poll_fn(|cx| self.poll_write(cx)).await?;
-            self.sending.at += count;
-        }
+        self.send_all().await?;
         self.sending = Sending::default();
-        std::future::poll_fn(|cx| self.poll_flush(cx)).await
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+}
+
+impl Io {
+    /// Reads once and appends; 0 at the end of the stream.
+    async fn read(&mut self, out: &mut impl BufMut) -> io::Result<usize> {
+        match self {
+            Self::Plain(reader) => reader.read_buf(out).await,
+            Self::Tls(stream) => stream.read_buf(out).await,
+        }
+    }
+
+    /// Tells the client that nothing more will be sent.
+    async fn shutdown(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(reader) => socket2::SockRef::from(reader.as_ref()).shutdown(std::net::Shutdown::Write),
+            Self::Tls(stream) => stream.shutdown().await,
+        }
     }
 }
 
 /// The first message of a connection.
 pub enum First {
     Message(Vec<u8>),
-    /// No message can be read from what came.
+    /// What came is no message.
     Malformed,
-    /// The WebSocket ended; these bytes answer it.
+    /// The WebSocket has ended; these bytes are the answer.
     Closed(Vec<u8>),
-    /// A Ping came before; these bytes answer it.
+    /// A Ping came before the message; these bytes are the answer.
     Answer(Vec<u8>),
 }
 
 impl Sending {
     fn is_done(&self) -> bool {
         self.at == self.bytes.len()
-    }
-}
-
-/// How many bytes at the start of `input` are whole frames, and whether what follows can never be one.
-fn whole_frames(input: &[u8]) -> (usize, Option<Stop>) {
-    match raw::whole_frames(input) {
-        (length, Ok(())) => (length, None),
-        (length, Err(_)) => (length, Some(Stop::Malformed)),
     }
 }

@@ -80,7 +80,7 @@ mod tests {
             let (mut sent, mut packets) = (Vec::new(), Vec::new());
             encode(BINARY, &vec![8; length], &mut sent);
             let decoded = websocket::Decoder::default().decode(&sent, &mut packets, &mut Vec::new());
-            assert_eq!((decoded.consumed, decoded.end, packets.len()), (sent.len(), None, length + 2));
+            assert_eq!((decoded.consumed, decoded.stop, packets.len()), (sent.len(), None, length + 2));
         }
     }
 

@@ -1,24 +1,16 @@
 //! A client's messages as raw SMQ frames: one packet per message.
 
 use super::frame::Frame;
-use super::reader::{self, Reader};
+use super::reader::{End, Reader};
 use super::{MASKED, Role};
 use crate::protocol::{FRAME_HEAD, MAX_BODY};
+use crate::transport::Stop;
 
 /// The longest message: a packet's type and body.
 const MAX_MESSAGE: usize = 1 + MAX_BODY;
 
-/// What ends a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The client has closed or broken the rules; the close frame for it is among the answers.
-    WebSocket,
-    /// An empty message: no packet, so the connection ends as with any malformed packet.
-    EmptyMessage,
-}
-
-impl From<reader::End> for End {
-    fn from(_: reader::End) -> Self {
+impl From<End> for Stop {
+    fn from(_: End) -> Self {
         Self::WebSocket
     }
 }
@@ -28,8 +20,8 @@ impl From<reader::End> for End {
 pub struct Decoded {
     /// How much of the input was used; the rest is the beginning of a frame.
     pub consumed: usize,
-    /// Set when the connection must end, after what was decoded before.
-    pub end: Option<End>,
+    /// Set when the connection ends behind what was decoded.
+    pub stop: Option<Stop>,
 }
 
 /// Turns a client's frames into raw SMQ frames. Holds the part of a fragmented message that has come so far.
@@ -48,20 +40,20 @@ impl Decoder {
         let mut consumed = 0;
         loop {
             let step = match self.0.frame(&input[consumed..], answers) {
-                Ok(None) => return Decoded { consumed, end: None },
+                Ok(None) => return Decoded { consumed, stop: None },
                 Ok(Some(frame)) => {
                     consumed += frame.length;
                     self.accept(&frame, packets, answers)
                 }
                 Err(end) => Err(end.into()),
             };
-            if let Err(end) = step {
-                return Decoded { consumed, end: Some(end) };
+            if let Err(stop) = step {
+                return Decoded { consumed, stop: Some(stop) };
             }
         }
     }
 
-    fn accept(&mut self, frame: &Frame<'_>, packets: &mut Vec<u8>, answers: &mut Vec<u8>) -> Result<(), End> {
+    fn accept(&mut self, frame: &Frame<'_>, packets: &mut Vec<u8>, answers: &mut Vec<u8>) -> Result<(), Stop> {
         // Unmasked right behind the packets before it; a fragmented message has to be copied.
         if self.0.is_message(frame) {
             begin_packet(frame.payload.len(), packets)?;
@@ -75,9 +67,9 @@ impl Decoder {
 }
 
 /// Appends the head of a raw frame for a message that is no longer than a packet can be.
-fn begin_packet(length: usize, packets: &mut Vec<u8>) -> Result<(), End> {
+fn begin_packet(length: usize, packets: &mut Vec<u8>) -> Result<(), Stop> {
     if length == 0 {
-        return Err(End::EmptyMessage);
+        return Err(Stop::Malformed);
     }
     packets.extend_from_slice(&((length + FRAME_HEAD - 1) as u16).to_be_bytes());
     Ok(())
@@ -127,7 +119,7 @@ mod tests {
     fn a_message_becomes_a_raw_frame() {
         let input = client_frame(FINAL | BINARY, b"\x04news");
         let (decoded, packets, answers) = decode(&input);
-        assert_eq!(decoded, Decoded { consumed: input.len(), end: None });
+        assert_eq!(decoded, Decoded { consumed: input.len(), stop: None });
         assert_eq!(packets, b"\x00\x07\x04news");
         assert!(answers.is_empty());
     }
@@ -145,7 +137,7 @@ mod tests {
             let (decoded, packets, _) = decode(&input);
             assert_eq!(decoded.consumed, input.len());
             assert_eq!(packets[2..], message);
-            assert_eq!(decode(&input[..input.len() - 1]).0, Decoded { consumed: 0, end: None });
+            assert_eq!(decode(&input[..input.len() - 1]).0, Decoded { consumed: 0, stop: None });
         }
     }
 
@@ -155,7 +147,7 @@ mod tests {
         input.extend(client_frame(FINAL | PING, b"hello"));
         input.extend(client_frame(FINAL, b"ws"));
         let (decoded, packets, answers) = decode(&input);
-        assert_eq!(decoded.end, None);
+        assert_eq!(decoded.stop, None);
         assert_eq!(packets, b"\x00\x07\x04news");
         assert_eq!(answers, b"\x8a\x05hello");
     }
@@ -163,7 +155,7 @@ mod tests {
     #[test]
     fn a_close_frame_is_answered() {
         let (decoded, _, answers) = decode(&client_frame(FINAL | CLOSE, &[0x03, 0xE8, b'b', b'y', b'e']));
-        assert_eq!(decoded.end, Some(End::WebSocket));
+        assert_eq!(decoded.stop, Some(Stop::WebSocket));
         assert_eq!(answers, [0x88, 2, 0x03, 0xE8]);
     }
 
@@ -179,7 +171,7 @@ mod tests {
             [client_frame(BINARY, b"x"), client_frame(BINARY, b"y")].concat(), // a message within a message
         ] {
             let (decoded, _, answers) = decode(&input);
-            assert_eq!(decoded.end, Some(End::WebSocket), "{input:?}");
+            assert_eq!(decoded.stop, Some(Stop::WebSocket), "{input:?}");
             assert_eq!(answers, [0x88, 2, 0x03, 0xEA]);
         }
     }
@@ -190,7 +182,7 @@ mod tests {
         let fragmented = [client_frame(BINARY, &[8; MAX_MESSAGE]), client_frame(FINAL, b"x")].concat();
         for input in [whole, fragmented] {
             let (decoded, packets, answers) = decode(&input);
-            assert_eq!(decoded.end, Some(End::WebSocket));
+            assert_eq!(decoded.stop, Some(Stop::WebSocket));
             assert!(packets.is_empty());
             assert_eq!(answers, [0x88, 2, 0x03, 0xEB]);
         }
@@ -198,8 +190,8 @@ mod tests {
 
     #[test]
     fn an_empty_message_ends_the_connection() {
-        assert_eq!(decode(&client_frame(FINAL | BINARY, b"")).0.end, Some(End::EmptyMessage));
+        assert_eq!(decode(&client_frame(FINAL | BINARY, b"")).0.stop, Some(Stop::Malformed));
         let fragmented = [client_frame(BINARY, b""), client_frame(FINAL, b"")].concat();
-        assert_eq!(decode(&fragmented).0.end, Some(End::EmptyMessage));
+        assert_eq!(decode(&fragmented).0.stop, Some(Stop::Malformed));
     }
 }
