@@ -1,5 +1,8 @@
-//! A socket as two bounded queues, so that a script on the Lua thread can read and write it while a task on whatever
-//! thread owns it moves the bytes.
+//! Sockets of scripts. A script has a [`Reader`] and a [`Writer`] on the Lua thread; they are the ends of two bounded queues.
+//! At the other ends a task on the thread that owns the socket, the [`Pump`], moves the bytes.
+//!
+//! Reading and writing do not wait for each other, since the other end may want to be read before it reads itself. Only
+//! what the protocol makes the pump answer (a Pong) holds up reading, if the other end does not read that.
 
 mod writer;
 
@@ -16,53 +19,54 @@ use super::websocket::{self, Role, Status};
 use writer::Write;
 pub use writer::{Unwritten, Writer};
 
-/// The longest WebSocket message that is taken from the other end, in bytes. A longer one ends the connection.
+/// The most bytes of a WebSocket message from the other end. A longer one ends the connection.
 pub const MAX_MESSAGE: usize = 1 << 20;
-/// Pieces or messages that wait for the script; the socket is not read while there are so many.
+/// Pieces or messages that wait for the script; while there are so many, the socket is not read.
 const RECEIVED: usize = 2;
-/// Writes are joined until they are so long.
+/// Bytes up to which writes are joined to one system call.
 const JOINED: usize = 64 * 1024;
-/// A piece of a raw stream.
+/// Bytes that one read of a raw stream makes room for.
 const PIECE: usize = 16 * 1024;
-/// Answers (Pong) that wait for the client, in bytes; it is not read while there are more. What the script writes holds up
-/// no reading: the other end may want to be read before it reads.
+/// Bytes of answers (Pong) that wait to be sent; while there are so many, the socket is not read.
 const ANSWERS: usize = 4096;
-/// Time for what was written last, once the script has closed the socket.
+/// Time to send what is left, once the script has closed the socket.
 const LINGER: Duration = Duration::from_secs(5);
-/// Time in which the client may react to the end, so that unread input does not turn it into a reset.
+/// Time for the other end to close, too. Meanwhile its input is discarded: unread, it would turn the close into a reset.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// How bytes become what the script reads.
+/// What the script reads and writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// A stream, in pieces as they come.
+    /// A stream of bytes, in pieces as they come.
     Raw,
-    /// This end of a WebSocket.
+    /// The messages of a WebSocket, of which the script is this end.
     WebSocket(Role),
 }
 
 /// What the script reads.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received {
+    /// A piece of a stream, or a message.
     Data {
         data: Vec<u8>,
+        /// Of a message: whether it is a text message.
         is_text: bool,
     },
-    /// Nothing more will come; the status of a WebSocket that was closed in order.
+    /// Nothing more will come. With a status if a WebSocket ended with a close frame.
     End(Option<u16>),
 }
 
 /// The script's side for reading.
 pub struct Reader(mpsc::Receiver<Received>);
 
-/// The socket's side.
+/// The socket's side of the queues.
 pub struct Pump {
     received: mpsc::Sender<Received>,
     writes: mpsc::UnboundedReceiver<Write>,
     form: Form,
 }
 
-/// Both sides of a socket to come.
+/// Both sides of a socket, which may be opened later.
 pub fn queues(form: Form) -> (Reader, Writer, Pump) {
     let (to_script, reader) = mpsc::channel(RECEIVED);
     let (writer, writes) = Writer::new();
@@ -70,14 +74,14 @@ pub fn queues(form: Form) -> (Reader, Writer, Pump) {
 }
 
 impl Reader {
-    /// Waits for the next piece or message. It may be dropped and called again without loss.
+    /// Waits for the next piece or message. Nothing is lost if the future is dropped.
     pub async fn read(&mut self) -> Received {
         self.0.recv().await.unwrap_or(Received::End(None))
     }
 }
 
 impl Pump {
-    /// Moves bytes until both sides are done. `head` is sent before all else, `early` was received before all else.
+    /// Moves bytes until both sides are done. `head` is sent first; `early` is what has been received already.
     pub async fn run<S: AsyncRead + AsyncWrite>(self, socket: S, head: Vec<u8>, early: Bytes) {
         let (reader, writer) = tokio::io::split(socket);
         let messages = match self.form {
@@ -105,40 +109,45 @@ impl Pump {
     }
 }
 
-/// What a turn brought.
+/// What happened in a turn.
 enum Event {
     Read(io::Result<usize>),
     ClosedByScript,
-    /// `None` when the script has closed and all its writes were taken.
+    /// A write of the script; `None` when it has closed, and all its writes have been taken.
     Write(Option<Write>),
     Written(io::Result<usize>),
-    Done,
-    TooLate,
+    /// The script's queue has taken what waited for it.
+    HandedOver,
+    /// The time to send what is left is over, or there is nothing to wait for.
+    TimeUp,
 }
 
-/// A socket while its bytes are moved.
+/// A pump at work: the socket, and what is between it and the queues.
 struct Flow<S> {
     reader: ReadHalf<S>,
     writer: WriteHalf<S>,
     /// `None` for a raw stream.
     messages: Option<Messages>,
+    /// What was read and is not decoded yet.
     input: BytesMut,
     /// What waits for room in the script's queue.
     next: Option<Received>,
-    /// What a WebSocket's other end has to be told, between the writes of the script.
+    /// Frames (Pong, close) to be sent to the other end, between two writes of the script.
     answers: Vec<u8>,
+    /// What is being sent.
     output: Vec<u8>,
     /// How much of `output` the socket has taken.
     written: usize,
+    /// Whether the socket keeps nothing back of what it has taken.
     is_flushed: bool,
-    /// The writes that `output` holds.
+    /// The room that the writes in `output` take in the queue.
     writing: Option<OwnedSemaphorePermit>,
     pump: Pump,
-    /// Whether the peer may still send.
+    /// Whether the other end may still send.
     is_open: bool,
-    /// Whether a WebSocket's close frame is sent, behind which nothing may follow.
+    /// Whether the close frame of a WebSocket is sent or in `output`: nothing may follow it.
     close_sent: bool,
-    /// Set once the script has closed.
+    /// Set when the script has closed.
     deadline: Option<Instant>,
 }
 
@@ -158,12 +167,12 @@ impl<S: AsyncRead + AsyncWrite> Flow<S> {
         let limit = self.deadline.unwrap_or_else(Instant::now);
         let event = tokio::select! {
             count = read(&mut self.reader, &mut self.input), if may_read => Event::Read(count),
-            () = hand_over(&self.pump.received, &mut self.next), if self.next.is_some() && !is_closed => Event::Done,
+            () = hand_over(&self.pump.received, &mut self.next), if self.next.is_some() && !is_closed => Event::HandedOver,
             () = self.pump.received.closed(), if !is_closed => Event::ClosedByScript,
             write = self.pump.writes.recv(), if !has_output && !self.close_sent => Event::Write(write),
             written = write(&mut self.writer, &self.output[self.written..]), if has_output => Event::Written(written),
-            () = sleep_until(limit), if is_closed => Event::TooLate,
-            else => Event::TooLate,
+            () = sleep_until(limit), if is_closed => Event::TimeUp,
+            else => Event::TimeUp,
         };
         self.handle(event)
     }
@@ -175,13 +184,13 @@ impl<S: AsyncRead + AsyncWrite> Flow<S> {
             Event::Write(Some(write)) => self.start_all(write),
             Event::Write(None) => return self.finish(),
             Event::Written(written) => return self.has_written(written),
-            Event::Done => {}
-            Event::TooLate => return false,
+            Event::HandedOver => {}
+            Event::TimeUp => return false,
         }
         true
     }
 
-    /// Finds what the script reads next.
+    /// Takes what the script reads next from the input.
     fn decode(&mut self) {
         if self.next.is_some() || self.input.is_empty() || !self.is_open {
             return;
@@ -203,7 +212,7 @@ impl<S: AsyncRead + AsyncWrite> Flow<S> {
         if !matches!(count, Ok(1..)) {
             self.is_open = false;
             self.next = Some(Received::End(None));
-            // A WebSocket has no half that could go on.
+            // A raw stream may still be written; a WebSocket ends as a whole.
             self.close_sent = self.messages.is_some();
         }
     }
@@ -213,7 +222,7 @@ impl<S: AsyncRead + AsyncWrite> Flow<S> {
         self.deadline = Some(Instant::now() + LINGER);
     }
 
-    /// Takes this write and those behind it: one system call for all of them.
+    /// Joins this write and those behind it, for one system call.
     fn start_all(&mut self, first: Write) {
         self.start(first);
         while self.output.len() < JOINED
@@ -236,7 +245,7 @@ impl<S: AsyncRead + AsyncWrite> Flow<S> {
         }
     }
 
-    /// The script has closed and all it wrote is sent.
+    /// The script has closed, and everything it wrote is sent: sends a close frame. False if there is none to send.
     fn finish(&mut self) -> bool {
         let Form::WebSocket(role) = self.pump.form else { return false };
         role.encode_close(Status::NORMAL, &mut self.output);
@@ -253,7 +262,7 @@ impl<S: AsyncRead + AsyncWrite> Flow<S> {
         self.is_flushed = count == 0;
         self.written += count;
         if self.written == self.output.len() {
-            // Given back, too: an idle socket keeps no buffer.
+            // The buffer is freed: an idle socket keeps none.
             self.output = Vec::new();
             self.written = 0;
             self.writing = None;
@@ -264,7 +273,7 @@ impl<S: AsyncRead + AsyncWrite> Flow<S> {
     async fn end(mut self) {
         self.pump.writes.close();
         if let Some(last) = self.next.take() {
-            // A script that has stopped reading learns the end from the closed queue.
+            // If the queue is full, the script learns of the end when it has read everything: the queue is closed then.
             let _ = self.pump.received.try_send(last);
         }
         drop(self.pump);
@@ -295,7 +304,7 @@ async fn read<S: AsyncRead>(reader: &mut ReadHalf<S>, input: &mut BytesMut) -> i
     reader.read_buf(input).await
 }
 
-/// Writes some of the output, or flushes when there is none: a TLS stream keeps bytes that the socket did not take.
+/// Writes some of the output, or flushes if there is none: a TLS stream keeps bytes that its socket did not take.
 async fn write<S: AsyncWrite>(writer: &mut WriteHalf<S>, output: &[u8]) -> io::Result<usize> {
     if output.is_empty() {
         return writer.flush().await.map(|()| 0);
@@ -312,11 +321,11 @@ mod tests {
 
     use super::*;
 
-    /// More than anything on the way holds.
+    /// More bytes than all queues and buffers between the two ends can hold.
     const MUCH: usize = 1 << 20;
 
     #[tokio::test(start_paused = true)]
-    async fn an_end_that_writes_before_it_reads_is_read_meanwhile() {
+    async fn the_other_end_is_read_while_it_does_not_read() {
         for form in [Form::Raw, Form::WebSocket(Role::Server)] {
             let (mut client, server) = duplex(1024);
             let (mut reader, writer, pump) = queues(form);
@@ -344,7 +353,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_websocket_whose_end_asks_and_never_listens_is_not_read_for_ever() {
+    async fn a_websocket_that_sends_pings_and_reads_no_pongs_is_not_read_for_ever() {
         let (mut client, server) = duplex(1024);
         let (_reader, _writer, pump) = queues(Form::WebSocket(Role::Server));
         tokio::spawn(pump.run(server, Vec::new(), Bytes::new()));

@@ -1,10 +1,12 @@
-//! RFC 6455 as functions of bytes: whole messages without extensions.
+//! WebSocket framing (RFC 6455, without extensions) as functions of bytes, without I/O.
 //!
-//! `frame` is one frame, `reader` the rules for what one end sends, `packets` and `messages` what is made of its messages: SMQ
-//! packets, and what scripts read.
+//! - `frame.rs` parses one frame.
+//! - `reader.rs` has the rules for the frames that one end sends: what may follow what, and what is answered.
+//! - `packets.rs` makes raw SMQ frames of a client's messages, `messages.rs` what scripts read.
 //!
-//! Our own rather than a crate's because messages are unmasked right into the shard's arena, as raw frames, and leave from
-//! there in one write with those of other publishers; a crate that owns the stream would copy each once more.
+//! It is not taken from a crate, since messages are unmasked right into the thread's arena as raw frames, and leave from
+//! there in one write together with those of other publishers. A crate that owns the stream would copy each message once
+//! more.
 
 mod frame;
 pub mod messages;
@@ -18,29 +20,38 @@ use sha1::{Digest, Sha1};
 use frame::Frame;
 pub use packets::{Decoder, client_frame_length};
 
+/// Opcode of a text message.
 pub const TEXT: u8 = 0x1;
+/// Opcode of a binary message.
 pub const BINARY: u8 = 0x2;
+/// Opcode of a close frame; the opcodes from here on are control frames.
 pub const CLOSE: u8 = 0x8;
+/// Opcode of a Ping.
 pub const PING: u8 = 0x9;
+/// Opcode of a Pong.
 pub const PONG: u8 = 0xA;
 const CONTINUATION: u8 = 0x0;
 
+/// In a frame's first byte: it is the last frame of its message.
 const FINAL: u8 = 0x80;
+/// In a frame's second byte: its payload is masked.
 const MASKED: u8 = 0x80;
 
-/// The status of a close frame.
+/// The status code of a close frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status(pub u16);
 
 impl Status {
+    /// The connection has done its work.
     pub const NORMAL: Self = Self(1000);
+    /// The other end has broken the rules of RFC 6455.
     pub const PROTOCOL_ERROR: Self = Self(1002);
-    /// What SMQ servers answer to a message that is too large.
+    /// A message is too large. SMQ servers send this status, and not 1009.
     pub const UNACCEPTABLE: Self = Self(1003);
-    /// Text that is no UTF-8.
+    /// The payload of a text message is not UTF-8.
     pub const NOT_TEXT: Self = Self(1007);
 
-    /// The status that a close frame carries, if any; an error if it is none that may be sent (RFC 6455, section 7.4).
+    /// The status in the payload of a close frame, if there is one; an error if it may not be sent (RFC 6455, section 7.4).
     fn of_close(payload: &[u8]) -> Result<Option<Self>, Self> {
         let Some(&status) = payload.first_chunk() else {
             return if payload.is_empty() { Ok(None) } else { Err(Self::PROTOCOL_ERROR) };
@@ -60,7 +71,7 @@ pub fn accept_key(key: &[u8]) -> String {
     STANDARD.encode(hash.finalize())
 }
 
-/// Appends a server's frame: final, not masked.
+/// Appends a server's frame: a whole message or a control frame, not masked.
 pub fn encode(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
     out.push(FINAL | opcode);
     match payload.len() {
@@ -77,12 +88,12 @@ pub fn encode(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
-/// Appends a close frame.
+/// Appends a server's close frame.
 pub fn encode_close(status: Status, out: &mut Vec<u8>) {
     encode(CLOSE, &status.0.to_be_bytes(), out);
 }
 
-/// The length of the server's frame that `bytes` begin with.
+/// The length of the server's frame at the start of `bytes`.
 pub fn first_length(bytes: &[u8]) -> usize {
     match *bytes {
         [_, 126, high, low, ..] => 4 + usize::from(u16::from_be_bytes([high, low])),
@@ -94,16 +105,17 @@ pub fn first_length(bytes: &[u8]) -> usize {
     }
 }
 
-/// Which end of a WebSocket this is.
+/// Which end of a WebSocket this program is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
+    /// Sends frames that are not masked, and accepts only masked ones.
     Server,
-    /// Masks what it sends, and takes nothing that is masked.
+    /// Sends masked frames, and accepts only those that are not.
     Client,
 }
 
 impl Role {
-    /// Appends a frame of this end.
+    /// Appends a frame that this end sends.
     pub fn encode(self, opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
         let start = out.len();
         encode(opcode, payload, out);
@@ -112,12 +124,12 @@ impl Role {
         }
     }
 
-    /// Appends a close frame.
+    /// Appends a close frame that this end sends.
     pub fn encode_close(self, status: Status, out: &mut Vec<u8>) {
         self.encode(CLOSE, &status.0.to_be_bytes(), out);
     }
 
-    /// The other end's frame that `input` begins with.
+    /// Parses the other end's frame at the start of `input`; `None` while it is incomplete.
     fn parse(self, input: &[u8], max: usize) -> Result<Option<Frame<'_>>, Status> {
         match self {
             Self::Server => Frame::parse::<MASKED>(input, max),
@@ -126,7 +138,7 @@ impl Role {
     }
 }
 
-/// Masks the frame that ends `out`, which begins at `start` and its payload at `payload`.
+/// Masks the last frame in `out`. The frame begins at `start`, its payload at `payload`.
 fn mask(out: &mut Vec<u8>, start: usize, payload: usize) {
     let mask: [u8; 4] = rand::random();
     out[start + 1] |= MASKED;

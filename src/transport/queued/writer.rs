@@ -1,5 +1,5 @@
-//! The script's side of a socket for writing: any number of coroutines may use it, and what they write is sent in the
-//! order of their calls.
+//! The script's side of a socket for writing. Any number of coroutines may use it at the same time; what they write is
+//! sent in the order of their calls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,23 +7,24 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{unconstrained, yield_now};
 
-/// Bytes of writes that wait for the socket, unless a single one is longer.
+/// The room of the queue: bytes of writes that wait for the socket. A single write may be longer.
 const WRITTEN: usize = 256 * 1024;
-/// What each write takes of these beside its data. All small messages of one read of the broker find room so, and no
-/// coroutine has to wait only because the socket's task has not run meanwhile.
+/// The room that each write takes beside its data, so that the number of small writes is bounded, too. It is small enough
+/// for a write for each message of one read of the broker: no coroutine has to wait only because the socket's task has not
+/// run meanwhile.
 const OVERHEAD: usize = 64;
 
-/// Writers that may wait for room: a callback that runs for each message, and writes to an end that does not read, would
-/// otherwise leave a coroutine behind each time.
+/// The most writers that wait for room. Without this bound, a callback for each message that writes to an end that does
+/// not read would leave a coroutine behind each time.
 const WAITING: usize = 1024;
-/// Bytes that they may hold, unless a single one holds more.
+/// The most bytes that the waiting writers hold together. A single one may hold more.
 const HELD: usize = 16 << 20;
 
 /// What a script has written, on its way to the socket.
 pub(super) struct Write {
     pub data: Vec<u8>,
     pub is_text: bool,
-    /// Given back when the data is written.
+    /// The room it takes in the queue; given back when the data is written.
     pub room: OwnedSemaphorePermit,
 }
 
@@ -37,7 +38,7 @@ pub enum Unwritten {
 }
 
 impl Unwritten {
-    /// One word for scripts to compare with.
+    /// The error code that scripts get.
     pub fn code(self) -> &'static str {
         match self {
             Self::Closed => "socketclosed",
@@ -46,29 +47,30 @@ impl Unwritten {
     }
 }
 
-/// The script's side for writing. The socket is closed, after what was written, when reader and writer are dropped.
+/// The script's side for writing. When reader and writers are dropped, the socket sends what was written and is closed.
 #[derive(Clone)]
 pub struct Writer {
-    /// Bounded by the room.
+    /// Bounded by [`Bounds::room`].
     writes: mpsc::UnboundedSender<Write>,
     bounds: Arc<Bounds>,
 }
 
 struct Bounds {
     room: Arc<Semaphore>,
-    /// Held by the one writer that waits for room. The others wait for this turn, in the order in which they came: a
-    /// newcomer could otherwise take room that is free because the first to wait has been given its share but has not
-    /// run yet.
+    /// Held by the one writer that waits for room, while the others wait for their turn in the order of their calls.
+    /// Without it, a later writer could take what is left of the room when the first to wait has been given its share but
+    /// has not run yet.
     turn: Mutex<()>,
-    /// Places of those who wait, and of the bytes that they hold.
+    /// How many more writers may wait.
     waiting: Semaphore,
+    /// How many more bytes waiting writers may hold.
     held: Semaphore,
-    /// Bytes written since a writer last let others run.
+    /// Bytes written since a writer last let other tasks run.
     unrested: AtomicU32,
 }
 
 impl Writer {
-    /// The script's side, and where the socket's side takes the writes.
+    /// The script's side, and the receiver for the socket's side.
     pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Write>) {
         // Nothing is sent without a permit of `room`, which is the bound.
         let (to_socket, writes) = mpsc::unbounded_channel();
@@ -82,12 +84,12 @@ impl Writer {
         (Self { writes: to_socket, bounds: Arc::new(bounds) }, writes)
     }
 
-    /// Waits until there is room for the data, not until it is sent; fails at once if too many wait already. The place in
-    /// the order is that of the first poll.
+    /// Waits until there is room for the data, not until it is sent. Fails at once if too many wait already. What counts for
+    /// the order of writes is when each future is first polled.
     pub async fn write(&self, data: Vec<u8>, is_text: bool) -> Result<(), Unwritten> {
         let taken = share(data.len() + OVERHEAD, WRITTEN);
-        // tokio makes a task wait that has done much, even if there is room. Each of the many callbacks of one task would
-        // then wait, and take a place of those who have to.
+        // tokio's cooperative budget makes a task that has done much wait even if there is room. The many callbacks of one
+        // task would then all wait, and use up the places of writers that have to.
         unconstrained(self.enqueue(data, is_text, taken)).await?;
         self.rest(taken).await;
         Ok(())
@@ -102,7 +104,7 @@ impl Writer {
         self.writes.send(Write { data, is_text, room }).map_err(|_| Unwritten::Closed)
     }
 
-    /// Lets others run now and then, also when the socket takes everything at once.
+    /// Lets other tasks run now and then, also if there is always room.
     async fn rest(&self, taken: u32) {
         let unrested = self.bounds.unrested.fetch_add(taken, Ordering::Relaxed);
         if unrested as usize >= WRITTEN {
@@ -112,7 +114,7 @@ impl Writer {
     }
 }
 
-/// How much of a bound so many bytes take; all of it, if they are more.
+/// The permits for so many bytes: no more than there are, so that a single long write is possible.
 fn share(bytes: usize, bound: usize) -> u32 {
     // Every bound here is below 2^32.
     bytes.min(bound) as u32
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_newcomer_does_not_overtake_a_writer_that_was_given_room_but_has_not_run_yet() {
+    async fn a_later_write_does_not_overtake_one_that_has_been_given_room_but_has_not_run_yet() {
         let (writer, mut writes) = Writer::new();
         assert_eq!(writer.write(vec![1; WRITTEN], false).await, Ok(()));
         let mut second = pin!(writer.write(vec![2], false));
@@ -162,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_writer_lets_others_run_though_there_is_always_room() {
+    async fn a_writer_lets_other_tasks_run_even_if_there_is_always_room() {
         let (writer, mut writes) = Writer::new();
         let mut rests = 0;
         for _ in 0..100 {
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn so_many_writers_may_wait_and_no_more() {
+    async fn no_more_than_1024_writers_may_wait() {
         let (writer, mut writes) = Writer::new();
         assert_eq!(writer.write(vec![0; WRITTEN], false).await, Ok(()));
         let mut waiting: Vec<_> = (0..WAITING).map(|_| Box::pin(writer.write(vec![1], false))).collect();
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_waiting_writers_hold_is_bounded_too_but_a_lone_one_may_hold_more() {
+    async fn the_bytes_of_waiting_writers_are_bounded_too_but_a_single_one_may_hold_more() {
         let (writer, mut writes) = Writer::new();
         assert_eq!(writer.write(vec![0; WRITTEN], false).await, Ok(()));
         let mut long = Box::pin(writer.write(vec![1; HELD + 1], false));

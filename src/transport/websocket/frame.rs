@@ -1,4 +1,4 @@
-//! One frame of RFC 6455, as bytes.
+//! Parsing one frame of RFC 6455.
 
 use super::{BINARY, CLOSE, CONTINUATION, FINAL, MASKED, PING, PONG, Status, TEXT};
 
@@ -12,12 +12,13 @@ pub struct Frame<'a> {
     pub opcode: u8,
     mask: [u8; 4],
     pub payload: &'a [u8],
+    /// Bytes of the whole frame.
     pub length: usize,
 }
 
 impl<'a> Frame<'a> {
-    /// The frame that `input` begins with; `None` while it is incomplete. With [`MASKED`] one as clients send it, otherwise
-    /// without. A payload of more than `max` bytes is refused.
+    /// Parses the frame at the start of `input`; `None` while it is incomplete. `MASK` is [`MASKED`] for frames that a
+    /// client sends, 0 for a server's. A payload of more than `max` bytes is refused.
     pub fn parse<const MASK: u8>(input: &'a [u8], max: usize) -> Result<Option<Self>, Status> {
         let [first, second, ..] = *input else { return Ok(None) };
         let opcode = first & 0x0F;
@@ -46,7 +47,7 @@ impl<'a> Frame<'a> {
         payload
     }
 
-    /// Unmasks eight bytes at a time: most of what a WebSocket costs a server is this loop.
+    /// Unmasks eight bytes at a time, since this loop is most of what a WebSocket costs the server beyond a raw socket.
     pub fn append_unmasked(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(self.payload);

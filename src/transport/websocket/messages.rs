@@ -1,4 +1,4 @@
-//! WebSocket messages of any use, for scripts: text or binary, whole, and of a limited length.
+//! WebSocket messages as scripts read them: text or binary, whole, and of a limited length.
 
 use bytes::{Buf, BytesMut};
 
@@ -6,8 +6,8 @@ pub use super::reader::Message;
 use super::reader::{End, Reader};
 use super::{Role, Status};
 
-/// The connection is over, with this status: the other end's, or the one that tells it what it did wrong. The close
-/// frame for it is among the answers.
+/// The connection is over. The status is the other end's, or the one that tells it what it did wrong; the close frame for it
+/// is among the answers.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Closed(pub Status);
 
@@ -15,16 +15,16 @@ pub struct Closed(pub Status);
 pub struct Messages(Reader);
 
 impl Messages {
-    /// `max` is the length of the longest message, in bytes; so long may also grow what is held of a fragmented one.
+    /// `max` is the most bytes of a message, whether it comes whole or in fragments.
     pub fn new(role: Role, max: usize) -> Self {
         Self(Reader::new(role, max))
     }
 
-    /// Takes the next message from `input`; `None` if it holds no whole one. What has to be answered meanwhile is
-    /// appended to `answers` as WebSocket frames.
+    /// Removes the next message from `input`; `None` while it holds no whole one. What has to be answered (Pong, close) is
+    /// appended to `answers` as frames.
     pub fn next(&mut self, input: &mut BytesMut, answers: &mut Vec<u8>) -> Result<Option<Message>, Closed> {
         self.find(input, answers).map_err(|end| match end {
-            // A close frame without a status says that all is well.
+            // A close frame without a status means a normal end.
             End::Closed(status) => Closed(status.unwrap_or(Status::NORMAL)),
             End::Refused(status) => Closed(status),
         })

@@ -1,4 +1,4 @@
-//! A client's messages as raw SMQ frames: one packet per message.
+//! A client's messages as raw SMQ frames: each message is one packet.
 
 use super::frame::Frame;
 use super::reader::{End, Reader};
@@ -6,7 +6,7 @@ use super::{MASKED, Role};
 use crate::protocol::{FRAME_HEAD, MAX_BODY};
 use crate::transport::Stop;
 
-/// The longest message: a packet's type and body.
+/// The most bytes of a message: a packet's type and body.
 const MAX_MESSAGE: usize = 1 + MAX_BODY;
 
 impl From<End> for Stop {
@@ -24,7 +24,7 @@ pub struct Decoded {
     pub stop: Option<Stop>,
 }
 
-/// Turns a client's frames into raw SMQ frames. Holds the part of a fragmented message that has come so far.
+/// Makes raw SMQ frames of a client's frames. Keeps the fragments of a message until its last one has come.
 pub struct Decoder(Reader);
 
 impl Default for Decoder {
@@ -54,7 +54,7 @@ impl Decoder {
     }
 
     fn accept(&mut self, frame: &Frame<'_>, packets: &mut Vec<u8>, answers: &mut Vec<u8>) -> Result<(), Stop> {
-        // Unmasked right behind the packets before it; a fragmented message has to be copied.
+        // A whole message is unmasked right into its place; one that came in fragments has to be copied.
         if self.0.is_message(frame) {
             begin_packet(frame.payload.len(), packets)?;
             frame.append_unmasked(packets);
@@ -66,7 +66,7 @@ impl Decoder {
     }
 }
 
-/// Appends the head of a raw frame for a message that is no longer than a packet can be.
+/// Appends the head of a raw frame for a message of `length` bytes, which is at most [`MAX_MESSAGE`].
 fn begin_packet(length: usize, packets: &mut Vec<u8>) -> Result<(), Stop> {
     if length == 0 {
         return Err(Stop::Malformed);
@@ -75,8 +75,8 @@ fn begin_packet(length: usize, packets: &mut Vec<u8>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// The length of the client's frame that `input` begins with; all of `input` if no frame can begin like that, `None` while
-/// it is incomplete.
+/// The length of the client's frame at the start of `input`; `None` while it is incomplete. If no frame can begin like that,
+/// all of `input`, for the decoder to refuse.
 pub fn client_frame_length(input: &[u8]) -> Option<usize> {
     match Frame::parse::<MASKED>(input, MAX_MESSAGE) {
         Ok(frame) => frame.map(|frame| frame.length),

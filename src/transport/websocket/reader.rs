@@ -1,4 +1,4 @@
-//! The rules of RFC 6455 for what one end sends: which frame may follow which, what makes a message, what is answered.
+//! The rules of RFC 6455 for the frames that one end sends: which may follow which, what is a message, what is answered.
 
 use super::frame::Frame;
 use super::{BINARY, CLOSE, CONTINUATION, PING, PONG, Role, Status, TEXT};
@@ -15,11 +15,11 @@ pub struct Message {
 pub enum End {
     /// The other end has closed, with this status if any.
     Closed(Option<Status>),
-    /// It broke the rules, and is told so with this status.
+    /// The other end has broken the rules, and is told this status.
     Refused(Status),
 }
 
-/// Makes messages of the other end's frames. Holds the part of a fragmented message that has come so far.
+/// Makes messages of the other end's frames. Keeps the fragments of a message until its last one has come.
 pub struct Reader {
     role: Role,
     max: usize,
@@ -27,24 +27,24 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// `max` is the length of the longest message, in bytes; so long may also grow what is held of a fragmented one.
+    /// `max` is the most bytes of a message, whether it comes whole or in fragments.
     pub fn new(role: Role, max: usize) -> Self {
         Self { role, max, fragments: None }
     }
 
-    /// The frame that `input` begins with; `None` while it is incomplete.
+    /// Parses the frame at the start of `input`; `None` while it is incomplete.
     #[inline]
     pub fn frame<'a>(&self, input: &'a [u8], answers: &mut Vec<u8>) -> Result<Option<Frame<'a>>, End> {
         self.role.parse(input, self.max).map_err(|status| self.refuse(status, answers))
     }
 
-    /// Whether the frame is a message by itself, as most are.
+    /// Whether the frame is a whole message, as most frames are.
     pub fn is_message(&self, frame: &Frame<'_>) -> bool {
         frame.is_final && matches!(frame.opcode, TEXT | BINARY) && self.fragments.is_none()
     }
 
-    /// Takes the next frame; the message that ends with it, if one does. What has to be answered (Pong, close) is appended
-    /// to `answers` as frames.
+    /// Handles the next frame; returns the message of which it is the last frame, if it is. What has to be answered (Pong,
+    /// close) is appended to `answers` as frames.
     pub fn accept(&mut self, frame: &Frame<'_>, answers: &mut Vec<u8>) -> Result<Option<Message>, End> {
         match frame.opcode {
             TEXT | BINARY if self.fragments.is_some() => Err(self.refuse(Status::PROTOCOL_ERROR, answers)),
@@ -58,12 +58,12 @@ impl Reader {
                 Ok(None)
             }
             PONG => Ok(None),
-            // A close frame: Frame::parse lets no other opcode through.
+            // A close frame, since Frame::parse refuses all other opcodes.
             _ => Err(self.close(frame, answers)),
         }
     }
 
-    /// Tells the other end what it did wrong.
+    /// Tells the other end in a close frame what it did wrong.
     pub fn refuse(&self, status: Status, answers: &mut Vec<u8>) -> End {
         self.role.encode_close(status, answers);
         End::Refused(status)
