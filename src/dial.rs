@@ -9,19 +9,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use crate::socket::keep_alive;
+use crate::socket::Keepalive;
 use crate::tls::client::{Trust, connector};
-
-/// When the peer of a silent connection is probed, and how often after that.
-pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(230);
-pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(23);
 
 /// A byte stream in both directions.
 pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
-/// Whom to call.
+/// Where to connect to, and how.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// A name or an address.
@@ -29,14 +25,16 @@ pub struct Target {
     pub port: u16,
     /// `None` for a plain connection.
     pub tls: Option<Trust>,
-    /// For all of it: the name, the connection, TLS.
+    /// The most time for all of it: looking the name up, the connection, TLS.
     pub timeout: Duration,
 }
 
 /// An open connection.
 pub struct Connection {
     pub stream: Box<dyn Duplex>,
+    /// The address of the other end.
     pub peer: SocketAddr,
+    /// The address of this end.
     pub local: SocketAddr,
     pub is_tls: bool,
 }
@@ -55,7 +53,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// One word for scripts to compare with.
+    /// The error code that scripts get.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Name { .. } => "cannotresolve",
@@ -67,6 +65,7 @@ impl Failure {
 }
 
 impl Target {
+    /// Looks the host up, connects, and agrees on TLS if that is wanted.
     pub async fn connect(&self) -> Result<Connection, Failure> {
         timeout(self.timeout, self.open()).await.unwrap_or_else(|_| {
             let (host, port, milliseconds) = (self.host.clone(), self.port, self.timeout.as_millis());
@@ -85,8 +84,8 @@ impl Target {
         Ok(Connection { stream, peer, local, is_tls })
     }
 
-    /// Tries one address of the host after the other. Each has its share of the time: one that swallows what it is sent
-    /// leaves some for the next.
+    /// Tries the addresses of the host one after the other. Each has an equal share of the time, so that one that does not
+    /// answer at all leaves time for the next.
     async fn dial(&self) -> Result<TcpStream, Failure> {
         let name = |error| Failure::Name { host: self.host.clone(), error };
         let mut failure = name(io::Error::other("unknown"));
@@ -94,7 +93,7 @@ impl Target {
         let share = self.timeout / addresses.len().max(1) as u32;
         for (index, address) in addresses.iter().enumerate() {
             let connected = match index + 1 == addresses.len() {
-                // Whoever called watches the time.
+                // The time that is left, which the caller limits.
                 true => TcpStream::connect(address).await,
                 false => timeout(share, TcpStream::connect(address))
                     .await
@@ -102,9 +101,9 @@ impl Target {
             };
             match connected {
                 Ok(stream) => {
-                    // It only makes small messages faster.
+                    // Without it small messages are only slower.
                     let _ = stream.set_nodelay(true);
-                    keep_alive(&stream, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL);
+                    Keepalive::default().apply(&stream);
                     return Ok(stream);
                 }
                 Err(error) => failure = Failure::Connect { target: address.to_string(), error },
@@ -116,7 +115,7 @@ impl Target {
     async fn secure(&self, stream: TcpStream, trust: Trust) -> Result<Box<dyn Duplex>, Failure> {
         let failure = |why| Failure::Tls { host: self.host.clone(), why };
         let name = ServerName::try_from(self.host.clone()).map_err(|error| failure(error.to_string()))?;
-        // The machine's certificates are read from files.
+        // In a thread of its own, since the machine's certificates are read from files.
         let connector = tokio::task::spawn_blocking(move || connector(&trust)).await;
         let connector = connector.map_err(|error| failure(error.to_string()))?;
         let connector = connector.map_err(|error| failure(format!("{error:#}")))?;

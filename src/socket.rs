@@ -1,4 +1,4 @@
-//! A client's socket, plain or TLS, while nobody above cares which.
+//! A client's socket, plain or TLS, in a form that makes no difference to whoever uses it; and options of sockets.
 
 use std::io;
 #[cfg(target_os = "linux")]
@@ -17,19 +17,19 @@ use crate::seats::Seat;
 /// One accepted connection.
 pub struct Socket {
     pub stream: Stream,
-    /// The connection's place among those the server may have. Whoever takes the stream out keeps it for as long as the
-    /// client is connected.
+    /// The connection's place among those that the server may have. Whoever takes the stream out keeps the seat for as long
+    /// as the client is connected.
     pub seat: Seat,
 }
 
-/// The bytes of a connection. `Tls` is boxed because its state is large and most sockets are plain.
+/// The bytes of a connection. `Tls` is boxed, since its state is large and most sockets are plain.
 pub enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// What a page does with the socket of its request once it has taken it: called once, on the shard that owns the
-/// socket, with the bytes that arrived behind the request.
+/// What a page that has taken the socket of its request does with it. Called once, on the shard that owns the socket, with
+/// the bytes that arrived behind the request.
 pub type Takeover = Box<dyn FnOnce(Socket, Bytes) + Send>;
 
 impl Socket {
@@ -41,11 +41,12 @@ impl Socket {
         }
     }
 
+    /// Whether the connection is encrypted.
     pub fn is_tls(&self) -> bool {
         matches!(self.stream, Stream::Tls(_))
     }
 
-    /// The socket under the event loop of this thread, if it is a plain one; a TLS socket stays where it is.
+    /// Moves a plain socket to the event loop of this thread; a TLS socket stays with the one it has.
     pub fn move_here(self) -> io::Result<Self> {
         let stream = match self.stream {
             Stream::Plain(stream) => Stream::Plain(TcpStream::from_std(stream.into_std()?)?),
@@ -55,19 +56,44 @@ impl Socket {
     }
 }
 
-/// Probes a silent connection, so that a peer that has vanished without a word is found out: after `idle`, and again after
-/// each `interval`. A connection works without probes, too; so a failure is only logged.
-pub fn keep_alive(socket: &TcpStream, idle: Duration, interval: Duration) {
-    let probes = socket2::TcpKeepalive::new().with_time(idle).with_interval(interval);
-    if let Err(error) = socket2::SockRef::from(socket).set_tcp_keepalive(&probes) {
-        tracing::debug!("no TCP keepalive for {:?}: {error}", socket.peer_addr());
+/// TCP keepalive: how soon the server finds out that the other end of a silent connection has vanished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Silence before the first probe.
+    pub idle: Duration,
+    /// Time between probes.
+    pub interval: Duration,
+}
+
+impl Keepalive {
+    /// The interval is a tenth of `idle` unless given, and at least 3 s.
+    pub fn new(idle: Duration, interval: Option<Duration>) -> Self {
+        let interval = interval.unwrap_or(idle / 10).max(Duration::from_secs(3));
+        Self { idle, interval }
+    }
+
+    /// As a socket option.
+    pub fn option(self) -> socket2::TcpKeepalive {
+        socket2::TcpKeepalive::new().with_time(self.idle).with_interval(self.interval)
+    }
+
+    /// Sets it for one connection, which works without it, too: a failure is only logged.
+    pub fn apply(self, socket: &TcpStream) {
+        if let Err(error) = socket2::SockRef::from(socket).set_tcp_keepalive(&self.option()) {
+            tracing::debug!("no TCP keepalive for {:?}: {error}", socket.peer_addr());
+        }
     }
 }
 
-/// Lets the kernel keep a new connection to itself until its client has sent something, since every client of this server
-/// speaks first: the server then wakes once for it, and not twice. A client that stays silent is accepted after about a
-/// second; when the server ends before that, the client hears so when it speaks. A listener works without this, too; so a
-/// failure is only logged.
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self::new(Duration::from_secs(230), None)
+    }
+}
+
+/// Makes the kernel hand over a new connection only when its client has sent something. Every client of this server speaks
+/// first, so the server wakes once for it, not twice. A client that stays silent is handed over after about a second. A
+/// listener works without this, too: a failure is only logged.
 #[cfg(target_os = "linux")]
 pub fn defer_accept(listener: &socket2::Socket) {
     let seconds: libc::c_int = 1;
@@ -83,7 +109,7 @@ pub fn defer_accept(listener: &socket2::Socket) {
     }
 }
 
-/// Only Linux can do that.
+/// Only Linux has this option.
 #[cfg(not(target_os = "linux"))]
 pub fn defer_accept(_: &socket2::Socket) {}
 

@@ -34,8 +34,9 @@ pub mod session;
 mod topic;
 
 use crate::protocol::Packet;
+pub use crate::socket::Keepalive;
 pub use hub::{Hub, InUse, Named, Observed, SERVER_ETID, Shutdowns};
-pub use options::{HANDSHAKE_TIMEOUT, Keepalive, Limits, Options};
+pub use options::{HANDSHAKE_TIMEOUT, Limits, Options};
 
 /// A packet of the server as a raw frame. Names, reasons and payloads are bounded before they come here; should a packet
 /// be too long all the same, that is logged, and the result is empty: nothing is sent.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::hooks::{Hooks, NoHooks};
 use crate::protocol::MAX_NAME;
+use crate::socket::Keepalive;
 
 /// The most that clients can make a hub keep. What would exceed a limit is denied: with the number 0 in the
 /// acknowledgement (and a line in the log for a client's 1st, 2nd, 4th, 8th denial and so on), or with a Change to 0 for an
@@ -69,28 +70,5 @@ impl Default for Options {
             keepalive: Keepalive::default(),
             limits: Limits::default(),
         }
-    }
-}
-
-/// TCP keepalive: how soon the server finds out that a silent client has vanished.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keepalive {
-    /// Silence before the first probe.
-    pub idle: Duration,
-    /// Time between probes.
-    pub interval: Duration,
-}
-
-impl Keepalive {
-    /// The interval is a tenth of `idle` unless given, and at least 3 s.
-    pub fn new(idle: Duration, interval: Option<Duration>) -> Self {
-        let interval = interval.unwrap_or(idle / 10).max(Duration::from_secs(3));
-        Self { idle, interval }
-    }
-}
-
-impl Default for Keepalive {
-    fn default() -> Self {
-        Self::new(Duration::from_secs(230), None)
     }
 }

@@ -12,9 +12,9 @@ use crate::broker::outbound::Outbound;
 use crate::broker::outbox::with_outbox;
 use crate::broker::peer::{CloseReason, Identity, Peer};
 use crate::broker::session::Session;
-use crate::broker::{Keepalive, Shutdowns, encoded};
+use crate::broker::{Shutdowns, encoded};
 use crate::protocol::{Connect, Etid, MIN_UID, Packet, ReturnCode, VERSION};
-use crate::socket::{Socket, keep_alive};
+use crate::socket::{Keepalive, Socket};
 use crate::transport::Framing;
 use crate::transport::websocket::{self, Status};
 use crate::transport::wire::{First, PlainWriter, Wire};
@@ -87,7 +87,7 @@ impl Upgrade {
         let keepalive = self.hub.keepalive();
         // Accepted sockets have the default already, from the listener.
         if keepalive != Keepalive::default() {
-            keep_alive(wire.tcp(), keepalive.idle, keepalive.interval);
+            keepalive.apply(wire.tcp());
         }
         let mut greeting = self.greeting.response().into_bytes();
         if wire.is_tls() && !greeting.is_empty() {

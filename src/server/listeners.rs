@@ -5,20 +5,19 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::say;
 use super::shards::Shards;
-use crate::broker::Keepalive;
 use crate::config::Config;
 use crate::http::accept::Door;
 use crate::http::site::Site;
 use crate::http::trace_console;
 use crate::lsp::App;
 use crate::seats::Seats;
-use crate::socket::defer_accept;
+use crate::socket::{Keepalive, defer_accept};
 use crate::tls;
 
 /// Connections that may wait to be accepted.
@@ -123,13 +122,12 @@ impl Listener {
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restart need not wait until the connections of the last run are forgotten. Two servers at a time are still
-    // refused: that would take SO_REUSEPORT.
+    // So that a restart need not wait until the kernel has forgotten the connections of the last run. Two servers at the
+    // same time are still refused; that would take SO_REUSEPORT.
     socket.set_reuse_address(true)?;
-    // Accepted sockets inherit both, so that a connection to a hub with the usual keepalive costs no call for it.
+    // Accepted sockets inherit both, which saves two system calls for each connection.
     socket.set_tcp_nodelay(true)?;
-    let keepalive = Keepalive::default();
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval))?;
+    socket.set_tcp_keepalive(&Keepalive::default().option())?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     defer_accept(&socket);
@@ -148,6 +146,11 @@ fn explain(error: &io::Error, address: SocketAddr) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::net::TcpStream;
+
+    use socket2::SockRef;
+
     use super::*;
 
     #[test]
@@ -159,5 +162,18 @@ mod tests {
                 Err(error) => assert!(format!("{error:#}").contains("[::1]:0"), "{host}: {error:#}"),
             }
         }
+    }
+
+    #[test]
+    fn accepted_sockets_inherit_keepalive_and_nodelay() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.write_all(b"GET").unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let (accepted, keepalive) = (SockRef::from(&accepted), Keepalive::default());
+        assert!(accepted.keepalive().unwrap() && accepted.tcp_nodelay().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), keepalive.idle);
+        assert_eq!(accepted.tcp_keepalive_interval().unwrap(), keepalive.interval);
     }
 }

@@ -14,7 +14,6 @@ use crate::bindings::coroutine::spawn;
 use crate::bindings::outcome::outcome;
 use crate::bindings::request;
 use crate::connection::Greeting;
-use crate::dial::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL};
 use crate::lua::World;
 use crate::socket;
 use crate::transport::queued::{self, Form};
@@ -46,7 +45,6 @@ fn req2sock(lua: &Lua, args: MultiValue) -> Result<MultiValue> {
     let form = if greeting == Greeting::None { Form::Raw } else { Form::WebSocket(Role::Server) };
     let (reader, writer, pump) = queued::queues(form);
     let takeover = move |socket: socket::Socket, early| {
-        socket::keep_alive(socket.tcp(), KEEPALIVE_IDLE, KEEPALIVE_INTERVAL);
         tokio::spawn(pump.run(socket, greeting.response().into_bytes(), early));
     };
     let description =
