@@ -16,24 +16,24 @@
 
 use std::fmt;
 
-/// Bytes of a raw frame in front of the body: the length and the type.
+/// Bytes of a raw frame before the body: the length and the type.
 pub const FRAME_HEAD: usize = 3;
-/// The longest raw frame, its head included.
+/// The most bytes of a raw frame, its head included.
 pub const MAX_FRAME: usize = 0xFFFF;
-/// The longest body of a packet, on either transport.
+/// The most bytes of a packet's body, on either transport.
 pub const MAX_BODY: usize = MAX_FRAME - FRAME_HEAD;
-/// Bytes of a Publish in front of the payload: destination, publisher, sub-topic.
+/// Bytes of a Publish's body before the payload: target, publisher, sub-topic.
 pub const PUBLISH_HEAD: usize = 12;
-/// The longest payload of a message (0xFFF0 bytes).
+/// The most bytes of a message's payload: 0xFFF0.
 pub const MAX_PAYLOAD: usize = MAX_BODY - PUBLISH_HEAD;
-/// The longest name that still fits into its acknowledgement.
+/// The most bytes of a name: its acknowledgement, which is longer than the request, must still fit into a packet.
 pub const MAX_NAME: usize = MAX_BODY - 5;
 /// The protocol version that a server offers in Init.
 pub const VERSION: u8 = 1;
 /// The shortest uid that a client may have, in bytes.
 pub const MIN_UID: usize = 6;
 
-/// Packet types, as the byte that stands for them on the wire.
+/// The bytes that stand for the packet types on the wire; [`Packet`] describes each.
 pub mod kind {
     pub const INIT: u8 = 1;
     pub const CONNECT: u8 = 2;
@@ -88,19 +88,19 @@ macro_rules! id {
 }
 
 id! {
-    /// A topic's number; random, never 0, the same for the life of the hub.
+    /// A topic's number: random, never 0, and the same for the life of the hub.
     Tid
 }
 id! {
-    /// A client's number, its ephemeral topic id; shares the number space of [`Tid`].
+    /// A peer's number, its ephemeral topic id. No peer and topic of a hub have the same number.
     Etid
 }
 id! {
-    /// A sub-topic's number, in a number space of its own; 0 means no sub-topic.
+    /// A sub-topic's number, which may be the same as a topic's; 0 means no sub-topic.
     Subtid
 }
 id! {
-    /// A number on the wire that may be a topic's or a client's.
+    /// A number on the wire that is a topic's or a peer's.
     Target
 }
 
@@ -121,24 +121,30 @@ impl From<Etid> for Target {
 pub struct ReturnCode(pub u8);
 
 impl ReturnCode {
+    /// The client is connected.
     pub const ACCEPTED: Self = Self(0);
     /// The version is not 1 or 2, or the Connect is malformed.
     pub const VERSION: Self = Self(1);
     /// No whole Connect came in time.
     pub const UNAVAILABLE: Self = Self(2);
+    /// The credentials are wrong. Only scripts refuse with this code and the next two.
     pub const CREDENTIALS: Self = Self(3);
+    /// The client must have a certificate.
     pub const CERTIFICATE_REQUIRED: Self = Self(4);
+    /// The client's certificate is not accepted.
     pub const CERTIFICATE_REFUSED: Self = Self(5);
+    /// The client may not connect.
     pub const ACCESS_DENIED: Self = Self(6);
 }
 
 /// A message: the body of Publish and PubFrag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Publish<'a> {
-    /// Where it goes: a topic or a client.
+    /// The topic or the peer that it is for.
     pub target: Target,
-    /// Who sent it.
+    /// The peer that sent it.
     pub publisher: Etid,
+    /// The sub-topic; 0 for none.
     pub subtid: Subtid,
     /// At most [`MAX_PAYLOAD`] bytes.
     pub payload: &'a [u8],
@@ -147,25 +153,26 @@ pub struct Publish<'a> {
 /// The first packet of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connect<'a> {
-    /// 1 or 2; in version 2 a 16 bit number, which has no effect, follows the version.
+    /// 1 or 2. In version 2 a 16 bit number follows, which has no effect.
     pub version: u8,
-    /// Universally unique; at most 255 bytes.
+    /// What tells the client from all others; at most 255 bytes.
     pub uid: &'a [u8],
-    /// At most 255 bytes.
+    /// For the script that decides whether the client may connect; at most 255 bytes.
     pub credentials: &'a [u8],
+    /// Whatever the client wants scripts to know.
     pub info: &'a [u8],
 }
 
-/// An acknowledgement's answer: granted with the number, or denied.
+/// An acknowledgement: granted with the number, or denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack<'a> {
-    /// Status byte 0 and this number, or status byte 1 and the number 0.
+    /// The number. On the wire, status 0 and the number, or status 1 and 0.
     pub granted: Option<u32>,
     /// The name as the client sent it.
     pub name: &'a [u8],
 }
 
-/// A packet. Each variant shows its fields in wire order, behind the type byte.
+/// A packet. Each variant lists its type and then its fields in wire order, with their bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packet<'a> {
     /// 1, from the server: version (8 bit), seed (32 bit), the client's address as text.
@@ -208,7 +215,7 @@ pub enum Packet<'a> {
     PubFrag(Publish<'a>),
 }
 
-/// What is wrong with bytes that are no packet.
+/// Why bytes are not a packet, or a packet cannot be encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error("a frame length of {0}, less than its own head of {FRAME_HEAD} bytes")]
@@ -225,7 +232,7 @@ pub enum Error {
     TooLong(usize),
 }
 
-/// The packet that `input`, bytes of a raw socket, begins with, and its length there; `None` while it is incomplete.
+/// Decodes the raw frame at the start of `input`. Returns its packet and its length; `None` while it is incomplete.
 pub fn decode_frame(input: &[u8]) -> Result<Option<(Packet<'_>, usize)>, Error> {
     let Some(length) = frame_length(input)? else { return Ok(None) };
     match input.get(2..length) {
@@ -234,7 +241,7 @@ pub fn decode_frame(input: &[u8]) -> Result<Option<(Packet<'_>, usize)>, Error> 
     }
 }
 
-/// The length that the raw frame at the start of `input` declares, its head included; `None` while that is incomplete.
+/// The length that the raw frame at the start of `input` declares, its head included; `None` while the length is incomplete.
 pub fn frame_length(input: &[u8]) -> Result<Option<usize>, Error> {
     let [high, low, ..] = *input else { return Ok(None) };
     let length = usize::from(u16::from_be_bytes([high, low]));
@@ -274,7 +281,7 @@ impl<'a> Packet<'a> {
         })
     }
 
-    /// Appends the packet as a raw frame to `out`, which stays as it was if the packet is too long.
+    /// Appends the packet to `out` as a raw frame. If it is too long, `out` is left as it was.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), Error> {
         let start = out.len();
         out.extend_from_slice(&[0, 0, self.kind()]);
@@ -353,7 +360,7 @@ impl Publish<'_> {
 }
 
 impl Connect<'_> {
-    /// A uid or credentials beyond 255 bytes are cut: their length field has 8 bits.
+    /// Uid and credentials are cut to 255 bytes, since their length fields have 8 bits.
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.version);
         if self.version == 2 {
@@ -376,7 +383,7 @@ impl Ack<'_> {
     }
 }
 
-/// The fields of a body that are not read yet.
+/// What is left of a body to decode.
 struct Fields<'a> {
     kind: u8,
     rest: &'a [u8],

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Counts the connections that are open.
+/// Counts the open connections. Each holds a [`Seat`].
 pub struct Seats {
     max: usize,
     /// 0: no limit.
@@ -22,7 +22,7 @@ struct Taken {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// One connection's place; given back when it is dropped.
+/// One connection's place, which is free again when this is dropped.
 pub struct Seat {
     seats: Arc<Seats>,
     address: IpAddr,
@@ -32,22 +32,25 @@ pub struct Seat {
 /// Why there is no place for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
+    /// The server has as many connections as it may have.
     #[error(
         "the server has as many connections as it may have (--max-connections, or the limit of open files, ulimit -n)"
     )]
     InAll,
+    /// The client's address has as many connections as it may have.
     #[error("that address has as many connections as it may have (--max-connections-per-address)")]
     Address,
 }
 
 impl Seats {
-    /// `max_per_address` 0 means no limit for one address; there is one shard at least.
+    /// Room for `max` connections, of which each address may have `max_per_address` (0 for no limit), on so many shards (at
+    /// least one).
     pub fn new(max: usize, max_per_address: usize, shards: usize) -> Arc<Self> {
         let taken = Taken { by_shard: vec![0; shards.max(1)], ..Taken::default() };
         Arc::new(Self { max, max_per_address, taken: Mutex::new(taken) })
     }
 
-    /// A place on the shard that has the fewest connections, so that clients get equal shares of the server.
+    /// Takes a place on the shard that has the fewest connections.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Full> {
         let address = address.to_canonical();
         let mut taken = self.taken.lock();
