@@ -1,7 +1,8 @@
 //! The one thread that runs Lua: a Lua 5.4 state, an event loop, and the jobs that other threads send it.
 //!
-//! Every page, callback and timer runs as a coroutine on this thread, so a script that waits lets the others run, and
-//! no two pieces of Lua ever run at the same time.
+//! Every page, callback and timer runs as a coroutine on this thread. A script that waits lets the others run, and no two
+//! pieces of Lua run at the same time. A script that does not wait holds up all others, which [`budget`] limits; [`hop`] is
+//! how other threads send jobs and get their answers.
 
 pub mod budget;
 pub mod hop;
@@ -23,14 +24,17 @@ use tokio::task::LocalSet;
 use crate::config::value::ConfigValue;
 use budget::Budget;
 
-/// Turns of other threads whose jobs may wait for the Lua thread; the jobs of later turns wait where they were made.
+/// Batches of jobs (one for each turn of another thread) that may wait for the Lua thread. Later ones wait on the threads
+/// that made them.
 const MAX_QUEUED_TURNS: usize = 64;
 
+/// What another thread wants done on the Lua thread.
 type Job = Box<dyn FnOnce(&Rc<World>) + Send>;
 
-/// How a Lua thread is to behave.
+/// What a Lua thread is started with.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
+    /// How long a script may run without waiting.
     pub budget: Budget,
     /// Whether clients are shown the errors of scripts.
     pub is_dev: bool,
@@ -48,7 +52,7 @@ pub struct Settings {
 pub struct World {
     pub lua: Lua,
     pub settings: Settings,
-    /// For code on the Lua thread that hands out ways back to it.
+    /// The handle to this thread, for code that gives other threads a way to call back.
     pub thread: LuaThread,
     /// The apps that are mounted.
     pub apps: crate::lsp::Apps,
@@ -59,7 +63,7 @@ pub struct World {
 }
 
 thread_local! {
-    /// On a Lua thread, what is shared there.
+    /// On a Lua thread, its world.
     static HERE: RefCell<Weak<World>> = const { RefCell::new(Weak::new()) };
 }
 
@@ -78,49 +82,25 @@ pub struct LuaThread {
 pub struct Ended;
 
 impl LuaThread {
-    /// Starts the thread. It ends after [`LuaThread::stop`]; then the returned handle can be joined.
+    /// Starts the thread with default settings. It ends after [`LuaThread::stop`]; then the returned handle can be joined.
     pub fn start() -> Result<(Self, thread::JoinHandle<()>)> {
         Self::start_with(Settings::default())
     }
 
-    /// The same with other settings than usual.
+    /// Starts the thread, as [`LuaThread::start`] does.
     pub fn start_with(settings: Settings) -> Result<(Self, thread::JoinHandle<()>)> {
-        let (jobs, mut queue) = mpsc::channel::<Vec<Job>>(MAX_QUEUED_TURNS);
-        let stopping = Arc::new(Notify::new());
-        let handle = Self { jobs, stopping: stopping.clone(), exit: watch::Sender::default() };
+        let (jobs, queue) = mpsc::channel(MAX_QUEUED_TURNS);
+        let handle = Self { jobs, stopping: Arc::default(), exit: watch::Sender::default() };
         let for_world = handle.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = thread::Builder::new().name("lua".into()).spawn(move || {
-            let lua = Lua::new();
-            let world = Rc::new(World {
-                lua,
-                settings,
-                thread: for_world,
-                apps: Default::default(),
-                hubs: Default::default(),
-                sessions: Default::default(),
-            });
-            HERE.set(Rc::downgrade(&world));
-            // Neither depends on anything but this program, and every test would fail without them.
-            budget::install(&world.lua, world.settings.budget).expect("a new Lua state takes a hook");
-            crate::bindings::install(&world).expect("the built-in Lua modules load");
-            LocalSet::new().block_on(&runtime, async move {
-                let work = async {
-                    while let Some(jobs) = queue.recv().await {
-                        jobs.into_iter().for_each(|job| job(&world));
-                    }
-                };
-                tokio::select! {
-                    () = work => {}
-                    () = stopping.notified() => {}
-                }
-            });
+            LocalSet::new().block_on(&runtime, World::new(settings, for_world).run(queue));
         });
         Ok((handle, thread.context("cannot start the Lua thread")?))
     }
 
-    /// Ends the thread as soon as the script that is running waits or ends. What is queued or waits is dropped, and
-    /// whoever asked hears [`Ended`].
+    /// Ends the thread as soon as the script that is running waits or ends. Everything that is queued or waits is dropped;
+    /// those who wait for an answer get [`Ended`].
     pub fn stop(&self) {
         self.stopping.notify_one();
     }
@@ -138,7 +118,7 @@ impl LuaThread {
         code.ok().flatten().unwrap_or_default()
     }
 
-    /// Queues a job at the end of the caller's turn. A thread's jobs start in the order in which it queued them.
+    /// Sends a job at the end of the caller's turn. The jobs of one thread start in the order of its calls.
     pub fn send(&self, job: impl FnOnce(&Rc<World>) + Send + 'static) -> Result<(), Ended> {
         if self.jobs.is_closed() {
             return Err(Ended);
@@ -147,8 +127,8 @@ impl LuaThread {
         Ok(())
     }
 
-    /// Runs `job` to its end on the Lua thread, where others run whenever it waits, and returns its answer. A task of the
-    /// Lua thread itself has it run at once.
+    /// Runs `job` to its end on the Lua thread, where other work goes on whenever it waits, and returns its answer. If the
+    /// caller is on the Lua thread itself, the job starts at once.
     pub async fn call<T, F>(&self, job: impl FnOnce(Rc<World>) -> F + Send + 'static) -> Result<T, Ended>
     where
         T: Send + 'static,
@@ -166,14 +146,45 @@ impl LuaThread {
         answered.await.map_err(|_| Ended)
     }
 
-    /// What is shared on the Lua thread, if this is it.
+    /// The world, if the caller is on this Lua thread.
     fn here(&self) -> Option<Rc<World>> {
         let world = HERE.with_borrow(Weak::upgrade)?;
         Arc::ptr_eq(&world.thread.stopping, &self.stopping).then_some(world)
     }
 }
 
-/// For the Lua thread: runs a future up to where it waits; from there on it is a task.
+impl World {
+    fn new(settings: Settings, thread: LuaThread) -> Rc<Self> {
+        let world = Rc::new(Self {
+            lua: Lua::new(),
+            settings,
+            thread,
+            apps: Default::default(),
+            hubs: Default::default(),
+            sessions: Default::default(),
+        });
+        HERE.set(Rc::downgrade(&world));
+        // Neither depends on anything but this program, and every test would fail without them.
+        budget::install(&world.lua, world.settings.budget).expect("a new Lua state takes a hook");
+        crate::bindings::install(&world).expect("the built-in Lua modules load");
+        world
+    }
+
+    /// Runs jobs until the thread is told to stop.
+    async fn run(self: Rc<Self>, mut queue: mpsc::Receiver<Vec<Job>>) {
+        let work = async {
+            while let Some(jobs) = queue.recv().await {
+                jobs.into_iter().for_each(|job| job(&self));
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = self.thread.stopping.notified() => {}
+        }
+    }
+}
+
+/// For the Lua thread: runs a future at once up to where it first waits; the rest of it becomes a task.
 pub fn run_now(work: impl Future<Output = ()> + 'static) {
     let mut work: Pin<Box<dyn Future<Output = ()>>> = Box::pin(work);
     let first = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));

@@ -1,12 +1,12 @@
-//! How long a script may run without waiting, since every other script waits for it meanwhile.
+//! How long a script may run without waiting, since every other script waits meanwhile.
 //!
-//! Each stretch from where a script begins or goes on to where it waits or ends is a run with a budget of its own. A
-//! hook looks at the clock every 10,000 instructions: it warns once in a run, and later raises an error. What
-//! the hook cannot interrupt: one long call of a C function (a pattern that backtracks for ever) and `__gc` functions.
+//! A *run* is what a script does from where it starts or goes on to where it waits or ends. Each run has a budget of its
+//! own. A hook looks at the clock every 10,000 instructions; it warns once in a run, and raises an error when the budget is
+//! used up. It cannot interrupt a single long call of a C function (a pattern that backtracks for ever), nor `__gc`
+//! functions.
 //!
-//! Lua counts for the hook at every instruction, whatever the interval: scripts that use strings and tables become slower
-//! by 5 to 25 %, bare loops of arithmetic or calls take two to three times as long. Without limit and warning there is no
-//! hook.
+//! The hook costs time at every instruction, whatever its interval: scripts that use strings and tables become slower by 5
+//! to 25 %, bare loops of arithmetic or calls take two to three times as long. Without limit and warning there is no hook.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -22,9 +22,9 @@ const INSTRUCTIONS: u32 = 10_000;
 /// How long a script may run without waiting. Zero means for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
-    /// After this long the log tells which script runs, and where.
+    /// After this time a line in the log names the script and the line where it is.
     pub warning: Duration,
-    /// After this long the script is stopped by an error.
+    /// After this time an error stops the script.
     pub limit: Duration,
 }
 
@@ -50,18 +50,18 @@ pub fn is_over_budget(error: &mlua::Error) -> bool {
     error.downcast_ref::<OverBudget>().is_some()
 }
 
-/// The run that goes on.
+/// The run that is going on.
 #[derive(Clone, Copy, Default)]
 struct Run {
-    /// When the hook first saw it; before, it has used less than the hook can tell.
+    /// When the hook first looked in this run. The time before that is too short to count.
     since: Option<Instant>,
     is_warned: bool,
-    /// What was used before it began anew.
+    /// The time before the last [`restart`].
     earlier: Duration,
 }
 
 impl Run {
-    /// The time since it began first.
+    /// The time since the run began, whether or not it was restarted.
     fn all(&self) -> Duration {
         self.earlier + self.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
@@ -72,8 +72,8 @@ thread_local! {
     static RUN: Cell<Option<Run>> = const { Cell::new(None) };
 }
 
-/// Makes scripts of this Lua state keep to `budget`, as far as they are started by [`call`] or
-/// [`within`], or behind [`begin`].
+/// Makes the scripts of this Lua state keep to `budget`, if they are started by [`call`], by [`within`] or behind
+/// [`begin`].
 pub fn install(lua: &Lua, budget: Budget) -> Result<()> {
     if budget.warning.is_zero() && budget.limit.is_zero() {
         return Ok(());
@@ -108,7 +108,7 @@ fn place(lua: &Lua) -> String {
     found.into_iter().find(|place| !place.starts_with("[smq]")).unwrap_or_else(|| "a script".into())
 }
 
-/// Calls a script's function as a coroutine that may wait, each of its runs within a budget of its own.
+/// Calls a script's function as a coroutine, which may wait. Each of its runs has a budget of its own.
 #[expect(clippy::disallowed_methods, reason = "this is what everybody else calls")]
 pub fn call<R: FromLuaMulti + 'static>(
     function: &Function,
@@ -127,17 +127,18 @@ pub async fn within<T>(work: impl Future<Output = T>) -> T {
     .await
 }
 
-/// Begins a run, which ends when the result is dropped. The time of one within which it begins stands still meanwhile.
+/// Begins a run, which ends when the result is dropped. If it begins within another run, its time does not count for that
+/// one.
 pub fn begin() -> Begun {
     Begun { outer: RUN.replace(Some(Run::default())) }
 }
 
-/// The run that goes on begins anew, for the next of several callbacks.
+/// Gives the run that is going on a fresh budget, for the next of several callbacks.
 pub fn restart() {
     RUN.set(RUN.get().map(|run| Run { earlier: run.all(), ..Run::default() }));
 }
 
-/// A run from its begin to its end.
+/// A run from its beginning to its end.
 pub struct Begun {
     outer: Option<Run>,
 }
