@@ -42,6 +42,13 @@ fn a_zip_file_is_served_like_a_folder() {
     server.expect_output("bye");
 }
 
+#[test]
+fn the_log_names_the_zip_file_and_not_where_it_is_unpacked() {
+    let (server, folder) = serve(&[("index.html", "")]);
+    let zip = folder.path().canonicalize().expect("it is still there").join("app.zip");
+    server.expect_output(&format!("{} has no .preload", zip.display()));
+}
+
 /// The head and the body of a page at `/zip/`, asked for with one more header.
 fn ask(server: &Server, path: &str, header: &str) -> (String, Vec<u8>) {
     let mut stream = TcpStream::connect(server.http()).expect("the server listens");

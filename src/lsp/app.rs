@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,9 @@ const UNLOAD_TIME: Duration = Duration::from_secs(1);
 pub struct Place {
     pub name: String,
     pub priority: i32,
-    /// The folder, with all symbolic links resolved.
+    /// What was named to be served: a folder, or a zip file.
+    pub path: PathBuf,
+    /// The folder with the app's files, with all symbolic links resolved.
     pub root: PathBuf,
 }
 
@@ -52,7 +54,7 @@ pub struct State {
 
 impl State {
     fn new(lua: &Lua, place: Place, shared: Arc<Shared>) -> mlua::Result<Self> {
-        let Place { name, priority, root } = place;
+        let Place { name, priority, root, path: _ } = place;
         let life = Life::default();
         let directory = Directory::root(uri(&name), shared, life.clone());
         let io = lua.create_userdata(LuaIo::new(root.clone()))?;
@@ -83,10 +85,11 @@ fn uri(name: &str) -> String {
 
 /// Makes the app and runs its `.preload`; when that fails the app is forgotten again.
 pub async fn load(world: &Rc<World>, place: Place, shared: Arc<Shared>) -> Result<AppId> {
+    let path = place.path.clone();
     let state = Rc::new(State::new(&world.lua, place, shared).map_err(readable)?);
     let id = world.apps.new_id();
     world.apps.apps.borrow_mut().insert(id, state.clone());
-    if let Err(error) = state.life.clone().scope(preload(&world.lua, &state)).await {
+    if let Err(error) = state.life.clone().scope(preload(&world.lua, &state, &path)).await {
         world.apps.apps.borrow_mut().remove(&id);
         end(world, &state).await;
         return Err(error);
@@ -94,15 +97,14 @@ pub async fn load(world: &Rc<World>, place: Place, shared: Arc<Shared>) -> Resul
     Ok(id)
 }
 
-async fn preload(lua: &Lua, state: &State) -> Result<()> {
-    let path = state.root.join(PRELOAD);
-    let source = match tokio::fs::read(&path).await {
+async fn preload(lua: &Lua, state: &State, path: &Path) -> Result<()> {
+    let source = match tokio::fs::read(state.root.join(PRELOAD)).await {
         Ok(source) => source,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            tracing::info!("{} has no {PRELOAD}", state.root.display());
+            tracing::info!("{} has no {PRELOAD}", path.display());
             return Ok(());
         }
-        Err(error) => return Err(anyhow!("cannot read {}: {error}", path.display())),
+        Err(error) => return Err(anyhow!("cannot read the {PRELOAD} of {}: {error}", path.display())),
     };
     let chunk = io::chunk(lua, &source, &state.file_name(PRELOAD), Some(state.table.clone())).map_err(readable)?;
     budget::call::<()>(&chunk, ()).await.map_err(readable)

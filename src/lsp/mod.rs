@@ -114,7 +114,8 @@ impl App {
         let unpacked = if path.is_dir() { None } else { Some(Unpacked::new(&path)?) };
         let root = unpacked.as_ref().map_or_else(|| path.clone(), |unpacked| unpacked.root().to_owned());
         let shared = Arc::new(Shared::default());
-        let place = app::Place { name: spec.name.clone(), priority: spec.priority, root: root.clone() };
+        let (name, priority) = (spec.name.clone(), spec.priority);
+        let place = app::Place { name, priority, path: path.clone(), root: root.clone() };
         let for_state = shared.clone();
         let load = move |world: Rc<World>| async move {
             let id = app::load(&world, place, for_state).await?;
