@@ -99,6 +99,22 @@ fn the_client_does_what_its_specification_says() {
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
+#[test]
+fn the_app_in_the_readme_works_as_it_stands() {
+    let readme = std::fs::read_to_string(in_project("README.md")).expect("the README is there");
+    // Every other part is a code block, which begins with the name of its language.
+    let blocks = readme.split("```").skip(1).step_by(2).map(|block| block.split_once('\n').expect("a language").1);
+    let folder = tempfile::tempdir().expect("the system has room for a temporary folder");
+    for (name, text) in [".preload", "smq.lsp", "index.html"].iter().zip(blocks) {
+        std::fs::write(folder.path().join(name), text).expect("a file can be written");
+    }
+    let server = Server::start_with(folder.path().into(), &[]);
+    let driver = Driver::start();
+    let page = driver.open(Screen::Desktop);
+    page.goto(&server.url);
+    page.until("document.body.textContent.includes('Hello from a browser.')");
+}
+
 /// Gives a name in the chat's first dialog.
 fn enter_chat(browser: &Browser, name: &str) {
     browser.until("document.getElementById('welcome').open");
