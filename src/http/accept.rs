@@ -17,28 +17,30 @@ use super::answers;
 use super::connection::{Handler, serve};
 use crate::seats::{Full, Seats};
 
-/// How long to wait when the process has no file descriptor left: some connection may end meanwhile.
+/// How long to wait when a connection cannot be accepted, such as when the process has no file descriptor left.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often the log tells that connections are refused.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
-/// What everyone who comes in through one listener is served with; shared by all shards.
+/// What the connections of one listener are served with.
 pub struct Door<H> {
-    pub handler: Arc<H>,
-    pub tls: Option<TlsAcceptor>,
-    pub seats: Arc<Seats>,
-    pub stopping: watch::Receiver<bool>,
-    /// Where connections are served, by the number of the shard.
+    handler: Arc<H>,
+    tls: Option<TlsAcceptor>,
+    seats: Arc<Seats>,
+    stopping: watch::Receiver<bool>,
+    /// The shards' runtimes, by number.
     shards: Arc<[Handle]>,
     refusals: Mutex<Refusals>,
 }
 
+/// Connections that were refused since the log last told of it.
 struct Refusals {
     since_report: u64,
     next_report: Instant,
 }
 
 impl<H: Handler> Door<H> {
+    /// `tls` is `None` for a listener of plain connections; `stopping` becomes true when the server stops.
     pub fn new(
         handler: Arc<H>,
         tls: Option<TlsAcceptor>,
@@ -87,8 +89,8 @@ impl<H: Handler> Door<H> {
         if self.tls.is_none()
             && let Ok(mut stream) = stream.into_std()
         {
-            // Read first, since closing on what was not read is a reset, which can overtake the answer. That is a courtesy:
-            // a client that has sent more or is not ready to read goes without.
+            // Read first: closing a socket with unread input resets the connection, and the answer may be lost. Nothing is
+            // waited for; a client that has sent more, or does not read, gets no answer.
             let _ = stream.read(&mut [0; 4096]);
             let _ = stream.write(&answers::raw_error(StatusCode::SERVICE_UNAVAILABLE));
         }
@@ -101,13 +103,15 @@ impl<H: Handler> Door<H> {
     }
 }
 
+/// Logs how a connection ended.
 async fn watch_over(peer: SocketAddr, served: impl Future<Output = io::Result<()>>) {
     if let Err(error) = served.await {
         tracing::debug!(%peer, %error, "connection lost");
     }
 }
 
-/// A client that gave up before it was accepted is nothing; all else is a shortage that may pass.
+/// Waits after a failure to accept, which is most likely a shortage that passes. That a client gave up before it was
+/// accepted is no failure.
 async fn pause_after(error: io::Error) {
     if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
         return;

@@ -17,21 +17,26 @@ const URLENCODED: &[u8] = b"application/x-www-form-urlencoded";
 /// Both ends of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Ends {
+    /// The client's address.
     pub peer: SocketAddr,
+    /// The address that the client connected to.
     pub local: SocketAddr,
+    /// Whether the connection is encrypted.
     pub is_tls: bool,
 }
 
+/// A request whose body has not been read.
 pub struct Arrival {
     pub head: Parts,
+    /// The header names and values in the order and letter case in which they were sent.
     pub headers: SentHeaders,
     pub body: Incoming,
     pub ends: Ends,
 }
 
 impl Arrival {
-    /// Reads the body if it is a form or small, and makes the request one for a page. The status is the answer to a body
-    /// that cannot be read: too long (413), too slow (408), or broken (400).
+    /// Makes the request one for a page; reads its body if that is a form or small. The error is the answer to a body that
+    /// cannot be read: too long (413), too slow (408), or broken (400).
     pub async fn into_page_request(self: Box<Self>) -> Result<Box<PageRequest>, StatusCode> {
         let is_upload = self.is_upload();
         let Self { head, headers, body, ends: Ends { peer, local, is_tls } } = *self;
@@ -50,7 +55,7 @@ impl Arrival {
         !is_ready && !is_form(&self.head)
     }
 
-    /// Whether nobody will see where the body ends: the page reads it, and its length was not announced.
+    /// Whether the page reads the body and its length was not announced: then nobody else knows where it ends.
     pub fn has_unseen_end(&self) -> bool {
         self.is_upload() && self.body.size_hint().upper().is_none()
     }
@@ -65,12 +70,13 @@ pub fn is_form(head: &Parts) -> bool {
 }
 
 impl PageRequest {
+    /// Both ends of the connection.
     pub fn ends(&self) -> Ends {
         Ends { peer: self.peer, local: self.local, is_tls: self.is_tls }
     }
 }
 
-/// The URL of `path` on this server as the client calls it: with the host it asked for, and its query.
+/// The URL of `path` on this server as the client would write it: with the host that it asked for, and its query.
 pub fn absolute_url(head: &Parts, ends: Ends, path: &str) -> String {
     let scheme = if ends.is_tls { "https" } else { "http" };
     let authority = authority(head, ends.local);
@@ -87,7 +93,7 @@ pub fn authority(head: &Parts, local: SocketAddr) -> String {
 }
 
 async fn read_body(body: Incoming) -> Result<Bytes, StatusCode> {
-    // An announced length is judged before the client is told to go on.
+    // Checked before the body is read, which would make hyper send 100 Continue.
     if body.size_hint().lower() > MAX_BODY_SIZE as u64 {
         return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }

@@ -1,9 +1,9 @@
-//! One client's life under HTTP, until it ends or a page takes its socket.
+//! One HTTP connection, until it ends or a page takes its socket.
 //!
 //! hyper hands a socket over only behind a 101 response or CONNECT, but a raw SMQ client expects 200, or no response at
-//! all. So when a page takes the socket, the service leaves the takeover in the `Exchange` and never answers; the
-//! loop here then takes hyper's connection apart, and gives the takeover the socket and what arrived early. The HTTP
-//! task ends there, and with it goes the memory that HTTP needed.
+//! all. So when a page takes the socket, the service puts the takeover into the `Exchange` and never answers. The loop in
+//! `converse` then takes hyper's connection apart, and the takeover gets the socket and the bytes that arrived early. The
+//! task ends there, and all memory that HTTP needed is freed.
 
 use std::convert::Infallible;
 use std::future::{Future, pending, poll_fn};
@@ -37,13 +37,14 @@ use super::{Arrival, PageReply, Response, answers};
 use crate::seats::Seat;
 use crate::socket::{Socket, Stream, Takeover};
 
-/// Who answers requests.
+/// What answers requests.
 pub trait Handler: Send + Sync + 'static {
+    /// Answers one request. The requests of a connection come one after the other.
     fn handle(&self, arrival: Box<Arrival>) -> impl Future<Output = PageReply> + Send;
 }
 
-/// Serves one accepted connection. `stopping` becomes true when the server stops: what is being answered then is
-/// answered, and no further request is read. The seat goes with the socket, also to whoever takes it.
+/// Serves one accepted connection. When `stopping` becomes true, the request that is being answered is still answered, and
+/// no further one is read. The seat stays with the socket, also when a page takes it.
 pub async fn serve<H: Handler>(
     stream: TcpStream,
     peer: SocketAddr,
@@ -52,7 +53,7 @@ pub async fn serve<H: Handler>(
     handler: Arc<H>,
     stopping: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    // The rare states that are large are boxed, so that the task is not.
+    // Large states that are rare are boxed, since a task always takes as much memory as its largest state.
     let stream = match tls {
         None => Stream::Plain(stream),
         Some(tls) => Stream::Tls(Box::new(Box::pin(timeout(HANDSHAKE_TIME, tls.accept(stream))).await??)),
@@ -76,8 +77,8 @@ enum Outcome {
     Taken(Takeover),
 }
 
-/// Lets hyper drive the socket until the conversation ends. Returns the socket with the bytes that were read from it
-/// but belong to no request.
+/// Lets hyper serve the socket until the connection ends or a page takes it. Returns the socket, and the bytes that were
+/// read from it and belong to no request.
 async fn converse<H: Handler>(
     socket: Socket,
     handler: Arc<H>,
@@ -118,8 +119,8 @@ fn builder() -> http1::Builder {
         .header_read_timeout(HEAD_TIME)
         .max_header_size(MAX_HEAD_SIZE)
         .max_buf_size(2 * MAX_HEAD_SIZE)
-        // A client may end its sending side behind its request; and hyper then leaves alone what comes behind a
-        // request that is still being answered.
+        // A client may close its sending side behind its request. With this, hyper does not read what comes behind a
+        // request that is still being answered, either.
         .half_close(true);
     builder
 }
@@ -144,10 +145,10 @@ async fn answer<H: Handler>(
     match reply {
         PageReply::Response(mut response) => {
             if has_unseen_end {
-                // The tap could take what is left of the body for the head of a next request.
+                // Otherwise the tap could mistake the rest of the body for the head of the next request.
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            // What has a length is there already, or a file.
+            // A body of known length is complete already, or a file.
             let is_streamed = hyper::body::Body::size_hint(response.body()).exact().is_none();
             Ok(if is_streamed {
                 response.map(|body| FailingBody::new(body, exchange).boxed_unsync())
@@ -163,7 +164,7 @@ async fn answer<H: Handler>(
     }
 }
 
-/// What is wrong with a request, whoever might answer it.
+/// The answer to a request that nobody may answer otherwise.
 fn objection(request: &Request<Incoming>) -> Option<StatusCode> {
     let uri = request.uri();
     if uri.path().len() + uri.query().map_or(0, str::len) > MAX_URI_SIZE {
@@ -172,7 +173,7 @@ fn objection(request: &Request<Incoming>) -> Option<StatusCode> {
     (!names_one_host(request)).then_some(StatusCode::BAD_REQUEST)
 }
 
-/// Whether the request says who is meant, as RFC 9112, section 3.2, demands it.
+/// Whether the request names its host as RFC 9112, section 3.2, demands.
 fn names_one_host(request: &Request<Incoming>) -> bool {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let is_one = match (hosts.next(), hosts.next()) {
@@ -183,12 +184,12 @@ fn names_one_host(request: &Request<Incoming>) -> bool {
     is_one && request.uri().authority().is_none_or(is_host)
 }
 
-/// A name and password have no place there: whoever reads the URL could take them for the host.
+/// Whether there is no user name and password, which a reader of the URL could mistake for the host.
 fn is_host(authority: &Authority) -> bool {
     !authority.as_str().contains('@')
 }
 
-/// What to tell a client whose conversation hyper ended without a word.
+/// The answer to a client whose connection hyper has ended without one, if there should be one.
 fn refusal(is_overlong: bool, error: Option<hyper::Error>) -> Option<StatusCode> {
     if is_overlong {
         return Some(StatusCode::URI_TOO_LONG);
@@ -197,8 +198,8 @@ fn refusal(is_overlong: bool, error: Option<hyper::Error>) -> Option<StatusCode>
     None
 }
 
-/// Ends a connection so that the client can read the last response: a socket that is closed while bytes wait in it is
-/// reset, and a reset overtakes what was sent before.
+/// Ends a connection so that the client can read the last response. Closing a socket with unread input resets the
+/// connection, and the client may see the reset before it has read everything.
 async fn part(mut socket: Socket, refusal: Option<StatusCode>) -> io::Result<()> {
     let farewell = async {
         if let Some(status) = refusal {
@@ -209,7 +210,7 @@ async fn part(mut socket: Socket, refusal: Option<StatusCode>) -> io::Result<()>
         while socket.read(&mut ignored).await? > 0 {}
         Ok(())
     };
-    // However long the client goes on sending.
+    // The client may go on sending for ever.
     timeout(LINGER_TIME, farewell).await.unwrap_or(Ok(()))
 }
 

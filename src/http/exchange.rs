@@ -1,4 +1,4 @@
-//! The socket under hyper, and what it, the service and the connection loop tell each other.
+//! The socket below hyper, and the state that it shares with the service and the connection loop.
 
 use std::io;
 use std::pin::Pin;
@@ -13,23 +13,24 @@ use super::head_tap::HeadTap;
 use super::limits::WRITE_STALL_TIME;
 use crate::socket::{Socket, Takeover};
 
-/// Shared by the parts of one connection. They all live in one task, so the lock is never contended; it is there
-/// because that task may be moved.
+/// Shared by the parts of one connection. They all belong to one task, so the lock is never contended; it is needed only
+/// since a task has to be `Send`.
 #[derive(Default)]
 pub struct Exchange {
+    /// Keeps the headers as they were sent.
     pub tap: HeadTap,
     /// Set by the service once a page has taken the socket; from then on the service never answers.
     pub takeover: Option<Takeover>,
     /// Whether hyper holds bytes of an earlier response that the socket has not taken yet.
     unflushed: bool,
-    /// Who waits until hyper has written all that it holds.
+    /// Wakes the task that waits until hyper has written all that it holds.
     flush_waiter: Option<Waker>,
     /// Whether reading was given up because of a request line that is too long.
     pub is_overlong: bool,
 }
 
 impl Exchange {
-    /// The takeover, as soon as all that was said before it has been written.
+    /// The takeover, when everything that was sent before it has been written.
     pub fn ready_takeover(&mut self) -> Option<Takeover> {
         if self.unflushed { None } else { self.takeover.take() }
     }
@@ -51,7 +52,7 @@ impl Exchange {
     }
 }
 
-/// A socket that lets the head tap listen, and that gives up on a client who takes nothing of a response.
+/// A socket that shows the head tap what is read, and that fails if a client takes nothing of a response for too long.
 pub struct TappedSocket {
     socket: Socket,
     exchange: Arc<Mutex<Exchange>>,
@@ -68,7 +69,7 @@ impl TappedSocket {
         self.socket
     }
 
-    /// Passes on what came of writing, or the end of the patience with a client.
+    /// Passes on what came of writing, or an error if nothing could be written for too long.
     fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stall = None;

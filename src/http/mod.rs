@@ -31,8 +31,9 @@ pub use arrival::{Arrival, authority, is_form};
 use head_tap::SentHeaders;
 pub use upload::Upload;
 
-/// A response body: whole, a file, or what a page still writes.
+/// A response body: complete, a file, or what a page is still writing.
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+/// A response with any of these bodies.
 pub type Response = hyper::Response<Body>;
 
 /// A request on its way to Lua.
@@ -40,22 +41,24 @@ pub struct PageRequest {
     pub head: Parts,
     /// The header names and values in the order and letter case in which they were sent.
     pub headers: SentHeaders,
-    /// The body, as far as it has been read: forms and what is small, whole.
+    /// The whole body, if it is a form or small; otherwise empty.
     pub body: Bytes,
-    /// What is neither: the page reads it as it comes.
+    /// Any other body, which the page reads as it comes.
     pub upload: Option<Upload>,
     /// The client's address.
     pub peer: SocketAddr,
-    /// The address the client connected to.
+    /// The address that the client connected to.
     pub local: SocketAddr,
+    /// Whether the connection is encrypted.
     pub is_tls: bool,
 }
 
 /// What came of a request that was handed to Lua.
 pub enum PageReply {
+    /// The answer.
     Response(Response),
     /// The page took the socket: no response will come.
     Taken(Takeover),
-    /// No directory function wanted it; the search for somebody who does goes on.
+    /// No directory function answers it; the search goes on.
     NotMine(Box<PageRequest>),
 }

@@ -1,7 +1,7 @@
-//! Who answers a URL: the one place that decides.
+//! What answers a URL: the one place that decides.
 //!
-//! The mounts are asked by priority. Within one app a file or page comes first, then the directories made in Lua. A path
-//! that nobody answers and that may be a directory's name gets a redirect to the name with a slash.
+//! The apps are asked by priority. Within an app, files and pages come before directories made in Lua. A path that
+//! nothing answers and that may be the name of a directory is redirected to the name with a slash.
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::lsp::App;
 /// What a directory's URL shows, in the order in which they are tried.
 pub const INDEX: [&str; 3] = ["index.html", "index.htm", "index.lsp"];
 
-/// Who answers, and who would if it could.
+/// Everything that is served: the apps, the built-in files, and error pages for apps that could not be loaded.
 pub struct Site {
     mounts: RwLock<Arc<Mounts>>,
     rtl: Rtl,
@@ -34,7 +34,7 @@ struct Mounts {
     broken: Vec<Broken>,
 }
 
-/// An app that has failed to load, and whose author is to see why.
+/// An app that has failed to load; its author is shown why.
 pub struct Broken {
     /// It was to be mounted at `/NAME/`; empty: at `/`.
     pub name: String,
@@ -58,7 +58,7 @@ impl From<PageReply> for Search {
     }
 }
 
-/// A request whose body is read once somebody in Lua is asked, and not before.
+/// A request, whose body is not read before Lua is asked.
 enum Request {
     Unread(Box<Arrival>),
     Read(Box<PageRequest>),
@@ -75,13 +75,13 @@ enum Found {
 }
 
 impl Site {
-    /// Among apps of the same priority a named one is asked before the root app, then the first before the second. What
-    /// no app answers, `broken` do.
+    /// Of apps with the same priority, named ones are asked before root apps, and otherwise in the order given. What no app
+    /// answers, `broken` do.
     pub fn new(apps: Vec<Arc<App>>, broken: Vec<Broken>, rtl: Rtl) -> Self {
         Self { mounts: RwLock::new(Mounts::new(apps, broken)), rtl }
     }
 
-    /// From now on these apps are asked. A request that is being answered is not disturbed.
+    /// From now on these apps are asked. Requests that are being answered go on with the apps they began with.
     pub fn replace(&self, apps: Vec<Arc<App>>, broken: Vec<Broken>) {
         *self.mounts.write() = Mounts::new(apps, broken);
     }
