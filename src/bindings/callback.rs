@@ -1,9 +1,9 @@
-//! Runs a script's callbacks, one after the other in one coroutine: starting a coroutine for each message would cost more
-//! than most callbacks do.
+//! Runs a script's callbacks for messages, many of them in one coroutine: starting a coroutine for each message would cost
+//! more than most callbacks do.
 //!
-//! A runner is a coroutine with a loop in it. The loop asks Rust for the next call, makes it, and hands its result in
-//! when it asks again. A callback that waits leaves the loop: it has its runner for itself, and another goes on with the
-//! calls behind it, now or when it has returned.
+//! A *runner* is a coroutine with a loop (`LOOP`). The loop asks Rust for the next call ([`Calls::next`]), makes it, and
+//! passes its result when it asks again. When a callback waits, its runner is used for nothing else any more, and the
+//! caller lets another runner make the calls behind it, at once or when the callback has returned.
 
 use std::cell::RefCell;
 use std::ffi::c_void;
@@ -19,14 +19,15 @@ use mlua::{Error, Function, LightUserData, Lua, Result, Table, Thread, Value};
 use crate::lua::budget;
 use crate::protocol::Publish;
 
-/// Runners kept for later; as many as callbacks nest, and then some.
+/// Idle runners that are kept; more than callbacks can be nested.
 const MAX_IDLE: usize = 32;
 
-/// The addresses of these stand for a callback's result, false or true, where it leaves the loop. One light userdata is
-/// handed out without an allocation.
+/// The loop yields the address of one of these for a callback's result: false or true. A light userdata needs no
+/// allocation.
 static RESULTS: [u8; 2] = [0, 1];
 
-/// Traces show the name `callback`. What `next` does not say again is as it was for the call before.
+/// The loop of a runner. `next` leaves out callback and peer if they are those of the call before. Traces show the name
+/// `callback`.
 const LOOP: &str = "local next, yield, no, yes = ...
     local function run()
         local result, callback, peer
@@ -46,26 +47,26 @@ const LOOP: &str = "local next, yield, no, yes = ...
         while true do yield(run()) end
     end";
 
-/// A message that a callback is called with: `callback(data, ptid, tid, subtid, peer)`.
+/// One call of a callback for a message: `callback(data, ptid, tid, subtid, peer)`.
 pub struct Call {
     pub data: Value,
     pub ptid: u32,
     pub tid: u32,
     pub subtid: u32,
-    /// `None`: the one of the call before.
+    /// `None` for the callback of the call before.
     pub callback: Option<Function>,
-    /// `None`: the one of the call before, or none at all.
+    /// `None` for the peer of the call before, if that had one.
     pub peer: Option<Table>,
 }
 
 impl Call {
-    /// A call for a message, by the callback and with the peer of the call before, unless they are set.
+    /// A call for a message, of the same callback and with the same peer as the call before.
     pub fn about(publish: &Publish<'_>, data: Value) -> Self {
         let Publish { publisher, target, subtid, .. } = *publish;
         Self { data, ptid: publisher.0, tid: target.0, subtid: subtid.0, callback: None, peer: None }
     }
 
-    /// What the loop is given; tuples are pushed without an allocation.
+    /// What `next` returns to the loop: a tuple, which needs no allocation.
     fn values(call: Option<Self>) -> (Value, Option<u32>, u32, u32, Option<Function>, Option<Table>) {
         match call {
             Some(Self { data, ptid, tid, subtid, callback, peer }) => (data, Some(ptid), tid, subtid, callback, peer),
@@ -76,8 +77,8 @@ impl Call {
 
 /// Calls that are to be made one after the other.
 pub trait Calls: 'static {
-    /// Takes in whether the result of the call before was true, and tells what to call next, if anything. There was none
-    /// before the first call of a run. An error is met as if the callback had raised it.
+    /// The next call, if there is one. `result` is whether the call before returned true; `None` before the first call of a
+    /// run. An error counts as if the callback had raised it.
     fn next(&mut self, result: Option<bool>) -> Result<Option<Call>>;
 }
 
@@ -92,20 +93,21 @@ struct Runner<C> {
     calls: Rc<RefCell<Option<C>>>,
 }
 
-/// How far calls have come.
+/// What came of a run.
 pub enum Ran<C> {
-    /// They were all made.
+    /// All calls have been made.
     All(C),
-    /// One of them waits; the calls behind it are still to be made.
+    /// A callback waits; the calls behind it have not been made yet.
     Waiting(C, Waiting),
-    /// One of them has failed; the calls behind it are still to be made.
+    /// A callback has failed; the calls behind it have not been made yet.
     Failed(C, Error),
 }
 
-/// The rest of a callback that waits: whether its result is true, when it has one.
+/// The rest of a callback that waits. As a future, it gives whether the callback returned true.
 pub struct Waiting(AsyncThread<Value>);
 
 impl<C: Calls> Runners<C> {
+    /// No runner yet; they are made when they are needed.
     pub fn new(lua: &Lua) -> Self {
         Self { lua: lua.clone(), idle: RefCell::default() }
     }
@@ -175,7 +177,7 @@ impl Future for Waiting {
         loop {
             match ready!(Pin::new(&mut self.0).poll_next(cx)) {
                 Some(Ok(yielded)) => {
-                    // Otherwise it yielded of its own accord, and nobody is there to resume it but us.
+                    // A callback that yielded by itself is resumed again: nobody else could do it.
                     if let Some(result) = result(&yielded) {
                         return Poll::Ready(Ok(result));
                     }
@@ -188,7 +190,7 @@ impl Future for Waiting {
     }
 }
 
-/// What stands for a result where it leaves the loop.
+/// The mark that the loop yields for a result.
 fn mark(result: bool) -> LightUserData {
     LightUserData((&raw const RESULTS[usize::from(result)]).cast_mut().cast::<c_void>())
 }
@@ -198,7 +200,7 @@ fn result_of(marked: LightUserData) -> Option<bool> {
     [false, true].into_iter().find(|&result| mark(result).0 == marked.0)
 }
 
-/// The result, if this is what a runner yields when it has left a call behind.
+/// The result, if the loop has yielded its mark; otherwise a callback has yielded.
 fn result(yielded: &Value) -> Option<bool> {
     let Value::LightUserData(mark) = yielded else { return None };
     result_of(*mark)

@@ -1,4 +1,5 @@
-//! Lua's coroutines and protected calls, made to go together with Rust's asynchronous functions and errors.
+//! Lua's coroutines and protected calls, changed so that scripts can wait inside them for Rust's asynchronous functions, and
+//! catch Rust's errors as strings. An error that must not be caught, such as [`budget::OverBudget`], is raised again.
 
 use mlua::{Function, Lua, MultiValue, Result, Value};
 
@@ -6,7 +7,7 @@ use super::console;
 use crate::lua::budget::{self, is_over_budget};
 use crate::lua::life::Life;
 
-/// Ends a page from inside: thrown by `response:abort` and `sendredirect`, and not an error of the page.
+/// Raised by `response:abort` and `sendredirect` to end a page. It is not an error of the page.
 #[derive(Debug, thiserror::Error)]
 #[error("the page has ended")]
 pub struct PageEnded;
@@ -16,13 +17,13 @@ pub fn is_page_ended(error: &mlua::Error) -> bool {
     error.downcast_ref::<PageEnded>().is_some()
 }
 
-/// Whether a script threw nil, which is what it gets when it catches [`PageEnded`] and may throw again.
+/// Whether a script has raised nil. That is what a script gets that catches [`PageEnded`], and it may raise it again.
 pub fn is_nil(error: &mlua::Error) -> bool {
     matches!(error, mlua::Error::RuntimeError(message) if message.starts_with("nil\nstack traceback:"))
 }
 
-/// Starts a function as a task of its own on the Lua thread, which ends with its app at the latest, and `end` behind it. An
-/// error is shown as one of `what`.
+/// Runs a function as a task of its own on the Lua thread, which ends with its app at the latest, and then calls `end`. The log
+/// tells of an error as one of `what`.
 pub fn spawn(what: &'static str, function: Function, args: MultiValue, end: impl FnOnce() + 'static) {
     let life = Life::current();
     let call = life.clone().run(budget::call::<Value>(&function, args));
@@ -34,6 +35,7 @@ pub fn spawn(what: &'static str, function: Function, args: MultiValue, end: impl
     }));
 }
 
+/// Replaces `pcall`, `xpcall`, and the functions of `coroutine` that are concerned.
 pub fn install(lua: &Lua) -> Result<()> {
     let plain = lua.create_function(|lua, error: Value| match error {
         Value::Error(error) if is_over_budget(&error) => Ok((Value::Error(error), true)),
