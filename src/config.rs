@@ -23,7 +23,7 @@ const DEFAULT_PORT: u16 = 8080;
 const DEFAULT_MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
 const LOG_HELP: &str = "\
-The log goes to the error output. How much it tells is in the environment variable RUST_LOG: error, warn, info (if it is not set) or debug.";
+The log goes to standard error. The environment variable RUST_LOG sets its level: error, warn, info (the default) or debug.";
 
 /// A Lua-scriptable message server.
 #[derive(Debug, Parser)]
@@ -33,20 +33,22 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// What `smq` is to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve one or more apps: folders or zip files
     #[command(override_usage = "smq serve [OPTIONS] [[NAME]:[PRIO]:]PATH...", after_help = LOG_HELP)]
     Serve(ServeArgs),
-    /// Put a load on a broker and tell how it fares
+    /// Put a load on a broker and measure it
     Bench(BenchArgs),
     /// Run Lua test scripts (*_test.lua) against a server on a free port
     Test(TestArgs),
 }
 
+/// The command line of `smq test`.
 #[derive(Debug, Args)]
 pub struct TestArgs {
-    /// Folder with the test scripts, also in folders below; served as the app unless --app names another
+    /// Folder with the test scripts, which may be in subfolders; served as the app unless --app names another
     pub dir: PathBuf,
     /// `[[NAME]:[PRIO]:]PATH`: an app to test; may be given several times
     #[arg(long = "app", value_name = "APP")]
@@ -56,6 +58,7 @@ pub struct TestArgs {
     pub allow_exec: bool,
 }
 
+/// The command line of `smq serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     /// `[[NAME]:[PRIO]:]PATH`: the app folder or zip file PATH, served at / or at /NAME/ (PRIO -127 to 127, default 0; the highest is asked first)
@@ -82,25 +85,25 @@ pub struct ServeArgs {
     /// Folder with further files for /rtl/, such as jquery.js (by default Debian's libjs-jquery, if installed)
     #[arg(long, value_name = "FOLDER")]
     pub rtl: Option<PathBuf>,
-    /// For whoever writes apps: errors with traceback and traces (/rtl/trace/) in the browser, and apps loaded again when their Lua files change
+    /// For development: show errors with traceback, and traces (/rtl/trace/), in the browser, and load apps again when their Lua files change
     #[arg(long)]
     pub dev: bool,
-    /// Milliseconds a script may run without waiting before the log tells where; 0 for never [default: 50]
+    /// Milliseconds that a script may run without waiting before the log tells where it is; 0 for never [default: 50]
     #[arg(long, value_name = "MS")]
     pub script_warning: Option<u64>,
-    /// Milliseconds a script may run without waiting before it is stopped; 0 for no limit [default: 1000]
+    /// Milliseconds that a script may run without waiting before it is stopped; 0 for no limit [default: 1000]
     #[arg(long, value_name = "MS")]
     pub script_limit: Option<u64>,
-    /// Lua configuration file: host, port, sslhost, sslport, certificate, users, apps, scriptwarning, scriptlimit, allowexec; flags win
+    /// Configuration file in Lua: host, port, sslhost, sslport, certificate, users, apps, scriptwarning, scriptlimit, allowexec. What the command line says takes precedence
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Threads that serve connections [default: processors less one, for Lua]
+    /// Threads that serve connections [default: one per processor but one, which is for Lua]
     #[arg(long, value_name = "N")]
     pub shards: Option<NonZeroUsize>,
-    /// Connections there may be at a time
+    /// The most connections at a time
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_CONNECTIONS)]
     pub max_connections: NonZeroUsize,
-    /// Connections there may be at a time from one address; 0 for no limit
+    /// The most connections at a time from one address; 0 for no limit
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_connections_per_address: usize,
     /// Let scripts run programs (ba.exec, ba.forkpty, os.execute, io.popen)
@@ -132,6 +135,7 @@ pub struct Config {
     pub allow_exec: bool,
 }
 
+/// Where HTTPS is served, and with which certificate.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TlsConfig {
     /// Address or host name.
@@ -143,7 +147,7 @@ pub struct TlsConfig {
 }
 
 impl Config {
-    /// Reads the configuration file, if one is named, and lets the flags win over it.
+    /// Reads the configuration file, if one is named. What the command line says takes precedence.
     pub fn from_args(args: ServeArgs) -> Result<Self> {
         let file = args.config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
         let apps = [args.apps, args.linked].concat();
@@ -196,7 +200,8 @@ fn budget(warning: Option<u64>, limit: Option<u64>) -> Budget {
     Budget { warning: or(warning, usual.warning), limit: or(limit, usual.limit) }
 }
 
-/// The flag wins over the configuration's port. The latter may stand there for a server that brings a certificate along.
+/// Where HTTPS is served. A port without a certificate is an error on the command line. In the configuration file it is only
+/// a warning, since the file may have been written for a server that comes with a certificate of its own.
 fn tls(
     host: Option<String>,
     flag: Option<u16>,

@@ -12,7 +12,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
 
-/// It gives memory back when clients have gone.
+/// Chosen since it gives memory back to the system when clients have gone.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -33,14 +33,14 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            // The exit code tells, even if nobody reads why.
+            // If standard error is closed, the exit code still tells that it failed.
             let _ = writeln!(std::io::stderr(), "smq: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// The log goes to the error output, and what scripts say in it also to whoever reads the traces.
+/// The log goes to standard error. What scripts say in it also goes to the readers of the traces.
 fn install_log(traces: Option<Traces>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let terminal = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
