@@ -1,4 +1,4 @@
-//! Start and stop of the whole server.
+//! Starting and stopping the server.
 
 mod listeners;
 mod reload;
@@ -31,11 +31,11 @@ use reload::Scripts;
 use shards::Shards;
 pub use signals::Signals;
 
-/// File descriptors kept for what is no connection: files that are sent, listeners, what scripts open.
+/// File descriptors kept for other things than connections: files that are sent, listeners, what scripts open.
 const SPARE_FILES: u64 = 64;
 /// Time for the `onunload` functions of all apps.
 const UNLOAD_TIME: Duration = Duration::from_millis(1000);
-/// Time for what was said last to leave for the clients.
+/// Time to send what is still queued for clients.
 const FAREWELL_TIME: Duration = Duration::from_millis(300);
 
 /// Serves until a signal or a script says to stop, and returns the exit code. Browsers on this machine are shown the traces, if there are any to show.
@@ -80,7 +80,7 @@ async fn serve(config: Config, traces: Option<Traces>) -> Result<u8> {
     Ok(code)
 }
 
-/// A server from its bound ports to its end.
+/// A server: first its ports are bound, then apps are loaded, then connections are accepted.
 pub struct Server {
     config: Config,
     max_connections: usize,
@@ -97,11 +97,11 @@ struct Place {
     app: Option<Arc<App>>,
     /// Why there is no app.
     problem: Option<String>,
-    /// What ran when it was loaded; kept only if changes are looked for.
+    /// The scripts that ran when it was loaded; only if the server watches them for changes.
     seen: Scripts,
 }
 
-/// What there is once connections are accepted.
+/// What exists only while connections are accepted.
 struct Open {
     stop: watch::Sender<bool>,
     site: Arc<Site>,
@@ -109,7 +109,7 @@ struct Open {
 }
 
 impl Server {
-    /// Takes the ports and starts the Lua thread; a port in use should be told before any script runs.
+    /// Binds the ports and starts the Lua thread. No script runs before it is certain that the ports are free.
     pub fn bind(config: Config, traces: Option<Traces>) -> Result<Self> {
         config.apps.iter().try_for_each(check_app)?;
         config.rtl.as_deref().map_or(Ok(()), check_rtl)?;
@@ -170,7 +170,7 @@ impl Server {
     /// Unloads the apps and ends every connection.
     pub async fn close(self) {
         if let Some(open) = &self.open {
-            // Nobody is left to hear it only if every shard has ended already.
+            // Fails only if every shard has ended already.
             let _ = open.stop.send(true);
         }
         unload(&self.apps()).await;
@@ -201,7 +201,8 @@ fn check_rtl(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Raises the number of files this process may open as far as it goes, since each connection is one.
+/// Raises the limit of open files as far as the system allows, since each connection is one. Returns the number of connections
+/// that are possible.
 fn limit_by_files(max_connections: usize) -> usize {
     let files = match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(files) => files.saturating_sub(SPARE_FILES),
@@ -276,7 +277,7 @@ fn settings(config: &Config, listeners: &Listeners) -> Settings {
     }
 }
 
-/// A line for whoever started the server. If nobody reads it, that is no reason not to serve.
+/// Prints a line on standard output. A failure is ignored: the server works without a reader.
 pub fn say(line: impl Display) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());

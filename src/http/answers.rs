@@ -42,7 +42,7 @@ pub fn add_default_headers(response: &mut Response) {
     }
 }
 
-/// A body that is there already.
+/// A complete body.
 pub fn whole(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
@@ -52,7 +52,8 @@ pub fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-/// An error page; the connection closes behind it, since a client that sends such requests may well have lost its way.
+/// An error page. The connection closes behind it, since after a bad request client and server may disagree on where the next
+/// one begins.
 pub fn error(status: StatusCode) -> Response {
     let mut response = html(error_page(status));
     *response.status_mut() = status;

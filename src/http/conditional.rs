@@ -112,7 +112,7 @@ fn parse_range(range: &str, size: u64) -> Part {
     }
 }
 
-/// `Some(None)` for nothing, `None` for what is no number. A number beyond 64 bits is as good as the largest.
+/// `Some(None)` for an empty text, `None` if it is not a number. A number beyond 64 bits counts as the largest.
 fn number(text: &str) -> Option<Option<u64>> {
     let text = text.trim();
     if text.is_empty() {

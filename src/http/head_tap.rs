@@ -1,15 +1,15 @@
 //! The header names of a request in the letter case in which they were sent.
 //!
-//! hyper lower-cases names and keeps the original ones to itself, while `request:header()` shows them "as sent". So the
-//! tap listens to what hyper reads from the socket, keeps the bytes of one request head, and reads them a second time.
-//! It never decides anything: what it finds is used only if it agrees with what hyper found.
+//! hyper shows names in lower case only, while `request:header()` shows them "as sent". So the tap sees all bytes that hyper
+//! reads from the socket, keeps those of one request head, and parses them a second time. It decides nothing: what it
+//! finds is used only if it agrees with what hyper found.
 
 use bytes::{Bytes, BytesMut};
 use hyper::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 
 use super::limits::{MAX_HEAD_SIZE, MAX_HEADERS, MAX_URI_SIZE};
 
-/// Longest method plus version and blanks of a request line.
+/// The most bytes of a request line beside the URI: method, version and blanks.
 const LINE_EXTRA: usize = 64;
 
 /// Names, in the letter case in which they were sent, and values, in the order in which they were sent.
@@ -19,7 +19,7 @@ pub type SentHeaders = Vec<(Bytes, Bytes)>;
 pub struct HeadTap {
     /// The bytes of the next request head that have been read so far, and maybe more behind it.
     read: BytesMut,
-    /// How many bytes behind those have been read but not kept, since no head is so long.
+    /// How many more bytes have been read and not kept, since no head is so long.
     unkept: u64,
     expects: Expects,
 }

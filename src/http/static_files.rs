@@ -1,4 +1,4 @@
-//! Files as they are: with their media type, versions and ranges, streamed from disk in pieces.
+//! Static files: media types, versions (ETag and time), ranges; streamed from disk in pieces.
 
 use std::fs::Metadata;
 use std::io::{self, SeekFrom};
@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncSeekExt, ReadBuf};
 use super::conditional::{Part, Version};
 use super::{Body, Response, answers, encodings, media_type};
 
-/// What the server does by itself.
+/// The methods that the server answers by itself.
 pub const METHODS: &str = "GET, HEAD, OPTIONS";
 /// Bytes that are read from disk, and held in memory, at a time.
 const PIECE: usize = 64 * 1024;
@@ -46,7 +46,7 @@ pub async fn serve(head: &Parts, path: &Path, gzip: Option<&Path>) -> Response {
     answer
 }
 
-/// A range is one of the file as it is.
+/// Whether to send the gzip form. Not for a range, since ranges count bytes of the plain file.
 fn takes_gzip(headers: &HeaderMap) -> bool {
     let accepted = headers.get(ACCEPT_ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
     encodings::allows(accepted, "gzip") && !headers.contains_key(RANGE)
@@ -203,7 +203,7 @@ impl HttpBody for FileBody {
         ready!(Pin::new(&mut this.file).poll_read(cx, &mut buffer))?;
         let count = buffer.filled().len();
         if count == 0 {
-            // The length has been promised; a connection cut short is the only way to take it back.
+            // The length has been sent already: all that can be done is to end the connection early.
             return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
         }
         this.left -= count as u64;

@@ -26,7 +26,7 @@ pub const PATH: &str = "rtl/trace/";
 
 /// Events that may wait for a browser; the lines behind them wait in [`Traces`], where they are counted.
 const MAX_WAITING: usize = 16;
-/// After so long without a line something is sent nevertheless: otherwise nobody would notice that the browser is gone.
+/// Time without a line after which something is sent nevertheless, to find out whether the browser is gone.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 /// Makes browsers come back a second after the server has gone; and gets the head of the answer on its way.
 const GREETING: &[u8] = b"retry: 1000\n\n";
@@ -66,8 +66,8 @@ impl TraceConsole {
     }
 }
 
-/// Whether the client is on this machine and means this machine. The name tells a browser from a proxy for others, and
-/// from the page of a stranger who has made his own name point here.
+/// Whether the client is on this machine, and asks for it by a local name. Another name would mean a proxy that serves others,
+/// or the page of a stranger whose host name resolves to this machine (DNS rebinding).
 fn is_on_this_machine(head: &Parts, peer: IpAddr) -> bool {
     let Some(host) = head.headers.get(HOST) else { return peer.to_canonical().is_loopback() };
     let Ok(authority) = Authority::try_from(host.as_bytes()) else { return false };

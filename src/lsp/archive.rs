@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use zip::read::ZipFile;
 use zip::{CompressionMethod, ZipArchive};
 
-/// What the first bytes of every zip file are, an empty one excepted.
+/// The first bytes of every zip file that is not empty.
 const SIGNATURE: &[u8] = b"PK\x03\x04";
 /// The most that an app may grow to, so that a small file cannot fill the disk.
 const MAX_SIZE: u64 = 1 << 30;
@@ -101,7 +101,7 @@ impl Unpacked {
 
 impl Drop for Unpacked {
     fn drop(&mut self) {
-        // Otherwise nothing in it could be removed. What cannot be removed the system clears away some day.
+        // Otherwise nothing in it could be removed. A failure leaves files in the system's temporary folder.
         let _ = fs::set_permissions(&self.root, Permissions::from_mode(0o755));
     }
 }

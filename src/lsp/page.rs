@@ -19,7 +19,7 @@ use crate::lua::hop::Reply;
 use crate::lua::life::Life;
 use crate::lua::{World, budget};
 
-/// By what a change of the file is seen.
+/// Changes when the file is changed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     modified: Option<SystemTime>,

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hyper::HeaderMap;
 use parking_lot::RwLock;
 
-/// A flag that is true for nothing costs a search; one that is false too long would hide a directory, or open what is
-/// closed. So flags only ever rise.
+/// A flag that is true without need costs only a search. One that is false would hide a directory, or admit clients that its
+/// authenticator would not. So flags are set and never cleared.
 #[derive(Default)]
 pub struct Shared {
     directories: AtomicBool,

@@ -46,7 +46,7 @@ impl Listeners {
         Ok(Self { plain: Listener::bind(&config.host, config.port)?, tls })
     }
 
-    /// Lets the first shard accept from these listeners, for all.
+    /// Makes the first shard accept the connections of all listeners, and spread them over the shards.
     pub(super) fn open(
         &self,
         shards: &Shards,
@@ -107,7 +107,7 @@ impl Listener {
         Err(failure)
     }
 
-    /// The address for a URL on this machine: nobody can connect to "any address".
+    /// The address to be used in a URL on this machine: that of loopback if the listener has "any address".
     pub(super) fn reachable_address(&self) -> SocketAddr {
         let mut address = self.address;
         if address.ip().is_unspecified() {

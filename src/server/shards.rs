@@ -25,7 +25,7 @@ impl Shards {
         Ok(Self { threads: (0..count).map(shard).collect::<Result<_>>()? })
     }
 
-    /// How many they are; at least one.
+    /// The number of shards; at least one.
     pub(super) fn count(&self) -> usize {
         self.threads.len()
     }
@@ -54,9 +54,9 @@ impl Shard {
         let handle = runtime.handle().clone();
         let (close, mut closing) = watch::channel(false);
         let run = move || {
-            // An error means that the server has ended in another way.
+            // An error means that the sender is gone, and so is the server.
             let _ = runtime.block_on(closing.wait_for(|closing| *closing));
-            // Waits for no file that is being read.
+            // Does not wait for files that are being read in other threads.
             runtime.shutdown_background();
         };
         let thread = thread::Builder::new().name(format!("shard-{index}")).spawn(run)?;

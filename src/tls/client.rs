@@ -11,14 +11,14 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_rustls::TlsConnector;
 
-/// By what a server's certificate is judged.
+/// How the certificate of a server is verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
     /// The authorities that this machine trusts.
     System,
     /// The authorities of this PEM text, and no others.
     Pem(Vec<u8>),
-    /// Not at all: the connection is encrypted, but it may be with anybody.
+    /// Not at all: the connection is encrypted, but the other end may be anybody.
     Anybody,
 }
 
@@ -68,7 +68,7 @@ fn pem_roots(pem: &[u8]) -> Result<RootCertStore> {
     Ok(roots)
 }
 
-/// Takes every certificate, but not a handshake that its key has not signed.
+/// Accepts every certificate, if the handshake is signed with its key.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 
