@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 
-/// Takes so many bytes of each write, after `meanwhile` has happened.
+/// Takes up to `takes` bytes of each write, and calls `meanwhile` before.
 struct Socket<F> {
     takes: usize,
     meanwhile: F,
@@ -27,7 +27,7 @@ fn outbound(takes: usize) -> Outbound {
 const FRAME: &[u8] = b"\0\x0a\x0cgoodbye";
 
 #[test]
-fn what_the_socket_does_not_take_is_the_tasks_who_then_opens_the_way_again() {
+fn the_task_sends_what_the_socket_did_not_take_and_then_any_thread_may_write_again() {
     let outbound = outbound(4);
     outbound.write(&[IoSlice::new(FRAME)]);
     assert_eq!(outbound.duty(), Duty::Send);
@@ -38,7 +38,7 @@ fn what_the_socket_does_not_take_is_the_tasks_who_then_opens_the_way_again() {
 }
 
 #[test]
-fn the_task_waits_for_a_thread_that_writes_when_the_peer_leaves_and_gets_its_rest() {
+fn a_thread_that_is_writing_finishes_its_call_before_the_task_takes_over() {
     let outbound = Arc::new(Outbound::new(Framing::Raw, 1000));
     let task = outbound.clone();
     let meanwhile = move || {
@@ -52,7 +52,7 @@ fn the_task_waits_for_a_thread_that_writes_when_the_peer_leaves_and_gets_its_res
 }
 
 #[test]
-fn what_comes_while_a_thread_writes_for_the_last_time_is_left_to_the_task() {
+fn what_is_queued_while_a_thread_hands_over_is_left_to_the_task() {
     let outbound = Arc::new(Outbound::new(Framing::Raw, 1000));
     let task = outbound.clone();
     let meanwhile = move || {
@@ -65,7 +65,7 @@ fn what_comes_while_a_thread_writes_for_the_last_time_is_left_to_the_task() {
 }
 
 #[test]
-fn a_way_that_was_left_to_the_task_is_never_open_again() {
+fn after_leave_to_task_only_the_task_sends() {
     let outbound = outbound(1000);
     outbound.leave_to_task();
     assert!(outbound.take().is_empty());
@@ -75,7 +75,7 @@ fn a_way_that_was_left_to_the_task_is_never_open_again() {
 }
 
 #[test]
-fn an_ended_peer_keeps_its_last_words_but_no_share_of_the_bound() {
+fn what_an_ended_peer_has_queued_can_be_taken_and_counts_no_longer() {
     let outbound = outbound(0);
     outbound.write(&[IoSlice::new(FRAME)]);
     assert_eq!(outbound.held(), FRAME.len());
@@ -87,7 +87,7 @@ fn an_ended_peer_keeps_its_last_words_but_no_share_of_the_bound() {
 }
 
 #[test]
-fn nothing_follows_the_last_packet_on_an_open_way() {
+fn nothing_follows_the_last_packet_that_was_written() {
     let taken = Arc::new(Mutex::new(0));
     let outbound = Outbound::new(Framing::Raw, 1000);
     let count = taken.clone();
@@ -100,7 +100,7 @@ fn nothing_follows_the_last_packet_on_an_open_way() {
 }
 
 #[test]
-fn nothing_follows_the_last_packet_in_the_queue() {
+fn nothing_follows_the_last_packet_that_is_queued() {
     let outbound = outbound(0);
     assert_eq!(outbound.push_last(FRAME), Pushed::Queued);
     assert_eq!(outbound.push_control(FRAME), Pushed::Queued);
