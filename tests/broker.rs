@@ -495,6 +495,33 @@ fn a_client_at_its_limit_is_refused_creates_nothing_and_keeps_what_it_has() {
     assert_eq!(broker.hub.topics().len(), 1);
 }
 
+/// Keeps what is to be logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Hooks for Log {
+    fn log(&self, peer: &Arc<Peer>, text: String) {
+        self.0.lock().push(format!("{peer} {text}"));
+    }
+}
+
+#[test]
+fn every_kind_of_refusal_by_a_limit_is_logged() {
+    let refused = "client a client was refused 1 topics, subscriptions or observations: a limit of the hub";
+    let check = |limits: Limits, packet: Packet<'_>| {
+        let log = Log::default();
+        let mut broker = Broker::with(Options { hooks: Box::new(log.clone()), limits, ..Options::default() });
+        let mut a = broker.connect("a client");
+        broker.send(&mut a, &[packet]);
+        assert_eq!(*log.0.lock(), [refused], "{packet:?}");
+    };
+    check(Limits { created: 0, ..Limits::default() }, Packet::Create { name: b"news" });
+    check(Limits { topics: 0, ..Limits::default() }, Packet::Create { name: b"news" });
+    check(Limits { subtopics: 0, ..Limits::default() }, Packet::Createsub { name: b"news" });
+    check(Limits { subscriptions: 0, ..Limits::default() }, subscribe("news"));
+    check(Limits { observations: 0, ..Limits::default() }, Packet::Observe { target: Target(SERVER_ETID.0) });
+}
+
 #[test]
 fn names_are_bounded_by_their_bytes_and_by_the_number_that_one_connection_creates() {
     for limits in [Limits { names: 6, ..Limits::default() }, Limits { created: 2, ..Limits::default() }] {

@@ -7,8 +7,8 @@ use crate::protocol::MAX_NAME;
 use crate::socket::Keepalive;
 
 /// The most that clients can make a hub keep. What would exceed a limit is denied: with the number 0 in the
-/// acknowledgement (and a line in the log for a client's 1st, 2nd, 4th, 8th denial and so on), or with a Change to 0 for an
-/// Observe.
+/// acknowledgement, or with a Change to 0 for an Observe; and with a line in the log for a client's 1st, 2nd, 4th, 8th denial
+/// and so on.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Topics of the hub.

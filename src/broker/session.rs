@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::outbox::{Outbox, Span};
 use super::peer::{CloseReason, Peer};
-use super::{Hub, Named, encoded};
+use super::{Hub, Named, Observed, encoded};
 use crate::protocol::{Ack, FRAME_HEAD, MAX_PAYLOAD, PUBLISH_HEAD, Packet, Publish, Target, Tid, kind};
 use crate::transport::Framing;
 use crate::transport::raw;
@@ -221,7 +221,9 @@ impl Session {
             }
             Packet::Unsubscribe { target } => self.hub.unsubscribe(outbox, &self.peer, Tid(target.0)),
             Packet::Observe { target } => {
-                self.hub.observe(outbox, &self.peer, target, true);
+                if self.hub.observe(outbox, &self.peer, target, true) == Observed::Refused {
+                    self.refuse();
+                }
             }
             Packet::Unobserve { target } => self.hub.unobserve(&self.peer, target),
             Packet::Disconnect { .. } => return Handled::Close(CloseReason::Disconnect),
@@ -285,7 +287,8 @@ impl Session {
     fn refuse(&mut self) {
         self.refused += 1;
         if self.refused.is_power_of_two() {
-            let text = format!("was refused {} topics or subscriptions: a limit of the hub", self.refused);
+            let text =
+                format!("was refused {} topics, subscriptions or observations: a limit of the hub", self.refused);
             self.hub.hooks().log(&self.peer, text);
         }
     }

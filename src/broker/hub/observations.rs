@@ -15,8 +15,10 @@ use crate::protocol::{Etid, Packet, Target, Tid};
 pub enum Observed {
     Topic,
     Peer,
-    /// Nothing: the target is neither a topic nor a peer, or the observer has reached its limit.
+    /// Nothing: the target is neither a topic nor a peer.
     Nothing,
+    /// Nothing: the observer has reached its limit.
+    Refused,
     /// Nothing: the target is the observer itself.
     Own,
 }
@@ -50,7 +52,7 @@ impl Hub {
         let Some(member) = directory.member_mut(observer) else { return (Observed::Nothing, None) };
         let is_new = !member.observing.contains(&target);
         if is_new && member.observing.len() >= self.0.limits.observations {
-            return (Observed::Nothing, Some(0));
+            return (Observed::Refused, Some(0));
         }
         let observed = match topic {
             Some(topic) => {

@@ -19,7 +19,7 @@ pub(super) fn observe(lua: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<
     let (name, is_topic) = match observed {
         Observed::Topic => (text(lua, hub.hub.topic_name(Tid(target.0)))?.map_or(Value::Nil, Value::String), true),
         Observed::Peer => (Value::Integer(i64::from(target.0)), false),
-        Observed::Nothing | Observed::Own => return Ok(None),
+        Observed::Nothing | Observed::Refused | Observed::Own => return Ok(None),
     };
     hub.observers.borrow_mut().insert(target.0, Observer { function, name, is_topic });
     Ok(Some(true))
