@@ -1,5 +1,9 @@
 //! The hub's Lua methods, as far as clients are involved. `tests/lua` has what needs none.
 
+use std::fs;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -424,14 +428,39 @@ fn rndtid_gives_the_server_a_random_etid() {
     hub.expect_events(json!([["hello", client.etid, etid, 0], ["to myself", etid, etid, 0]]));
 }
 
+/// The seconds until the server's side of a connection sends a keep-alive probe, rounded up.
+fn seconds_to_probe(client: &mut Client) -> u64 {
+    let socket = client.stream().socket();
+    let port = |address: std::io::Result<SocketAddr>| format!(":{:04X}", address.expect("connected").port());
+    let (ours, servers) = (port(socket.local_addr()), port(socket.peer_addr()));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // Local address, remote address, state, bytes in the queues, `timer:ticks` with 100 ticks a second.
+        let table = fs::read_to_string("/proc/net/tcp").expect("this is Linux");
+        let fields = table.lines().map(|line| line.split_whitespace().skip(1).collect::<Vec<_>>());
+        let found = fields.into_iter().find(|fields| fields[0].ends_with(&servers) && fields[1].ends_with(&ours));
+        let timer = found.expect("the connection is there")[4].to_owned();
+        // Another timer runs until what was sent is acknowledged.
+        if let Some(ticks) = timer.strip_prefix("02:") {
+            return u64::from_str_radix(ticks, 16).expect("a number").div_ceil(100);
+        }
+        assert!(Instant::now() < deadline, "no keep-alive timer: {timer}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 #[test]
 fn keepalive_is_set_for_later_connections() {
-    let hub = Hub::with("keepidle = 60, keepintv = 5");
-    hub.raw("uid-123456").sync();
-    hub.lua("hub:setkeepalive(100) hub:setkeepalive(100, 20)");
-    for via in Via::BOTH {
-        hub.connect(via, "uid-123456").sync();
+    let hub = Hub::with("keepidle = 6000, keepintv = 5");
+    let mut earlier = hub.raw("uid-123456");
+    earlier.sync();
+    hub.lua("hub:setkeepalive(10000, 20)");
+    for (index, via) in Via::BOTH.into_iter().enumerate() {
+        let mut client = hub.connect(via, &format!("uid-later {index}"));
+        client.sync();
+        assert!((9_900..=10_000).contains(&seconds_to_probe(&mut client)), "{via:?}");
     }
+    assert!((5_900..=6_000).contains(&seconds_to_probe(&mut earlier)));
     hub.lua_error("hub:setkeepalive()");
     hub.lua_error("hub:setkeepalive('soon')");
 }
