@@ -95,7 +95,7 @@ impl<'lua> Args<'lua> {
 
     /// As Lua sees it: everything but nil and false is true.
     pub fn truth(&self, position: usize) -> bool {
-        !matches!(self.value(position), Value::Nil | Value::Boolean(false))
+        is_truthy(&self.value(position))
     }
 
     pub fn function(&self, position: usize, name: &str) -> Result<Function> {
@@ -135,6 +135,11 @@ pub fn brief(text: &str) -> Cow<'_, str> {
         None => Cow::Borrowed(text),
         Some((end, _)) => Cow::Owned(format!("{}...", &text[..end])),
     }
+}
+
+/// Whether a condition in Lua takes the value as true: everything but nil and false.
+pub fn is_truthy(value: &Value) -> bool {
+    !matches!(value, Value::Nil | Value::Boolean(false))
 }
 
 /// The text of a string or number, numbers as Lua writes them; `None` for all else.

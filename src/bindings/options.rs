@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use mlua::{Error, Function, Result, Table, Value};
 
-use super::args::{Args, plain_text};
+use super::args::{Args, is_truthy, plain_text};
 
 /// The options in one argument of a call.
 pub struct Options<'args> {
@@ -58,7 +58,7 @@ impl<'args> Options<'args> {
 
     /// As Lua sees it: everything but nil and false is true.
     pub fn truth(&self, field: &str) -> Result<bool> {
-        Ok(!matches!(self.value(field)?, Value::Nil | Value::Boolean(false)))
+        Ok(is_truthy(&self.value(field)?))
     }
 
     /// A whole number of something, such as bytes or milliseconds; a fraction is cut off.

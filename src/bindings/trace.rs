@@ -3,7 +3,7 @@
 use mlua::debug::Debug;
 use mlua::{Lua, MultiValue, Result, Value, Variadic};
 
-use super::args::Args;
+use super::args::{Args, is_truthy};
 use super::console;
 
 /// `tracep` calls with a greater number are only shown when debug output is on.
@@ -32,7 +32,7 @@ pub fn install(lua: &Lua) -> Result<()> {
 /// `tracep(withprefix, priority, ...)`: like `trace`; the prefix and the priority are the caller's to choose.
 fn tracep(lua: &Lua, (with_prefix, priority, values): (Value, Value, Variadic<Value>)) -> Result<()> {
     let text = console::join(lua, values);
-    let with_prefix = !matches!(with_prefix, Value::Nil | Value::Boolean(false));
+    let with_prefix = is_truthy(&with_prefix);
     let text = if with_prefix { format!("{}: {text}", caller(lua)) } else { text };
     if priority.as_integer().unwrap_or(DEFAULT_PRIORITY) <= DEFAULT_PRIORITY {
         console::line(&text);

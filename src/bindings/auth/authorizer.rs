@@ -8,7 +8,7 @@ use mlua::{Error, Function, Lua, MultiValue, Result, Table, UserData, UserDataMe
 
 use super::User;
 use super::users::{UserTable, strings, table_or_json};
-use crate::bindings::args::Args;
+use crate::bindings::args::{Args, is_truthy};
 use crate::bindings::request::Request;
 use crate::lua::{World, budget};
 
@@ -33,7 +33,7 @@ impl Authorizer {
                 let name = world.lua.create_string(&user.name)?;
                 let environment = request.environment(&world.lua)?;
                 let answer: Value = budget::call(function, (name, request.method(), path, environment)).await?;
-                Ok(!matches!(answer, Value::Nil | Value::Boolean(false)))
+                Ok(is_truthy(&answer))
             }
         }
     }

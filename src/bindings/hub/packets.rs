@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use mlua::{LuaString, Result, Table, Value};
 
+use super::super::args::is_truthy;
 use super::super::callback::{Call, Calls, Ran};
 use super::super::console;
 use super::HubState;
@@ -336,8 +337,4 @@ impl Frame {
             Self::Assembled(frame) => frame,
         }
     }
-}
-
-fn is_truthy(value: &Value) -> bool {
-    !matches!(value, Value::Nil | Value::Boolean(false))
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use mlua::{AnyUserData, Lua, MetaMethod, MultiValue, Result, Table, UserData, UserDataMethods, Value};
 
+use super::super::request::address;
 use crate::broker::Hub;
 use crate::broker::peer::Peer;
 use crate::protocol::Etid;
@@ -75,17 +76,6 @@ impl UserData for HubSocket {
             })
         });
     }
-}
-
-/// Address, port, is-IPv6; nil if there is none.
-fn address(lua: &Lua, address: Option<SocketAddr>) -> Result<MultiValue> {
-    let Some(address) = address else { return Ok(MultiValue::from_vec(vec![Value::Nil])) };
-    let ip = address.ip().to_canonical();
-    Ok(MultiValue::from_vec(vec![
-        Value::String(lua.create_string(ip.to_string())?),
-        Value::Integer(i64::from(address.port())),
-        Value::Boolean(ip.is_ipv6()),
-    ]))
 }
 
 impl PeerTables {

@@ -8,7 +8,7 @@ use mlua::{Error, IntoLua, Lua, MultiValue, Result, UserData, UserDataMethods, U
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
 use super::Request;
-use crate::bindings::args::Args;
+use crate::bindings::args::{Args, is_truthy};
 use crate::http::PageRequest;
 
 /// What a cookie's value must not contain (RFC 6265), and the `%` that encodes it.
@@ -173,7 +173,7 @@ fn attribute(lua: &Lua, function: &'static str, args: MultiValue, to: &mut Optio
 
 fn flag(args: MultiValue, to: &mut bool) -> bool {
     if let Some(value) = args.front() {
-        *to = !matches!(value, Value::Nil | Value::Boolean(false));
+        *to = is_truthy(value);
     }
     *to
 }

@@ -18,9 +18,10 @@ pub(super) fn client(hub: &HubState, etid: Etid) -> Option<Arc<Peer>> {
     hub.hub.peer(etid).filter(|peer| !peer.is_server())
 }
 
-pub(super) fn name(args: &Args<'_>, position: usize, title: &str) -> Result<Vec<u8>> {
+/// A string. Unlike [`Args::string`] it takes no number, which would mean an id where a name may also stand.
+pub(super) fn string(args: &Args<'_>, position: usize, title: &str) -> Result<Vec<u8>> {
     match args.value(position) {
-        Value::String(name) => Ok(name.as_bytes().to_vec()),
+        Value::String(text) => Ok(text.as_bytes().to_vec()),
         other => Err(args.mismatch(position, title, "string", &other)),
     }
 }
@@ -50,7 +51,7 @@ pub(super) fn target_or_new(hub: &HubState, args: &Args<'_>, position: usize) ->
     if let Some(target) = target(hub, args, position)? {
         return Ok(target);
     }
-    let name = name(args, position, "topic")?;
+    let name = string(args, position, "topic")?;
     created(args, position, hub.hub.create(&name, None)).map(Target::from)
 }
 

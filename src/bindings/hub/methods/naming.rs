@@ -8,11 +8,11 @@ use mlua::{Function, Lua, LuaString, MultiValue, Result};
 
 use super::super::super::args::Args;
 use super::super::HubState;
-use super::arguments::{SELF, created, name, number, optional_number};
+use super::arguments::{SELF, created, number, optional_number, string};
 use crate::protocol::{Subtid, Tid};
 
 pub(super) fn create(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u32> {
-    let name = name(args, 1, "topic")?;
+    let name = string(args, 1, "topic")?;
     let wanted = optional_number(args, 2, "tid")?.map(Tid);
     if &name[..] == SELF {
         return Err(args.refuse(1, "topic", "'self' is the server's own address and no topic"));
@@ -24,19 +24,19 @@ pub(super) fn createsub(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<
     if args.is_absent(1) {
         return Ok(0);
     }
-    let name = name(args, 1, "subtopic")?;
+    let name = string(args, 1, "subtopic")?;
     let wanted = optional_number(args, 2, "subtid")?.map(Subtid);
     created(args, 1, hub.hub.createsub(&name, wanted)).map(u32::from)
 }
 
 pub(super) fn topic2tid(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<Option<u32>> {
-    let name = name(args, 1, "topic")?;
+    let name = string(args, 1, "topic")?;
     // Scripts mean the server's own address by it, even where a client has made a topic of that name.
     if name == SELF { Ok(None) } else { Ok(hub.hub.topic_number(&name).map(u32::from)) }
 }
 
 pub(super) fn subtopic2tid(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<Option<u32>> {
-    Ok(hub.hub.subtopic_number(&name(args, 1, "subtopic")?).map(u32::from))
+    Ok(hub.hub.subtopic_number(&string(args, 1, "subtopic")?).map(u32::from))
 }
 
 pub(super) fn tid2topic(lua: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<Option<LuaString>> {

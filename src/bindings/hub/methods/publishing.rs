@@ -8,7 +8,7 @@ use mlua::{Lua, Result, Value};
 use super::super::super::args::Args;
 use super::super::super::ba::json;
 use super::super::HubState;
-use super::arguments::{check_subtopic, client, number, optional_number, subtopic_or_new, target_or_new};
+use super::arguments::{check_subtopic, client, number, optional_number, string, subtopic_or_new, target_or_new};
 use crate::broker::encoded;
 use crate::broker::peer::Peer;
 use crate::protocol::{Etid, MAX_PAYLOAD, Packet, Publish, Subtid, Target};
@@ -31,10 +31,7 @@ pub(super) fn publish(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u3
 }
 
 pub(super) fn pubon(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<bool> {
-    let payload = match args.value(1) {
-        Value::String(data) => data.as_bytes().to_vec(),
-        other => return Err(args.mismatch(1, "data", "string", &other)),
-    };
+    let payload = string(args, 1, "data")?;
     check_length(args, &payload)?;
     let to = number(args, 2, "totid")?;
     let from = number(args, 3, "fromtid")?;
