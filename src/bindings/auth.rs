@@ -21,24 +21,24 @@ use authenticator::{Authenticator, LuaAuthenticator};
 use authorizer::Authorizer;
 pub use users::{JsonUser, check_users};
 
-/// Somebody who is logged in. Has no `Debug`, so that the password is never logged by accident.
+/// A user who is logged in. Has no `Debug`, so that the password is never logged by accident.
 #[derive(Clone)]
 pub struct User {
     pub name: Vec<u8>,
-    /// As the user sent it, where that was so.
+    /// The password, as the client sent it or as the user database has it; `None` if neither has it in plain text.
     pub password: Option<Vec<u8>>,
-    /// `form`, `basic` or `digest`.
+    /// How the user logged in: `form`, `basic` or `digest`.
     pub method: &'static str,
 }
 
-/// What stands at the entrance of a directory.
+/// What protects a directory: who the client is, and then, if there is an authorizer, what it may see.
 pub struct Guard {
     authenticator: Rc<Authenticator>,
     authorizer: Option<Authorizer>,
 }
 
 impl Guard {
-    /// Whether the client may enter, which sees `path` from this directory on. If not, it has been answered.
+    /// Whether the client may have `path`, which is relative to the directory. If not, the response has been written.
     pub async fn admit(&self, world: &World, request: &Request, path: &str) -> Result<bool> {
         let user = match request.logged_in() {
             Some(user) => user,

@@ -1,4 +1,5 @@
-//! How often an address has tried to log in and failed.
+//! Failed logins by address. The more of them there are, the longer further attempts have to wait, which makes guessing
+//! passwords slow.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -7,17 +8,18 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// After so long failures are forgotten.
+/// An address's failures are forgotten when this time has passed since the last one.
 const MEMORY: Duration = Duration::from_secs(600);
-/// Addresses that are remembered.
+/// The most addresses that are remembered.
 const MAX_ADDRESSES: usize = 4096;
-/// So many failures cost nothing: people mistype.
+/// The number of failures that cause no delay, since people mistype.
 const FREE: u32 = 10;
-/// Each further one makes the next attempts wait so much longer,
+/// How much longer each further failure makes the next attempts wait.
 const STEP: Duration = Duration::from_secs(1);
-/// up to this: others who share the address want to log in, too.
+/// The longest wait. Others may share the address and want to log in, too.
 const MAX_DELAY: Duration = Duration::from_secs(10);
 
+/// The failed logins of one authenticator.
 #[derive(Default)]
 pub struct Attempts(RefCell<HashMap<IpAddr, Failed>>);
 
@@ -28,14 +30,14 @@ struct Failed {
 }
 
 impl Attempts {
-    /// Failures of late.
+    /// The failures that are not forgotten yet.
     pub fn count(&self, address: IpAddr) -> u32 {
         let known = self.0.borrow().get(&address).copied();
         known.filter(|failed| failed.last.elapsed() < MEMORY).map_or(0, |failed| failed.count)
     }
 
-    /// Waits before an attempt is looked at, so that guessing takes its time. Failures meanwhile count: of many guesses at
-    /// the same time only a few are looked at before the longest wait is over.
+    /// Waits before an attempt is checked. Failures during the wait prolong it; otherwise a client could make many
+    /// guesses at the same time.
     pub async fn wait(&self, address: IpAddr) {
         let begun = Instant::now();
         while let Some(rest) = self.delay(address).checked_sub(begun.elapsed()).filter(|rest| !rest.is_zero()) {
@@ -47,18 +49,20 @@ impl Attempts {
         MAX_DELAY.min(STEP * self.count(address).saturating_sub(FREE))
     }
 
+    /// Counts a failure. When too many addresses are known already, a new one is not remembered.
     pub fn note_failure(&self, address: IpAddr) {
         let count = self.count(address).saturating_add(1);
         let mut known = self.0.borrow_mut();
         if known.len() >= MAX_ADDRESSES {
             known.retain(|_, failed| failed.last.elapsed() < MEMORY);
         }
-        // An address that finds no room is one of thousands that fail at the same time.
+        // Without room there are thousands of addresses that failed lately; one more matters little.
         if known.len() < MAX_ADDRESSES || known.contains_key(&address) {
             known.insert(address, Failed { count, last: Instant::now() });
         }
     }
 
+    /// Forgets the address's failures.
     pub fn note_success(&self, address: IpAddr) {
         self.0.borrow_mut().remove(&address);
     }
@@ -73,7 +77,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn guessing_takes_its_time_until_it_is_forgotten() {
+    async fn failures_beyond_the_free_ones_delay_further_attempts_until_they_are_forgotten() {
         let (attempts, address) = (Attempts::default(), IpAddr::from([192, 0, 2, 7]));
         for count in 1..=FREE {
             attempts.note_failure(address);
@@ -89,7 +93,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn guesses_at_the_same_time_wait_for_each_other() {
+    async fn attempts_at_the_same_time_delay_each_other() {
         let (attempts, address) = (Rc::new(Attempts::default()), IpAddr::from([192, 0, 2, 7]));
         let begun = Instant::now();
         let tasks = LocalSet::new();
@@ -109,12 +113,11 @@ mod tests {
             early += u32::from(guess.await.unwrap() < MAX_DELAY);
         }
         assert_eq!(early, FREE + 10, "the free ones, and one for each second");
-        // Whoever shares the address waits no longer than ever.
-        assert!(begun.elapsed() <= MAX_DELAY + Duration::from_millis(1));
+        assert!(begun.elapsed() <= MAX_DELAY + Duration::from_millis(1), "nobody waits longer than the longest wait");
     }
 
     #[tokio::test]
-    async fn the_memory_for_addresses_is_limited() {
+    async fn the_number_of_remembered_addresses_is_limited() {
         let attempts = Attempts::default();
         for number in 0..MAX_ADDRESSES as u32 + 10 {
             attempts.note_failure(IpAddr::from(number.to_be_bytes()));

@@ -1,17 +1,21 @@
-//! Who is at the other end: whether a form or a challenge makes sense there.
+//! What kind of client sent a request, which decides whether it is asked by a login form or by an HTTP challenge.
 
 use crate::bindings::request::Request;
 
+/// What a response goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
-    /// Somebody who is shown what comes.
+    /// A browser that shows the response to its user.
     Person,
-    /// A page, for a script, a style or an image of it. A browser that finds a challenge in the answer asks by itself.
+    /// A browser that loads something for a page: a script, a style, an image, or what a script fetches. A challenge
+    /// here would make the browser open its own login dialog.
     Page,
+    /// Any other client.
     Program,
 }
 
 impl Audience {
+    /// Guesses from the request's headers.
     pub fn of(request: &Request) -> Self {
         Self::by(|name| request.header(name).map(|value| String::from_utf8_lossy(&value).into_owned()))
     }
@@ -20,7 +24,7 @@ impl Audience {
         if header("Accept").is_some_and(|accepted| accepted.contains("text/html")) {
             return Self::Person;
         }
-        // Browsers leave the first two out where the connection is not secure.
+        // Browsers do not send the first two over an insecure connection.
         let is_browser = header("Sec-Fetch-Mode").is_some()
             || header("Sec-Fetch-Dest").is_some()
             || header("User-Agent").is_some_and(|agent| agent.starts_with("Mozilla/"));
@@ -33,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_pages_and_programs_are_known_by_their_headers() {
+    fn the_headers_of_a_request_tell_people_pages_and_programs_apart() {
         for (headers, expected) in [
             (&[("Accept", "text/html,*/*"), ("User-Agent", "Mozilla/5.0")][..], Audience::Person),
             (&[("Accept", "*/*"), ("Sec-Fetch-Mode", "cors")], Audience::Page),

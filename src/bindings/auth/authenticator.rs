@@ -1,4 +1,8 @@
-//! `ba.create.authenticator`: asks clients who they are, by a form or as HTTP does.
+//! `ba.create.authenticator`: finds out who a client is, by a login form or by HTTP authentication (basic, digest).
+//!
+//! A request may bring proof in three ways: basic or digest credentials in its `Authorization` header, or the fields of
+//! a login form. Each way ends in a [`Login`]: the user, or the failed [`Attempt`]. After a failure, or without any
+//! proof, the client is asked: with the login form or with a 401, whichever suits it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
@@ -28,33 +32,36 @@ enum Kind {
     Form,
     Basic,
     Digest,
-    /// A form for people, a 401 for what their pages load, basic or digest for programs.
+    /// The login form for people, a 401 without a challenge for what their pages load, a challenge for programs.
     Auth,
-    /// Basic or digest.
+    /// Basic or digest, as WebDAV clients need it.
     Dav,
 }
 
 /// How one client is asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
-    /// By the login page.
+    /// By the login page, with status 200.
     Form,
-    /// By the login page behind a 401 that no browser takes for its own business.
+    /// By the login page, with a 401 that has no challenge, so that the browser does not open its own login dialog.
     Silently,
-    /// As HTTP does, by a challenge.
+    /// By a 401 with challenges.
     Challenge,
 }
 
-/// What shows the login page, or stands behind a 401.
+/// What writes the login page, or the body of a 401.
 enum LoginPage {
+    /// Called with the environment and the table that [`Authenticator::info`] makes.
     Function(Function),
-    /// The path of a page, which finds `authinfo` among its globals.
+    /// The path of a page, which finds that table in the global `authinfo`.
     Path(String),
 }
 
+/// Finds out who a client is. See the module's description.
 pub struct Authenticator {
     users: Users,
     kind: Kind,
+    /// `None`: a small default page; then there is no login form.
     page: Option<LoginPage>,
     realm: String,
     nonces: Nonces,
@@ -117,22 +124,26 @@ fn realm(lua: &Lua, value: &Value) -> Option<String> {
     text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && !b"\"\\".contains(&byte)).then_some(text)
 }
 
-/// What came of a client's attempt to prove who it is.
+/// What came of a client's attempt to log in. The outer result is for errors of scripts.
+type Login<T = User> = Result<std::result::Result<T, Attempt>>;
+
+/// An attempt to log in that did not succeed, or not yet.
 #[derive(Default)]
 struct Attempt {
-    /// It did try.
+    /// False if the request brought no proof at all.
     was_made: bool,
     name: Vec<u8>,
+    /// The password that the client sent, if it was sent as it is.
     password: Option<Vec<u8>>,
-    /// The user's true password, where it is known.
+    /// The password in the user database, if that has it in plain text.
     true_password: Option<Vec<u8>>,
-    /// The proof was right, but there are too many sessions.
+    /// The proof was right, but the user has as many sessions as allowed, or there was no room for another one.
     is_denied: bool,
-    /// The proof was right, but its nonce is too old.
+    /// The proof was right, but its nonce has expired or was used before: the client may try again with a new one.
     is_stale: bool,
 }
 
-/// What a login page sends in place of the password.
+/// What a login page that hashes the password sends in its place.
 struct Hashed<'request> {
     /// See [`seeds::prove`].
     response: &'request str,
@@ -141,7 +152,8 @@ struct Hashed<'request> {
 }
 
 impl Authenticator {
-    /// Finds out who the client is. If it does not say so, or not well, it has been answered.
+    /// The user whose credentials the request carries. `None` when the response has been written: the client was asked
+    /// to log in, or has just done so by the form and was sent to the same URL again.
     pub async fn authenticate(&self, world: &World, request: &Request) -> Result<Option<User>> {
         let header = request.header("Authorization").unwrap_or_default();
         let (scheme, credentials) = split_scheme(&header);
@@ -173,7 +185,7 @@ impl Authenticator {
         Ok(None)
     }
 
-    /// Whether credentials of this kind in the request's head are looked at.
+    /// Whether `Authorization` headers of this kind are accepted.
     fn takes(&self, kind: Kind) -> bool {
         matches!(self.kind, Kind::Auth | Kind::Dav) || self.kind == kind
     }
@@ -184,7 +196,7 @@ impl Authenticator {
 
     fn asked(&self, request: &Request, attempt: &Attempt) -> Asked {
         match Audience::of(request) {
-            // Whoever has tried in HTTP's way is answered in it.
+            // A client that has sent an Authorization header understands challenges.
             _ if !self.has_form() || attempt.was_made => Asked::Challenge,
             _ if self.kind == Kind::Form => Asked::Form,
             Audience::Person => Asked::Form,
@@ -193,7 +205,8 @@ impl Authenticator {
         }
     }
 
-    async fn form(&self, world: &World, request: &Request) -> Result<std::result::Result<(), Attempt>> {
+    /// Checks the fields of a login form, if the request has them, and logs the user in.
+    async fn form(&self, world: &World, request: &Request) -> Login<()> {
         let Some(name) = request.field(b"ba_username").map(<[u8]>::to_vec) else { return Ok(Err(Attempt::default())) };
         let text = |name: &[u8]| str::from_utf8(request.field(name).unwrap_or_default()).unwrap_or_default();
         let hashed = Hashed { response: text(b"ba_password2"), seed: text(b"ba_seed"), key: text(b"ba_seedkey") };
@@ -205,14 +218,8 @@ impl Authenticator {
         Ok(user.map(drop))
     }
 
-    /// Checks what a login page has made of the password and its seed, and logs the user in.
-    async fn hashed(
-        &self,
-        world: &World,
-        request: &Request,
-        name: Vec<u8>,
-        hashed: Hashed<'_>,
-    ) -> Result<std::result::Result<User, Attempt>> {
+    /// Checks the hash that a login page has made of the password and its seed, and logs the user in.
+    async fn hashed(&self, world: &World, request: &Request, name: Vec<u8>, hashed: Hashed<'_>) -> Login {
         self.take_time(request).await;
         let account = self.users.find(world, request, &name, None).await?;
         let mut attempt = Attempt { was_made: true, name, ..Attempt::default() };
@@ -227,12 +234,8 @@ impl Authenticator {
         self.log_in(world, request, &account, attempt, "form")
     }
 
-    async fn basic(
-        &self,
-        world: &World,
-        request: &Request,
-        credentials: &str,
-    ) -> Result<std::result::Result<User, Attempt>> {
+    /// Checks the credentials of basic authentication (RFC 7617), and logs the user in.
+    async fn basic(&self, world: &World, request: &Request, credentials: &str) -> Login {
         let decoded = STANDARD.decode(credentials).unwrap_or_default();
         let Some(colon) = decoded.iter().position(|&byte| byte == b':') else {
             return Ok(Err(Attempt { was_made: true, ..Attempt::default() }));
@@ -249,7 +252,7 @@ impl Authenticator {
         name: Vec<u8>,
         password: Vec<u8>,
         method: &'static str,
-    ) -> Result<std::result::Result<User, Attempt>> {
+    ) -> Login {
         self.take_time(request).await;
         let account = self.users.find(world, request, &name, Some(&password)).await?;
         let mut attempt = Attempt { was_made: true, name, password: Some(password.clone()), ..Attempt::default() };
@@ -261,12 +264,8 @@ impl Authenticator {
         self.log_in(world, request, &account, attempt, method)
     }
 
-    async fn digest(
-        &self,
-        world: &World,
-        request: &Request,
-        credentials: &str,
-    ) -> Result<std::result::Result<User, Attempt>> {
+    /// Checks the credentials of digest authentication (RFC 7616), and logs the user in.
+    async fn digest(&self, world: &World, request: &Request, credentials: &str) -> Login {
         let mut attempt = Attempt { was_made: true, ..Attempt::default() };
         let Some(credentials) = Credentials::parse(credentials) else { return Ok(Err(attempt)) };
         attempt.name = credentials.user().as_bytes().to_vec();
@@ -288,16 +287,19 @@ impl Authenticator {
         self.log_in(world, request, &account, attempt, "digest")
     }
 
-    /// Before an attempt is looked at: whoever guesses would not wait for the answer to a wrong guess.
+    /// Slows down guessing. This comes before an attempt is checked: after it, a client that guesses would just not
+    /// wait for the answer.
     async fn take_time(&self, request: &Request) {
         self.attempts.wait(address(request)).await;
     }
 
+    /// Counts a wrong proof.
     fn failed(&self, request: &Request, attempt: Attempt) -> Attempt {
         self.attempts.note_failure(address(request));
         attempt
     }
 
+    /// Logs in a user whose proof was right, unless that would be one session too many.
     fn log_in(
         &self,
         world: &World,
@@ -305,32 +307,26 @@ impl Authenticator {
         account: &Account,
         attempt: Attempt,
         method: &'static str,
-    ) -> Result<std::result::Result<User, Attempt>> {
+    ) -> Login {
         self.attempts.note_success(address(request));
         let is_form = method == "form";
         let denied = |attempt| Ok(Err(Attempt { is_denied: true, ..attempt }));
-        if let Some(limit) = account.max_users {
-            let mut sessions = world.sessions.of_user(&attempt.name);
-            sessions.retain(Session::is_confirmed);
-            let surplus = (sessions.len() + 1).saturating_sub(limit);
-            if surplus > 0 && !account.recycle {
-                return denied(attempt);
-            }
-            sessions.iter().take(surplus).for_each(|session| session.terminate());
+        if !make_room(world, account, &attempt.name) {
+            return denied(attempt);
         }
         let password = attempt.password.clone().or_else(|| attempt.true_password.clone());
         let user = User { name: attempt.name.clone(), password, method };
         let session = request.log_in(user.clone(), is_form)?;
         match (session, account.inactive) {
             (Some(session), Some(inactive)) => session.set_inactive(inactive),
-            // Nobody but the session would remember who filled in the form.
+            // The next request has no credentials of its own: without a session the login would be lost.
             (None, _) if is_form => return denied(attempt),
             _ => {}
         }
         Ok(Ok(user))
     }
 
-    /// Answers with the login page, or with a 401 and what is to be shown then.
+    /// Answers with the login page, or with a 401 and its body.
     async fn ask(&self, world: &World, request: &Request, asked: Asked, attempt: Attempt) -> Result<()> {
         let status = if asked == Asked::Form { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
         let shows_form = asked != Asked::Challenge;
@@ -350,6 +346,7 @@ impl Authenticator {
         }
     }
 
+    /// The values of `WWW-Authenticate`, the strongest first.
     fn challenges(&self, is_stale: bool) -> Vec<String> {
         let realm = &self.realm;
         let mut challenges = Vec::new();
@@ -364,7 +361,7 @@ impl Authenticator {
         challenges
     }
 
-    /// What the login page is told.
+    /// What the login page is told, as a table.
     fn info(&self, world: &World, request: &Request, shows_form: bool, attempt: &Attempt) -> Result<mlua::Table> {
         let (lua, info) = (&world.lua, world.lua.create_table()?);
         info.set("type", if shows_form { "form" } else { self.name() })?;
@@ -395,7 +392,21 @@ impl Authenticator {
     }
 }
 
-/// Whose attempts are counted together. A network of IPv6 is given to one customer as a whole, 64 bits at least.
+/// Whether the user may have one more session; if need be, by ending the oldest ones.
+fn make_room(world: &World, account: &Account, name: &[u8]) -> bool {
+    let Some(limit) = account.max_users else { return true };
+    let mut sessions = world.sessions.of_user(name);
+    sessions.retain(Session::is_confirmed);
+    let surplus = (sessions.len() + 1).saturating_sub(limit);
+    if surplus > 0 && !account.recycle {
+        return false;
+    }
+    sessions.iter().take(surplus).for_each(Session::terminate);
+    true
+}
+
+/// The address under which a client's attempts are counted. For IPv6 that is the network of 64 bits: a customer gets
+/// all of it, so a client could use a new address for each attempt.
 fn address(request: &Request) -> IpAddr {
     match request.peer_addr().map(|address| address.ip().to_canonical()) {
         None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -404,7 +415,8 @@ fn address(request: &Request) -> IpAddr {
     }
 }
 
-/// `Basic dXNlcg==` in two parts; both empty when the header is no text.
+/// The scheme and the credentials of an `Authorization` header such as `Basic dXNlcg==`. Both are empty if it has not
+/// both.
 fn split_scheme(header: &[u8]) -> (&str, &str) {
     let text = std::str::from_utf8(header).unwrap_or_default();
     text.trim().split_once(' ').map_or(("", ""), |(scheme, rest)| (scheme, rest.trim()))

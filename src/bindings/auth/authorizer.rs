@@ -1,4 +1,4 @@
-//! Which URLs a user may see who has been authenticated.
+//! `ba.create.authorizer` and `jsonuser:authorizer`: which URLs an authenticated user may see.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -12,6 +12,7 @@ use crate::bindings::args::{Args, is_truthy};
 use crate::bindings::request::Request;
 use crate::lua::{World, budget};
 
+/// Decides whether a user may see a URL.
 #[derive(Clone)]
 pub enum Authorizer {
     Function(Function),
@@ -19,13 +20,15 @@ pub enum Authorizer {
 }
 
 impl Authorizer {
+    /// The authorizer behind a script's value; `None` when it is something else.
     pub fn from_value(value: &Value) -> Option<Self> {
         let data = value.as_userdata()?;
         let function = data.borrow::<LuaAuthorizer>().ok().map(|function| Self::Function(function.0.clone()));
         function.or_else(|| data.borrow::<JsonAuthorizer>().ok().map(|roles| Self::Roles(roles.0.clone())))
     }
 
-    /// Whether the user may see `path`, which is relative to the directory.
+    /// Whether the user may see `path`, which is relative to the directory. An error in the script's function is
+    /// returned.
     pub async fn allows(&self, world: &World, request: &Request, user: &User, path: &str) -> Result<bool> {
         match self {
             Self::Roles(roles) => Ok(roles.allow(&user.name, request.method().as_bytes(), path)),
@@ -48,7 +51,7 @@ pub fn create(lua: &Lua, args: MultiValue) -> Result<LuaAuthorizer> {
     Args::new(lua, "ba.create.authorizer", args).function(1, "function").map(LuaAuthorizer)
 }
 
-/// What `jsonuser:authorizer()` makes: nothing is allowed before `set`.
+/// What `jsonuser:authorizer()` makes: it allows nothing until `set` is called.
 pub struct JsonAuthorizer(Rc<Roles>);
 
 impl JsonAuthorizer {
@@ -67,22 +70,22 @@ impl UserData for JsonAuthorizer {
     }
 }
 
-/// Which roles may do what.
+/// Which roles may use which URLs and methods.
 pub struct Roles {
     users: Rc<UserTable>,
     constraints: RefCell<Vec<Constraint>>,
 }
 
 struct Constraint {
-    /// Paths from the directory on; a `*` stands for anything.
+    /// Paths relative to the directory, without a leading slash; `*` stands for any text.
     urls: HashSet<Vec<u8>>,
-    /// In upper case; empty: all.
+    /// In upper case. Empty means all methods.
     methods: HashSet<Vec<u8>>,
     roles: HashSet<Vec<u8>>,
 }
 
 impl Roles {
-    /// A URL that no constraint speaks of is allowed to nobody.
+    /// Whether a constraint allows it. What no constraint mentions is forbidden.
     fn allow(&self, name: &[u8], method: &[u8], path: &str) -> bool {
         let Some(user) = self.users.find(name) else { return false };
         self.constraints.borrow().iter().any(|constraint| {
@@ -113,13 +116,14 @@ fn read_one(lua: &Lua, name: &Value, value: &Value) -> Result<Constraint> {
     })
 }
 
-/// Whether the text fits the pattern, in which each `*` stands for any text.
+/// Whether the text matches the pattern, in which each `*` stands for any text.
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let mut parts = pattern.split(|&byte| byte == b'*');
     let first = parts.next().unwrap_or_default();
     let Some(mut rest) = text.strip_prefix(first) else { return false };
     let mut parts: Vec<_> = parts.collect();
     // Without a star the first part is all of it.
+    // Without a `*` the first part is the whole pattern.
     let Some(last) = parts.pop() else { return rest.is_empty() };
     for part in parts.into_iter().filter(|part| !part.is_empty()) {
         let Some(at) = rest.windows(part.len()).position(|window| window == part) else { return false };

@@ -1,16 +1,18 @@
-//! The `Authorization` header of digest authentication (RFC 7616) with MD5 and `qop=auth`, which is what clients speak.
+//! The `Authorization` header of digest authentication (RFC 7616), with MD5 and `qop=auth`: the only variant that all
+//! clients support.
 
 use std::collections::HashMap;
 
 use super::secret::{equal, md5_hex};
 
-/// What a client says to prove that it knows the password.
+/// The parameters by which a client proves that it knows the password.
 pub struct Credentials {
     fields: HashMap<String, String>,
 }
 
 impl Credentials {
-    /// Reads what stands behind `Digest `; `None` when it is something else than we asked for.
+    /// Reads what follows `Digest ` in the header. `None` if it is malformed, incomplete, or of another variant than
+    /// our challenge asks for.
     pub fn parse(text: &str) -> Option<Self> {
         let fields = parameters(text)?;
         let is = |name: &str, value: &str| fields.get(name).is_some_and(|sent| sent.eq_ignore_ascii_case(value));
@@ -37,17 +39,17 @@ impl Credentials {
         self.field("nonce")
     }
 
-    /// The URL as the client asked for it.
+    /// The URL that the client says it asks for. Whoever checks the proof has to compare it with the request's.
     pub fn uri(&self) -> &str {
         self.field("uri")
     }
 
-    /// How many requests the client has made under this nonce; 0 when it does not say so.
+    /// The nonce count `nc`: how many requests the client has made with this nonce; 0 if it is no number.
     pub fn count(&self) -> u64 {
         u64::from_str_radix(self.field("nc"), 16).unwrap_or(0)
     }
 
-    /// Whether the client knows the password that `ha1` was made of.
+    /// Whether the client knows the password that `ha1` was made of. `method` is the request's.
     pub fn prove(&self, ha1: &[u8], method: &str) -> bool {
         let ha2 = md5_hex(&[method.as_bytes(), self.uri().as_bytes()]);
         let [nonce, nc, cnonce, qop] = ["nonce", "nc", "cnonce", "qop"].map(|name| self.field(name).as_bytes());
@@ -56,7 +58,7 @@ impl Credentials {
     }
 }
 
-/// `name=value` or `name="value"`, separated by commas; names in lower case.
+/// Parameters of the form `name=value` or `name="value"`, separated by commas. The names are returned in lower case.
 fn parameters(mut text: &str) -> Option<HashMap<String, String>> {
     let mut fields = HashMap::new();
     loop {
@@ -72,7 +74,7 @@ fn parameters(mut text: &str) -> Option<HashMap<String, String>> {
                 (rest[..end].trim().to_owned(), &rest[end..])
             }
         };
-        // Of a repeated name none can be trusted.
+        // With a repeated name, others might read another value than we do.
         if fields.insert(name.trim().to_ascii_lowercase(), value).is_some() {
             return None;
         }
@@ -80,7 +82,7 @@ fn parameters(mut text: &str) -> Option<HashMap<String, String>> {
     }
 }
 
-/// The text up to the closing quote, and what follows.
+/// A quoted string without its escapes, and what follows it. `text` begins after the opening quote.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut chars = text.char_indices();
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_example_of_the_rfc_is_understood() {
+    fn the_example_of_the_rfc_is_proven_for_its_own_method_only() {
         let header = r#"username="Mufasa", realm="http-auth@example.org", uri="/dir/index.html", algorithm=MD5,
             nonce="7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", nc=00000001,
             cnonce="f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ", qop=auth,
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_and_unwanted_credentials_are_none() {
+    fn malformed_incomplete_and_unsupported_credentials_are_refused() {
         for text in ["", "username", r#"username="a"#, "username=a, username=b", "qop=auth-int, nonce=x"] {
             assert!(Credentials::parse(text).is_none(), "{text}");
         }

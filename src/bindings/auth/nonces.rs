@@ -1,4 +1,5 @@
-//! The nonces of digest authentication: each is good for a while, and each request under it once.
+//! The nonces of digest authentication. A nonce is valid for a while, and each nonce count is accepted once, so that a
+//! request that somebody has recorded cannot be replayed.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -8,13 +9,14 @@ use tokio::time::Instant;
 
 use crate::bindings::ba::encoding::hex;
 
-/// A nonce is good for so long.
+/// How long a nonce is valid.
 const LIFE: Duration = Duration::from_secs(300);
-/// Nonces at a time; the oldest gives way, and its client asks for another one.
+/// The most nonces at a time. One more displaces the oldest, whose client is then given a new one.
 const MAX_NONCES: usize = 4096;
-/// Requests of one client may overtake each other by so many.
+/// By how many requests the requests of one client may overtake each other: as many as `Nonce::seen` has bits.
 const WINDOW: u64 = 64;
 
+/// The nonces that one authenticator has given out.
 #[derive(Default)]
 pub struct Nonces(RefCell<Known>);
 
@@ -27,13 +29,14 @@ struct Known {
 
 struct Nonce {
     made: Instant,
-    /// The greatest count a request has carried.
+    /// The highest count of a request so far.
     highest: u64,
-    /// Bit n: a request with the count `highest - n` has come.
+    /// Bit n is set if a request with the count `highest - n` has come.
     seen: u64,
 }
 
 impl Nonces {
+    /// A new nonce: 128 random bits in hexadecimal digits.
     pub fn make(&self) -> String {
         let text = hex(&rand::random::<[u8; 16]>());
         let mut known = self.0.borrow_mut();
@@ -43,7 +46,8 @@ impl Nonces {
         text
     }
 
-    /// Whether a request under this nonce with this count is new. From now on it is not.
+    /// Accepts a request with this nonce and count: false if the nonce is unknown or has expired, or the count has been
+    /// used.
     pub fn take(&self, text: &str, count: u64) -> bool {
         let mut known = self.0.borrow_mut();
         let nonce = known.by_text.get_mut(text).filter(|nonce| nonce.made.elapsed() < LIFE);
@@ -66,6 +70,8 @@ impl Known {
 }
 
 impl Nonce {
+    /// A sliding window as IPsec has (RFC 4303, 3.4.3): a count beyond the highest moves the window, one within it is
+    /// checked against its bit, and one below it is refused.
     fn take(&mut self, count: u64) -> bool {
         if count > self.highest {
             let step = count - self.highest;
@@ -96,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_count_is_good_once_in_any_order() {
+    async fn each_count_is_accepted_once_in_any_order_within_the_window() {
         let nonces = Nonces::default();
         let nonce = nonces.make();
         for (count, is_new) in
@@ -108,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_oldest_gives_way_when_there_are_too_many() {
+    async fn one_nonce_too_many_displaces_the_oldest() {
         let nonces = Nonces::default();
         let first = nonces.make();
         let last = (0..MAX_NONCES).map(|_| nonces.make()).last().expect("one at least");

@@ -1,4 +1,4 @@
-//! What a user database knows of a password, and comparing it without telling by the time it takes.
+//! What a user database knows about a password, and comparing it in constant time.
 
 use md5::Md5;
 use sha1::{Digest, Sha1};
@@ -6,13 +6,13 @@ use subtle::ConstantTimeEq;
 
 use crate::bindings::ba::encoding::hex;
 
-/// Has no `Debug`, so that it is never logged by accident.
+/// What a user database knows about a password. Has no `Debug`, so that it is never logged by accident.
 #[derive(Clone)]
 pub enum Secret {
     Password(Vec<u8>),
     /// The MD5 of `name:realm:password` in lower-case hexadecimal digits, as in RFC 7616.
     Ha1(Vec<u8>),
-    /// A script has compared the password itself.
+    /// Nothing: a script has checked the password that the client sent, and accepted it.
     Accepted,
 }
 
@@ -26,7 +26,7 @@ impl Secret {
         }
     }
 
-    /// `None` when the password itself is not known.
+    /// The HA1 of RFC 7616. `None` if a script checks passwords itself.
     pub fn ha1(&self, name: &[u8], realm: &str) -> Option<Vec<u8>> {
         match self {
             Self::Password(password) => Some(ha1(name, realm, password)),
@@ -35,6 +35,7 @@ impl Secret {
         }
     }
 
+    /// The password in plain text, if it is known.
     pub fn password(&self) -> Option<&[u8]> {
         match self {
             Self::Password(password) => Some(password),
@@ -52,7 +53,7 @@ pub fn md5_hex(parts: &[&[u8]]) -> Vec<u8> {
     hex(&Md5::digest(parts.join(&b':'))).into_bytes()
 }
 
-/// Takes the same time wherever the two differ, also in length: what is compared are their hashes.
+/// Compares in constant time. Comparing the hashes hides the length, too.
 pub fn equal(one: &[u8], other: &[u8]) -> bool {
     Sha1::digest(one).ct_eq(&Sha1::digest(other)).into()
 }
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_is_recognized_however_it_is_kept() {
+    fn a_password_is_recognized_in_plain_text_and_as_its_hash() {
         let kept = [
             Secret::Password(b"Circle of Life".to_vec()),
             Secret::Ha1(md5_hex(&[b"Mufasa", b"testrealm", b"Circle of Life"])),

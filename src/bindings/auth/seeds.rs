@@ -1,7 +1,8 @@
-//! Seeds for login pages that hash the password, so that it does not travel: challenge and response as in CRAM-MD5
-//! (RFC 2195), with SHA-256.
+//! Seeds for login pages that hash the password instead of sending it: a challenge and response as in CRAM-MD5 (RFC
+//! 2195), but with SHA-256.
 //!
-//! A seed is sealed by its key, so that nothing has to be kept of login pages that nobody fills in.
+//! The seed's key is a signature (an HMAC) of the seed and its time. So the server remembers only the seeds that were
+//! used, not those of login pages that nobody fills in.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,22 +14,25 @@ use tokio::time::Instant;
 
 use crate::bindings::ba::encoding::{hex, unhex};
 
-/// A login page may be open for so long.
+/// How long a seed is valid, which is how long a login page may be open.
 const LIFE: Duration = Duration::from_secs(1800);
-/// Logins within that time; with one more the login page is shown again.
+/// The most logins within that time. Further ones are refused, and the login page is shown again.
 const MAX_LOGINS: usize = 65_536;
 
-/// What a login page gets.
+/// What a login page gets, and sends back.
 pub struct Seed {
+    /// 128 random bits in hexadecimal digits.
     pub text: String,
-    /// When the seed was made (milliseconds, hexadecimal), a dot, and the seal of both.
+    /// The time when the seed was made (milliseconds, hexadecimal), a dot, and the signature of time and text.
     pub key: String,
 }
 
+/// The seeds of one authenticator.
 pub struct Seeds {
+    /// What seeds are signed with.
     secret: [u8; 32],
     began: Instant,
-    /// Seeds that were used for a login, and when they were made.
+    /// The seeds that were used for a login, and when they were made, as time since `began`.
     used: RefCell<HashMap<String, Duration>>,
 }
 
@@ -39,6 +43,7 @@ impl Default for Seeds {
 }
 
 impl Seeds {
+    /// A new seed.
     pub fn make(&self) -> Seed {
         let text = hex(&rand::random::<[u8; 16]>());
         let made = format!("{:x}", self.began.elapsed().as_millis());
@@ -46,7 +51,7 @@ impl Seeds {
         Seed { text, key: format!("{made}.{seal}") }
     }
 
-    /// Whether the seed is ours, not too old, and new here. From now on it is not.
+    /// Accepts a seed for a login: false if it was not made here, has expired, or has been used.
     pub fn take(&self, text: &str, key: &str) -> bool {
         let Some(made) = self.made(text, key) else { return false };
         let now = self.began.elapsed();
@@ -56,7 +61,7 @@ impl Seeds {
         is_fresh(made) && used.len() < MAX_LOGINS && used.insert(text.to_owned(), made).is_none()
     }
 
-    /// When a seed was made; `None` if it was not made here.
+    /// When a seed was made; `None` if the signature is not ours.
     fn made(&self, text: &str, key: &str) -> Option<Duration> {
         let (made, seal) = key.split_once('.')?;
         let seal = unhex(seal)?;
@@ -64,13 +69,14 @@ impl Seeds {
         u64::from_str_radix(made, 16).ok().map(Duration::from_millis)
     }
 
+    /// The signature of a seed and the time when it was made.
     fn seal(&self, made: &str, text: &str) -> Hmac<Sha256> {
         keyed(&self.secret, format!("{made}.{text}").as_bytes())
     }
 }
 
-/// Whether `response` is what a login page makes of the seed and this password: the HMAC-SHA-256 of the seed with the
-/// password as its key, in hexadecimal digits.
+/// Whether `response` is the HMAC-SHA-256 of the seed with this password as its key, in hexadecimal digits: what a
+/// login page computes.
 pub fn prove(password: &[u8], seed: &str, response: &str) -> bool {
     unhex(response).is_some_and(|response| keyed(password, seed.as_bytes()).verify_slice(&response).is_ok())
 }
@@ -86,7 +92,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_seed_is_good_for_one_login_and_for_a_while() {
+    async fn a_seed_is_accepted_once_and_until_it_expires() {
         let seeds = Seeds::default();
         let (one, other) = (seeds.make(), seeds.make());
         assert_ne!(one.text, other.text);
@@ -100,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_seed_of_somebody_else_is_refused() {
+    async fn a_seed_with_another_signature_is_refused() {
         let (seeds, others) = (Seeds::default(), Seeds::default());
         let (seed, foreign) = (seeds.make(), others.make());
         let (made, seal) = seed.key.split_once('.').expect("time and seal");
@@ -119,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn the_response_is_the_hmac_of_the_seed() {
+    fn a_response_is_proof_if_it_is_the_hmac_of_the_seed_with_the_password() {
         // RFC 4231, test case 2.
         let response = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
         assert!(prove(b"Jefe", "what do ya want for nothing?", response));

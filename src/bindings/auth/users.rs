@@ -1,4 +1,4 @@
-//! Where users and their passwords come from: a function of the app, or a table.
+//! User databases, `ba.create.authuser` and `jsonuser`: a function of the app, or a table.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -18,36 +18,40 @@ use crate::bindings::console::describe;
 use crate::bindings::request::Request;
 use crate::lua::{World, budget};
 
-/// What is known of a user.
+/// What a user database knows about a user.
 #[derive(Clone)]
 pub struct Account {
     pub secret: Secret,
     pub roles: HashSet<Vec<u8>>,
-    /// Sessions the user may have at a time.
+    /// The most sessions that the user may have at a time; `None` for no limit.
     pub max_users: Option<usize>,
-    /// Whether the oldest session ends when there would be one too many; otherwise the login is denied.
+    /// Whether one session too many ends the oldest one. Otherwise the login is denied.
     pub recycle: bool,
-    /// How long a session may be left alone.
+    /// How long a session lives without a request; `None` for the default.
     pub inactive: Option<Duration>,
 }
 
+/// A user database.
 #[derive(Clone)]
 pub enum Users {
+    /// See [`account_of_answer`] for what it returns.
     Function(Function),
     Table(Rc<UserTable>),
 }
 
+/// Accounts by user name.
 #[derive(Default)]
 pub struct UserTable(RefCell<HashMap<Vec<u8>, Account>>);
 
 impl Users {
+    /// The user database behind a script's value; `None` when it is something else.
     pub fn from_value(value: &Value) -> Option<Self> {
         let data = value.as_userdata()?;
         let function = data.borrow::<AuthUser>().ok().map(|user| Self::Function(user.0.clone()));
         function.or_else(|| data.borrow::<JsonUser>().ok().map(|user| Self::Table(user.0.clone())))
     }
 
-    /// `password` is what the client sent; with digest it sends none.
+    /// The user's account. `password` is what the client sent in plain text, if it did.
     pub async fn find(
         &self,
         world: &World,
@@ -68,8 +72,8 @@ impl Users {
     }
 }
 
-/// The function returns the password, a table with its hash, or true for a password it accepts; then the maximal number
-/// of sessions, whether the oldest gives way, and the seconds a session may be left alone.
+/// The account that a script's function returned: the password, a table with its hash, or true to accept the password
+/// that it was given; then [`Account::max_users`], [`Account::recycle`], and [`Account::inactive`] in seconds.
 fn account_of_answer(lua: &Lua, answer: &MultiValue, has_password: bool) -> Option<Account> {
     let value = |index| answer.get(index).unwrap_or(&Value::Nil);
     let secret = match value(0) {
@@ -86,7 +90,7 @@ fn account_of_answer(lua: &Lua, answer: &MultiValue, has_password: bool) -> Opti
     })
 }
 
-/// A password, or a table with the hash of one.
+/// A password, or a table with its HA1.
 fn secret(lua: &Lua, value: &Value) -> Option<Secret> {
     match value {
         Value::Table(table) => plain_text(lua, &table.raw_get(1).ok()?).map(Secret::Ha1),
@@ -95,6 +99,7 @@ fn secret(lua: &Lua, value: &Value) -> Option<Secret> {
 }
 
 impl UserTable {
+    /// The account of the user with this name.
     pub fn find(&self, name: &[u8]) -> Option<Account> {
         self.0.borrow().get(name).cloned()
     }
@@ -120,14 +125,14 @@ impl UserData for JsonUser {
             *this.0.0.borrow_mut() = users;
             Ok(true)
         });
-        // `mako.udb` is one of these, and `mako.udb()` gives it.
+        // Scripts call `mako.udb()`, where `mako.udb` is one of these.
         registry.add_meta_function(MetaMethod::Call, |_, (this, _): (AnyUserData, MultiValue)| Ok(this));
         registry.add_method("authorizer", |_, this, _: MultiValue| Ok(JsonAuthorizer::new(this.0.clone())));
     }
 }
 
 impl JsonUser {
-    /// The users of the configuration. With a mistake among them there are none, so that nobody gets in by it.
+    /// The users of the configuration. If one is wrong, there are none at all: a mistake must not let anybody in.
     pub fn of_configuration(lua: &Lua, users: &Table) -> Self {
         let read = read_users(lua, "users", users).unwrap_or_else(|error| {
             tracing::error!("the configuration: {}; until it is mended nobody can log in", describe(&error).message);
@@ -137,12 +142,12 @@ impl JsonUser {
     }
 }
 
-/// What is wrong with the users of a configuration.
+/// Checks the users of a configuration. The error says what is wrong with which user.
 pub fn check_users(lua: &Lua, users: &Table) -> std::result::Result<(), String> {
     read_users(lua, "`users`", users).map(drop).map_err(|error| describe(&error).message)
 }
 
-/// An argument that is a table, or the JSON text of one.
+/// Argument 1, called `name` in errors: a table, or the JSON text of one.
 pub fn table_or_json(lua: &Lua, function: &'static str, name: &str, args: MultiValue) -> Result<Table> {
     let args = Args::new(lua, function, args);
     let Value::String(text) = args.value(1) else { return args.table(1, name) };
@@ -153,7 +158,7 @@ pub fn table_or_json(lua: &Lua, function: &'static str, name: &str, args: MultiV
     }
 }
 
-/// `place` is what errors begin with.
+/// Accounts by name. Errors begin with `place`.
 fn read_users(lua: &Lua, place: &str, table: &Table) -> Result<HashMap<Vec<u8>, Account>> {
     let pairs = table.pairs::<Value, Value>();
     pairs.map(|pair| pair.and_then(|(name, value)| read_user(lua, place, &name, &value))).collect()
@@ -183,7 +188,8 @@ fn read_user(lua: &Lua, place: &str, name: &Value, value: &Value) -> Result<(Vec
     Ok((bytes, account))
 }
 
-/// A list of strings; one alone may stand for its list. Nil is the empty list.
+/// A list of strings as a set. A single string counts as a list of one, nil as the empty list; `None` for anything
+/// else.
 pub fn strings(lua: &Lua, value: &Value) -> Option<HashSet<Vec<u8>>> {
     match value {
         Value::Nil => Some(HashSet::new()),
