@@ -38,8 +38,8 @@ pub use output::Defaults;
 use output::Output;
 pub use url::{resolve as resolve_url, with_slash};
 
-/// The socket cannot be taken: the response has begun, the socket has been taken already, the request's body is still to
-/// come, or the client is gone.
+/// The socket cannot be taken: the response is committed, the socket has been taken already, the end of the request's body
+/// has not been read, or the client is gone.
 #[derive(Debug, thiserror::Error)]
 #[error("the response has begun, the socket has been taken already, or the request's body has not been read")]
 pub struct AlreadyTaken;
@@ -49,30 +49,33 @@ pub struct AlreadyTaken;
 pub struct Request(Rc<Exchange>);
 
 struct Exchange {
-    /// What was asked. Gone when no directory function wanted it.
+    /// The request as it came. `None` after [`Request::not_mine`].
     input: RefCell<Option<Box<PageRequest>>>,
     output: RefCell<Output>,
     world: Weak<World>,
-    /// What all code that answers this request has as its environment. Gone when the page has ended.
+    /// The environment (`_ENV`) of all code that answers this request, made when it is first needed. Dropped when the
+    /// page has ended, since it refers to this request.
     environment: RefCell<Option<Table>>,
-    /// Who is answering: at first the page or directory function of the URL, then what each includes or forwards to.
+    /// What is answering, as a stack: the page or directory function of the URL, then what that includes or forwards
+    /// to, and so on.
     running: RefCell<Vec<Running>>,
     session: RefCell<Option<Session>>,
-    /// Who was authenticated for this request alone, and for no session.
+    /// The user who was authenticated for this request alone, without a session.
     user: RefCell<Option<User>>,
-    /// The first value of each field, once a script has asked for one: a page may ask for each of thousands.
+    /// The first value of each form field. Made when a script first asks for one field, since a page may ask for
+    /// thousands.
     first_values: OnceCell<HashMap<Vec<u8>, Vec<u8>>>,
-    /// The end of the request's body has not been read yet.
+    /// Whether there may be more of the request's body to read.
     has_open_body: Cell<bool>,
-    /// Somebody reads it.
+    /// Whether a reader has been made for the body; there can be only one.
     is_body_claimed: Cell<bool>,
-    /// The response goes on behind the page's end.
+    /// Whether the response stays open after the page's end (`response:deferred()`).
     is_deferred: Cell<bool>,
-    /// The page has ended; what it has started may still be at work.
+    /// Whether the page has ended. Coroutines that it has started may still use the request.
     is_page_over: Cell<bool>,
 }
 
-/// What `lua/internal/output.lua` has for each request.
+/// What `lua/internal/output.lua` gives to Rust: `environment` makes the environment of a request.
 struct OutputFunctions {
     environment: Function,
 }
@@ -98,7 +101,7 @@ pub fn install(lua: &Lua) -> mlua::Result<()> {
 }
 
 impl Request {
-    /// The answer goes to `reply`: once, and at the latest by [`Request::finish`].
+    /// The response goes to `reply`, once: when it begins or is complete, at the latest in [`Request::finish`].
     pub fn new(world: &Rc<World>, mut request: Box<PageRequest>, reply: Reply<PageReply>, defaults: Defaults) -> Self {
         let is_head = request.head.method == Method::HEAD;
         let admission = request.head.extensions.remove::<Admission>();
@@ -124,12 +127,13 @@ impl Request {
         this
     }
 
-    /// Says who answers first: something at `url` in `app`, or beside all apps.
+    /// Notes what answers first: something at `url` in `app`, or beside all apps if that is `None`. Call it once,
+    /// before any script runs.
     pub fn start_in(&self, app: Option<&Rc<AppState>>, url: String) {
         self.0.running.borrow_mut().push(Running::initial(app.cloned(), url));
     }
 
-    /// The `_ENV` of this request.
+    /// The `_ENV` of this request, the same each time until the page ends.
     pub fn environment(&self, lua: &Lua) -> mlua::Result<Table> {
         if let Some(environment) = &*self.0.environment.borrow() {
             return Ok(environment.clone());
@@ -156,12 +160,12 @@ impl Request {
         self.0.world.upgrade().ok_or_else(|| mlua::Error::runtime("the server is stopping"))
     }
 
-    /// Headers that stand in for the server's default ones, see `dir:header`.
+    /// Headers to be used instead of the server's default ones, see `dir:header`.
     pub fn set_app_headers(&self, headers: Option<Rc<HeaderMap>>) {
         self.0.output.borrow_mut().set_app_headers(headers);
     }
 
-    /// Looks at the request as it came; `None` when it has gone on to somebody else.
+    /// Reads from the request as it came; `None` after [`Request::not_mine`].
     fn with_input<T>(&self, look: impl FnOnce(&PageRequest) -> T) -> Option<T> {
         self.0.input.borrow().as_deref().map(look)
     }
@@ -202,11 +206,12 @@ impl Request {
 
     /// The first value of a field.
     pub fn field(&self, name: &[u8]) -> Option<&[u8]> {
-        // Of a repeated field the value that is collected last stays.
+        // Reversed, since of a repeated key `collect` keeps the last value.
         let read = || self.fields().into_iter().rev().collect();
         self.0.first_values.get_or_init(read).get(name).map(Vec::as_slice)
     }
 
+    /// The method as sent, such as `GET`.
     pub fn method(&self) -> String {
         self.with_input(|input| input.head.method.to_string()).unwrap_or_default()
     }
@@ -216,7 +221,8 @@ impl Request {
         lua.create_string(self.with_input(url::decoded_path).unwrap_or_default())
     }
 
-    /// The same as text, for looking up what lies beside it.
+    /// The path of the URL, percent-decoded, with U+FFFD for what is not UTF-8: for finding directories and relative
+    /// paths.
     pub fn decoded_path(&self) -> String {
         let path = self.with_input(url::decoded_path).unwrap_or_default();
         String::from_utf8_lossy(&path).into_owned()
@@ -227,16 +233,17 @@ impl Request {
         self.with_input(|input| input.head.uri.path().to_owned()).unwrap_or_default()
     }
 
-    /// The client's address, unless the request has gone on to somebody else.
+    /// The client's address; `None` after [`Request::not_mine`].
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.with_input(|input| input.peer)
     }
 
-    /// The address the client connected to.
+    /// The server's address of the connection; `None` after [`Request::not_mine`].
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.with_input(|input| input.local)
     }
 
+    /// Whether the request came by HTTPS.
     pub fn is_tls(&self) -> bool {
         self.with_input(|input| input.is_tls).unwrap_or(false)
     }
@@ -257,7 +264,7 @@ impl Request {
         self.0.output.borrow_mut().take_socket(takeover)
     }
 
-    /// Whether a directory function has answered already, so that nobody else may.
+    /// Whether the response is committed: it has begun, is complete, or the socket has been taken.
     pub fn is_answered(&self) -> bool {
         self.0.output.borrow().is_committed()
     }
@@ -267,12 +274,14 @@ impl Request {
         self.0.output.borrow().is_complete()
     }
 
-    /// A directory function did not want the request: of its response only the headers stay.
+    /// Discards what a directory function has written that declined the request. The headers that it has set stay, see
+    /// `Output::decline`.
     pub fn decline(&self) {
         self.0.output.borrow_mut().decline();
     }
 
-    /// Hands the request back to HTTP, which goes on with its search.
+    /// Gives the request back to HTTP, which looks for something else to answer it. Users, sessions, cookies and
+    /// headers that were set go along as an [`Admission`].
     pub fn not_mine(&self) {
         let admission = self.admission();
         if let Some(mut input) = self.0.input.borrow_mut().take() {
@@ -282,8 +291,8 @@ impl Request {
         self.forget_scripts();
     }
 
-    /// The page has ended: ends the response, too, unless it was deferred. Sends what is left, or tells the client that
-    /// the page has failed.
+    /// Notes that the page has ended, and ends the response unless it was deferred. If the page has `failed`, a
+    /// deferred response ends, too, and the client is told.
     pub async fn finish(&self, failed: bool) {
         self.0.is_page_over.set(true);
         self.0.environment.borrow_mut().take();
@@ -297,12 +306,13 @@ impl Request {
         self.0.output.borrow_mut().show_error(html);
     }
 
-    /// Lets go of tables that may refer to this request.
+    /// Drops the Lua tables that may refer to this request, which would otherwise keep each other alive.
     fn forget_scripts(&self) {
         self.0.environment.borrow_mut().take();
         self.0.running.borrow_mut().clear();
     }
 
+    /// Ends the response: sends what is stored, as soon as the client takes it.
     async fn end(&self, failed: bool) {
         if self.0.is_page_over.get() {
             self.forget_scripts();
@@ -318,8 +328,8 @@ impl Request {
         }
     }
 
-    /// Waits until the connection has taken the head and all that was written. From there on it goes to the client
-    /// whatever the script does.
+    /// Waits until the connection has taken the head and all output so far. From then on it reaches the client whatever the
+    /// script does next.
     async fn hand_over(&self) -> mlua::Result<()> {
         self.drain().await?;
         let stream = self.0.output.borrow().stream();
@@ -336,7 +346,7 @@ impl Request {
             let permit = channel.reserve().await;
             let mut output = self.0.output.borrow_mut();
             match permit {
-                // Somebody else may have sent it meanwhile.
+                // Another coroutine may have sent it meanwhile.
                 Ok(permit) if output.channel().is_some() => permit.send(Ok(output.take_stored())),
                 Ok(_) => {}
                 Err(_) => output.client_is_gone(),
@@ -349,7 +359,8 @@ impl Request {
 }
 
 impl Drop for Exchange {
-    /// A deferred response that scripts have let go of is answered by HTTP, as failed. When the server stops, all are.
+    /// Warns of a deferred response that no script holds any more and that was never closed. HTTP answers such a
+    /// request with an error. While the server stops this is normal, and there is no warning.
     fn drop(&mut self) {
         let is_forgotten = self.is_deferred.get() && self.output.get_mut().is_awaited();
         if is_forgotten && self.world.strong_count() > 0 {

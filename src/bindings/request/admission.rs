@@ -1,4 +1,5 @@
-//! Sessions and users of a request, and what of them goes with it from one part of an app to the next.
+//! The session and user of a request, and how they are passed on when one part of an app lets the request through to
+//! another.
 
 use hyper::HeaderMap;
 use hyper::header::{HeaderValue, SET_COOKIE};
@@ -10,18 +11,20 @@ use crate::bindings::auth::User;
 use crate::bindings::session::{COOKIE, Session, no_cookie};
 use crate::lua::World;
 
-/// What an authenticator or a prologue found out, on its way to whoever answers: an extension of the request's head.
+/// What an authenticator or a prologue directory has found out about a request, or set for its response. It travels as
+/// an extension of the request's head to what finally answers.
 #[derive(Clone, Default)]
 pub struct Admission {
     user: Option<User>,
+    /// The session's id.
     session: Option<String>,
     cookies: Vec<(String, HeaderValue)>,
     headers: HeaderMap,
 }
 
 impl Admission {
-    /// Adds the headers and cookies that were to be set, to a response that is no script's. What the response says itself
-    /// stays.
+    /// Adds the headers and cookies to a response that no script writes, such as a file. Headers of the response itself
+    /// have precedence.
     pub fn add_to(&self, response: &mut HeaderMap) {
         for name in self.headers.keys() {
             if !response.contains_key(name) {
@@ -43,7 +46,7 @@ pub fn register(registry: &mut UserDataRegistry<Request>) {
     });
 }
 
-/// `request:user()`: name, password and how the user logged in; nil when nobody is.
+/// `request:user()`: name, password and how the user logged in; nil if nobody is logged in.
 fn user(lua: &Lua, this: &Request, _: MultiValue) -> Result<MultiValue> {
     match this.logged_in() {
         None => Value::Nil.into_lua_multi(lua),
@@ -54,8 +57,8 @@ fn user(lua: &Lua, this: &Request, _: MultiValue) -> Result<MultiValue> {
     }
 }
 
-/// `request:session([true])`: the client's session, with true a new one if there is none; false otherwise. When there
-/// are as many sessions as there may be: nil and why.
+/// `request:session([create])`: the client's session, or false. With `create` one is made if there is none; if there
+/// are too many sessions, the result is nil and a reason.
 fn session(lua: &Lua, this: &Request, args: MultiValue) -> Result<MultiValue> {
     if let Some(session) = this.session() {
         return session.into_lua_multi(lua);
@@ -70,7 +73,7 @@ fn session(lua: &Lua, this: &Request, args: MultiValue) -> Result<MultiValue> {
 }
 
 impl Request {
-    /// The client's session.
+    /// The client's session, unless it has ended.
     pub fn session(&self) -> Option<Session> {
         self.0.session.borrow().clone().filter(|session| !session.has_ended())
     }
@@ -80,16 +83,17 @@ impl Request {
         self.session().map_or(Ok(Value::Boolean(false)), |session| session.into_lua(lua))
     }
 
-    /// Makes a session and sets its cookie; `None` when there are as many as there may be.
+    /// Makes a session and sets its cookie; `None` if there are too many sessions. An error if the response has begun.
     fn create_session(&self, is_confirmed: bool) -> Result<Option<Session>> {
         let world = self.world()?;
-        // A cookie that cannot be set leads nowhere.
+        // Checked first: without its cookie the session would be lost.
         self.uncommitted(|_| ())?;
         let Some(session) = world.sessions.create(&world.lua, is_confirmed)? else { return Ok(None) };
         self.adopt(&session)?;
         Ok(Some(session))
     }
 
+    /// Makes this the request's session, and sets its cookie.
     fn adopt(&self, session: &Session) -> Result<()> {
         let cookie = session.cookie(self.is_tls())?;
         self.uncommitted(|output| output.set_cookie(COOKIE, cookie))?;
@@ -97,13 +101,13 @@ impl Request {
         Ok(())
     }
 
-    /// Who is logged in: for this request, or in the session.
+    /// The user who is logged in: for this request alone, or in the session.
     pub fn logged_in(&self) -> Option<User> {
         self.0.user.borrow().clone().or_else(|| self.session()?.user())
     }
 
-    /// Logs the user in, in a session where there is room for one. A client that sends credentials with each request
-    /// (`keeps_cookie` false) may do without.
+    /// Logs the user in, in a session if there is room for one; `None` if there is not. `keeps_cookie` is false for
+    /// clients that send credentials with each request and so may never use the session.
     pub fn log_in(&self, user: User, keeps_cookie: bool) -> Result<Option<Session>> {
         *self.0.user.borrow_mut() = Some(user.clone());
         let session = match self.session() {
@@ -117,7 +121,8 @@ impl Request {
         Ok(session)
     }
 
-    /// Logs out, and ends the session; with `everywhere` all sessions of the user. Does nothing when nobody is logged in.
+    /// Logs the user out and ends the session; with `everywhere`, all sessions of the user. Does nothing if nobody is
+    /// logged in.
     fn log_out(&self, everywhere: bool) -> Result<()> {
         let Some(user) = self.logged_in() else { return Ok(()) };
         if everywhere {
@@ -134,6 +139,7 @@ impl Request {
         Ok(())
     }
 
+    /// What is to be passed on with this request.
     pub(super) fn admission(&self) -> Admission {
         let output = self.0.output.borrow();
         Admission {
@@ -144,6 +150,7 @@ impl Request {
         }
     }
 
+    /// Takes over what was passed on with this request.
     pub(super) fn resume(&self, admission: Admission, world: &World) {
         *self.0.user.borrow_mut() = admission.user;
         if let Some(id) = admission.session {

@@ -1,4 +1,4 @@
-//! The request's body for pages that read it themselves: `request:rawrdr`.
+//! Reading the request's body while it arrives: `request:rawrdr`, and the source that `request:multipart` reads from.
 
 use std::cell::RefCell;
 
@@ -10,9 +10,9 @@ use super::Request;
 use crate::bindings::args::Args;
 use crate::http::Upload;
 
-/// Bytes a reader gives at a time unless it is told otherwise.
+/// The most bytes that a reader gives at a time, by default.
 const PIECE: usize = 4096;
-/// Bytes a reader may be asked for at a time.
+/// The most bytes that a script may ask for at a time.
 const MAX_PIECE: i64 = 1 << 20;
 
 pub fn register(registry: &mut UserDataRegistry<Request>) {
@@ -23,17 +23,18 @@ pub fn register(registry: &mut UserDataRegistry<Request>) {
     });
 }
 
-/// Where a body comes from.
+/// A request's body, to be read piece by piece.
 pub struct Source {
     request: Request,
-    /// What has come and was not asked for yet.
+    /// What has arrived and was not read yet.
     ready: Bytes,
-    /// More may come from the request's upload.
+    /// Whether more may arrive from the request's upload.
     is_open: bool,
 }
 
 impl Request {
-    /// The body, for the one who reads it. A body that was there before the page ran can be read again.
+    /// The body, for one reader: an error, which begins with `function`, if there is another one. Only a body that
+    /// arrived as a whole before the page ran can be read several times.
     pub fn body_source(&self, function: &str) -> Result<Source> {
         let is_open = self.0.has_open_body.get();
         if is_open && self.0.is_body_claimed.replace(true) {
@@ -48,7 +49,7 @@ impl Request {
     }
 
     fn put_upload_back(&self, upload: Upload) {
-        // Behind the response's end nobody may read on.
+        // After the response's end the body is not read any further.
         if self.0.has_open_body.get()
             && let Some(input) = self.0.input.borrow_mut().as_mut()
         {
@@ -56,7 +57,7 @@ impl Request {
         }
     }
 
-    /// Lets go of what is left of the body, so that HTTP need not wait for somebody to read it.
+    /// Drops what is left of the body, so that HTTP does not wait for a reader.
     pub(super) fn drop_upload(&self) {
         if self.0.has_open_body.replace(false) {
             drop(self.take_upload());
@@ -65,7 +66,8 @@ impl Request {
 }
 
 impl Source {
-    /// At most `size` bytes; `None` at the end. The error is the text for the script when the body breaks off.
+    /// The next bytes, at most `size`; `None` at the end. If the client breaks off its body, the error is the text for
+    /// the script.
     pub async fn next(&mut self, size: usize) -> std::result::Result<Option<Bytes>, String> {
         if self.ready.is_empty() && self.is_open {
             let Some(mut upload) = self.request.take_upload() else {
@@ -90,7 +92,7 @@ impl Source {
 
 /// What `request:rawrdr([size])` returns: an iterator for `for`, which also has `read([size])`.
 struct RawReader {
-    /// Not there while somebody waits for the next piece.
+    /// `None` while a coroutine waits for the next piece.
     source: RefCell<Option<Source>>,
     size: usize,
 }

@@ -1,4 +1,4 @@
-//! `response:setresponse`: output that is collected, then compressed and sent in one piece.
+//! `response:setresponse`: collects output, to be compressed and sent in one piece.
 
 use std::io::Write;
 
@@ -30,7 +30,7 @@ impl UserData for Collector {
 }
 
 impl Collector {
-    /// What was not finalized goes out as it is.
+    /// Sends output that was not finalized, uncompressed.
     fn close(&self) -> Result<()> {
         let mut output = self.0.0.output.borrow_mut();
         output.take_collected().map_or(Ok(()), |collected| output.write(&collected))
@@ -63,13 +63,13 @@ fn finalize(lua: &Lua, this: &Collector, args: MultiValue) -> Result<MultiValue>
 enum Coding {
     Gzip,
     Deflate,
-    /// Deflate without a head, which is what scripts expect to get.
+    /// Deflate without the zlib header: the form that scripts get from `finalize()`.
     RawDeflate,
     Identity,
 }
 
 impl Coding {
-    /// The best that an `Accept-Encoding` header allows.
+    /// The best coding that an `Accept-Encoding` header allows.
     fn of(accepted: &[u8]) -> Self {
         let allows = |name: &str| encodings::allows(accepted, name);
         match () {
@@ -99,6 +99,7 @@ impl Coding {
     }
 }
 
+/// Encodes all of the data.
 fn all<E: Write>(
     mut encoder: E,
     data: &[u8],

@@ -11,9 +11,9 @@ use super::Request;
 use crate::bindings::args::{Args, is_truthy};
 use crate::http::PageRequest;
 
-/// What a cookie's value must not contain (RFC 6265), and the `%` that encodes it.
+/// The characters that are percent-encoded in a value: those that RFC 6265 forbids, and `%` itself.
 const VALUE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b',').add(b';').add(b'\\').add(b'%');
-/// Bytes of a cookie, encoded; browsers drop a longer one without a word.
+/// The most bytes of a `Set-Cookie` header. Browsers ignore longer ones silently.
 const MAX_SIZE: usize = 4096;
 
 pub fn register(registry: &mut UserDataRegistry<Request>) {
@@ -35,7 +35,7 @@ pub fn register(registry: &mut UserDataRegistry<Request>) {
     });
 }
 
-/// The value of a cookie as it was sent; the first one of that name.
+/// The value of the first cookie with this name, as it was sent, without quotes around it.
 pub fn value(request: &PageRequest, name: &str) -> Option<Vec<u8>> {
     let headers = request.head.headers.get_all(COOKIE);
     let pairs = headers.iter().flat_map(|header| header.as_bytes().split(|&byte| byte == b';'));
@@ -52,8 +52,8 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// A cookie as scripts see it. Its methods return what they are named after; with an argument they set it. Nothing is
-/// sent before `activate` or `delete`.
+/// A cookie as scripts see it. Each method returns the attribute it is named after, or sets it if there is an argument.
+/// Nothing is sent without `activate` or `delete`.
 struct Cookie {
     request: Request,
     parts: RefCell<Parts>,
@@ -66,7 +66,7 @@ struct Parts {
     path: Option<String>,
     domain: Option<String>,
     comment: Option<String>,
-    /// In seconds; without it the cookie lives as long as the browser.
+    /// In seconds; `None` for a cookie that lasts until the browser is closed.
     max_age: Option<i64>,
     http_only: bool,
     secure: bool,
@@ -79,6 +79,7 @@ impl Cookie {
         Self { request: request.clone(), parts: RefCell::new(parts) }
     }
 
+    /// Adds the cookie to the response. Errors begin with `function`.
     fn send(&self, function: &str, parts: &Parts) -> Result<()> {
         let header = parts.header();
         if header.len() > MAX_SIZE {
@@ -94,6 +95,7 @@ impl Cookie {
 }
 
 impl Parts {
+    /// The value of the `Set-Cookie` header.
     fn header(&self) -> String {
         let mut header = format!("{}={}", self.name, percent_encode(&self.value, VALUE));
         for (name, value) in [("Path", &self.path), ("Domain", &self.domain), ("Comment", &self.comment)] {
@@ -111,7 +113,7 @@ impl Parts {
     }
 }
 
-/// For clients that do not know `Max-Age`. Cookies for longer than ten years say ten years.
+/// The value of `Expires`, for clients that do not know `Max-Age`; at most ten years from now.
 fn date_in(seconds: i64) -> String {
     let seconds = u64::try_from(seconds).unwrap_or(0).min(10 * 365 * 24 * 3600);
     let time = if seconds == 0 { SystemTime::UNIX_EPOCH } else { SystemTime::now() + Duration::from_secs(seconds) };
@@ -158,7 +160,7 @@ impl UserData for Cookie {
     }
 }
 
-/// An attribute that may be text of any kind but must not end, or begin another.
+/// Returns a text attribute, which an argument sets. It must not contain what would end it or begin another attribute.
 fn attribute(lua: &Lua, function: &'static str, args: MultiValue, to: &mut Option<String>) -> Result<Option<String>> {
     if !args.is_empty() {
         let args = Args::new(lua, function, args);
@@ -171,6 +173,7 @@ fn attribute(lua: &Lua, function: &'static str, args: MultiValue, to: &mut Optio
     Ok(to.clone())
 }
 
+/// Returns a flag, which an argument sets.
 fn flag(args: MultiValue, to: &mut bool) -> bool {
     if let Some(value) = args.front() {
         *to = is_truthy(value);

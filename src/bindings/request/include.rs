@@ -1,4 +1,4 @@
-//! `response:include`, `response:forward`, and what a page that was reached so finds out about it.
+//! `response:include` and `response:forward`, and the methods that tell a page how it was reached.
 
 use std::rc::Rc;
 
@@ -11,19 +11,20 @@ use crate::bindings::args::{Args, brief};
 use crate::bindings::coroutine::PageEnded;
 use crate::lsp::{AppState, Target, find_targets, media_type, run_target};
 
-/// Pages that may include each other at a time; more is a page that includes itself.
+/// How deep pages may include each other. More can only be a page that includes itself.
 const MAX_DEPTH: usize = 32;
 
-/// Somebody who answers a request.
+/// A page, file or directory function that answers a request.
 #[derive(Clone)]
 pub struct Running {
-    /// `None`: a directory beside all apps.
+    /// `None` for a directory beside all apps.
     app: Option<Rc<AppState>>,
-    /// The path from the server's root, decoded: what relative paths begin with.
+    /// The decoded path from the server's root, to which relative paths are resolved.
     url: String,
     how: How,
 }
 
+/// How it was reached.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum How {
     Initial,
@@ -32,6 +33,7 @@ enum How {
 }
 
 impl Running {
+    /// What the request's URL led to.
     pub fn initial(app: Option<Rc<AppState>>, url: String) -> Self {
         Self { app, url, how: How::Initial }
     }
@@ -51,14 +53,14 @@ pub fn register(registry: &mut UserDataRegistry<Request>) {
     registry.add_method("initial", |_, this, _: MultiValue| Ok(this.how() == How::Initial));
 }
 
-/// `response:include(path)`: what is at the path writes in place of the call; then true.
+/// `response:include(path)`: runs what is at the path, whose output comes at this place of the response; then true.
 async fn include(lua: &Lua, request: &Request, args: MultiValue) -> Result<bool> {
     let path = Args::new(lua, "response:include", args).text(1, "path")?;
     request.run_first(&path, request.targets(&path)?, How::Included).await?;
     Ok(true)
 }
 
-/// `response:forward(path)`: what is at the path answers instead of this page, which ends.
+/// `response:forward(path)`: ends this page, and lets what is at the path answer instead.
 async fn forward(lua: &Lua, request: &Request, args: MultiValue) -> Result<()> {
     let path = Args::new(lua, "response:forward", args).text(1, "path")?;
     let targets = request.targets(&path)?;
@@ -75,8 +77,8 @@ fn not_found(path: &str) -> Error {
 }
 
 impl Request {
-    /// Lets the page or file at `path` ask who the client is. A path without a slash in front begins at the app's root,
-    /// wherever the client wants to go. Directory functions are passed over: it may be one of theirs that is guarded.
+    /// Runs the login page at `path`, or sends the file there. A path without a leading slash is relative to the app's
+    /// root, whatever URL the client asked for. Directory functions are left out, since the login may protect them.
     pub async fn include_login_page(&self, path: &str) -> Result<()> {
         let world = self.world()?;
         let app = self.0.running.borrow().last().and_then(|running| running.app.clone());
@@ -86,11 +88,12 @@ impl Request {
         self.run_first(path, targets, How::Included).await
     }
 
+    /// How the code that is running now was reached.
     fn how(&self) -> How {
         self.0.running.borrow().last().map_or(How::Initial, |running| running.how)
     }
 
-    /// What may be at `path`, in the order in which it is to be tried; never empty.
+    /// What may be at `path`, in the order in which it is to be tried. An error if there is nothing.
     fn targets(&self, path: &str) -> Result<Vec<Target>> {
         let world = self.world()?;
         let running = self.0.running.borrow().last().cloned();
@@ -99,7 +102,7 @@ impl Request {
         if targets.is_empty() { Err(not_found(path)) } else { Ok(targets) }
     }
 
-    /// Runs the first target that does not decline.
+    /// Runs the first target that does not decline. An error if all do.
     async fn run_first(&self, path: &str, targets: Vec<Target>, how: How) -> Result<()> {
         for target in targets {
             if let Target::File { path, .. } = &target
@@ -114,7 +117,7 @@ impl Request {
         Err(not_found(path))
     }
 
-    /// False when the target declined.
+    /// Runs a target, on top of what is running. False if the target declined.
     async fn run(&self, target: &Target, how: How) -> Result<bool> {
         let world = self.world()?;
         let url = format!("{}{}", target.app().uri(), target.path());
@@ -129,7 +132,7 @@ impl Request {
         };
         let outcome = run_target(&world, self, target).await;
         self.0.running.borrow_mut().truncate(depth - 1);
-        // Behind the page's end nobody else lets go of it; at most the page itself is still noted as running then.
+        // After the page's end (when only the page itself may be left on the stack) nothing else drops the environment.
         if self.0.is_page_over.get() && depth <= 2 {
             self.0.environment.borrow_mut().take();
         }

@@ -12,8 +12,8 @@ pub fn register(registry: &mut UserDataRegistry<Request>) {
     registry.add_method("json", json);
 }
 
-/// `response:json(t, ...[, true])`: the whole response is the table as JSON, or an array of several tables. Ends the
-/// page, unless the last argument is true; the response is over in any case.
+/// `response:json(t, ...[, goes_on])`: the whole response is the table as JSON, or an array if there are several. Then
+/// the response is complete, and the page ends unless `goes_on` is true.
 fn json(lua: &Lua, this: &Request, mut args: MultiValue) -> Result<()> {
     let goes_on = matches!(args.back(), Some(Value::Boolean(_)));
     let ends = if goes_on { args.pop_back() != Some(Value::Boolean(true)) } else { true };

@@ -1,4 +1,4 @@
-//! What an authenticator answers with.
+//! The responses of authenticators: login pages, refusals, and the redirect after a login.
 
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION, WWW_AUTHENTICATE};
@@ -8,7 +8,8 @@ use super::methods::error_page;
 use super::{Request, url};
 
 impl Request {
-    /// Begins the page that asks who the client is.
+    /// Begins a login page, or the body of a 401 with these `WWW-Authenticate` headers. An error if the response has
+    /// begun.
     pub fn start_login_page(&self, status: StatusCode, challenges: Vec<String>) -> Result<()> {
         let challenges = challenges.into_iter().map(|text| HeaderValue::try_from(text).map_err(Error::external));
         let challenges = challenges.collect::<Result<Vec<_>>>()?;
@@ -27,13 +28,13 @@ impl Request {
         self.0.output.borrow_mut().write(&error_page(status, b""))
     }
 
-    /// Tells a user that this is not for them.
+    /// Tells a user who is logged in that this is forbidden (403).
     pub fn refuse_entry(&self) -> Result<()> {
         self.start_login_page(StatusCode::FORBIDDEN, Vec::new())?;
         self.write_error_page(StatusCode::FORBIDDEN)
     }
 
-    /// Sends the client to the URL of this request again, without the query.
+    /// Redirects the client to this request's own URL, without the query.
     pub fn redirect_to_itself(&self) -> Result<()> {
         let location = self.with_input(url::full).unwrap_or_default();
         let location = HeaderValue::try_from(location).map_err(Error::external)?;

@@ -16,7 +16,7 @@ use super::{Request, admission, body, compress, cookies, include, json, multipar
 use crate::bindings::args::{Args, plain_text};
 use crate::bindings::coroutine::PageEnded;
 
-/// `output` are the methods that are written in Lua, see `lua/internal/output.lua`.
+/// Adds all methods. `output` are those that are written in Lua, see `lua/internal/output.lua`.
 pub fn register(registry: &mut UserDataRegistry<Request>, output: Vec<(String, Function)>) {
     for (name, method) in output {
         registry.add_field(name, method);
@@ -108,7 +108,7 @@ fn register_control(registry: &mut UserDataRegistry<Request>) {
 }
 
 impl Request {
-    /// Changes what can only be changed before the response is committed.
+    /// Changes the response, if that is not committed yet; otherwise the error is `iscommitted`, which scripts know.
     pub(super) fn uncommitted(&self, change: impl FnOnce(&mut Output)) -> Result<()> {
         let mut output = self.0.output.borrow_mut();
         if output.is_committed() {
@@ -119,7 +119,8 @@ impl Request {
     }
 }
 
-/// Stores output: the strings and numbers among the values. Says whether the page should wait for the client.
+/// The first half of `response:write(...)`: adds the strings and numbers among the values to the output. Returns
+/// whether the page should wait for the client.
 pub fn put(lua: &Lua, (response, values): (Value, Variadic<Value>)) -> Result<bool> {
     let response = receiver(lua, response, "response:write")?;
     let mut output = response.0.output.borrow_mut();
@@ -141,12 +142,12 @@ fn receiver(lua: &Lua, response: Value, method: &str) -> Result<UserDataRef<Requ
         .map_err(|_| Error::runtime(format!("{method}: call it with a colon, on a request or response")))
 }
 
-/// The first half of `response:flush()`: says whether there is something to wait for.
+/// The first half of `response:flush()`. Returns whether there is something to wait for.
 pub fn flush(lua: &Lua, response: Value) -> Result<bool> {
     Ok(receiver(lua, response, "response:flush")?.0.output.borrow_mut().flush())
 }
 
-/// The first half of `response:send(data)`, likewise.
+/// The first half of `response:send(data)`. Returns whether there is something to wait for.
 pub fn send(lua: &Lua, (response, args): (Value, MultiValue)) -> Result<bool> {
     let response = receiver(lua, response, "response:send")?;
     let data = Args::new(lua, "response:send", args).string(1, "data")?;
@@ -155,7 +156,7 @@ pub fn send(lua: &Lua, (response, args): (Value, MultiValue)) -> Result<bool> {
     Ok(output.flush())
 }
 
-/// `request:header([name])`
+/// `request:header([name])`: the value of one header, or a table of all.
 fn header(lua: &Lua, this: &Request, args: MultiValue) -> Result<Value> {
     match Args::new(lua, "request:header", args).optional_text(1, "name")? {
         None => this.headers_table(lua).map(Value::Table),
@@ -166,7 +167,8 @@ fn header(lua: &Lua, this: &Request, args: MultiValue) -> Result<Value> {
     }
 }
 
-/// `request:data([name])`: of a repeated field the first value by name, the last one in the table.
+/// `request:data([name])`: the value of one form field, or a table of all. Of a repeated field the former is its first
+/// value, the latter has its last one.
 fn data(lua: &Lua, this: &Request, args: MultiValue) -> Result<Value> {
     match Args::new(lua, "request:data", args).optional_string(1, "name")? {
         None => this.data_table(lua).map(Value::Table),
@@ -186,7 +188,8 @@ fn datapairs(lua: &Lua, this: &Request, _: MultiValue) -> Result<Function> {
     })
 }
 
-/// IP address, port, whether it is IPv6; an IPv4 client of an IPv6 listener shows as IPv4.
+/// An address as scripts get it: IP address, port, whether it is IPv6; nil if there is none. An IPv4 address in IPv6
+/// form, as a listener for both has it, is shown as IPv4.
 pub fn address(lua: &Lua, address: Option<SocketAddr>) -> Result<MultiValue> {
     match address {
         Some(address) => {
@@ -197,7 +200,8 @@ pub fn address(lua: &Lua, address: Option<SocketAddr>) -> Result<MultiValue> {
     }
 }
 
-/// Reads a header's name and value, for all functions that take some.
+/// Checks a header that a script passes in the table of argument 1. The server sets some headers itself; these are
+/// refused.
 pub fn read_header(args: &Args, name: &[u8], value: &[u8]) -> Result<(HeaderName, HeaderValue)> {
     let refuse = |why: &str| {
         args.refuse(1, "headers", &format!("header '{}': {why}", String::from_utf8_lossy(name).escape_debug()))
@@ -233,7 +237,7 @@ fn header_value(args: &Args, position: usize, name: &str) -> Result<HeaderValue>
     HeaderValue::from_bytes(&value).map_err(|_| args.refuse(position, name, "control characters are not allowed"))
 }
 
-/// The caller has checked that the code is one HTTP knows how to send.
+/// The caller has checked that the code is within 200 to 599, so there is always a status.
 fn status(code: i64) -> StatusCode {
     u16::try_from(code)
         .ok()
@@ -241,7 +245,7 @@ fn status(code: i64) -> StatusCode {
         .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// `response:sendredirect(url[, permanent])`: sends the answer and ends the page.
+/// `response:sendredirect(url[, permanent])`: completes the response with a redirect, and ends the page.
 fn sendredirect(lua: &Lua, this: &Request, args: MultiValue) -> Result<()> {
     let args = Args::new(lua, "response:sendredirect", args);
     let target = args.text(1, "url")?;
@@ -262,13 +266,15 @@ fn sendredirect(lua: &Lua, this: &Request, args: MultiValue) -> Result<()> {
     Err(Error::external(PageEnded))
 }
 
-/// Percent-encodes what may not stand in a URL as it is: blanks and characters outside ASCII.
+/// Percent-encodes what a URL must not contain: blanks and characters outside ASCII. Line breaks stay, and are refused
+/// later, since they are more likely an attack (response splitting) than a URL.
 fn escape(url: &str) -> String {
     const ALLOWED: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b' ').remove(b'\r').remove(b'\n');
     percent_encoding::utf8_percent_encode(url, ALLOWED).to_string()
 }
 
-/// `response:senderror(status[, html])`: a small page; the page that called it goes on, and its output follows.
+/// `response:senderror(status[, html])`: replaces the response by a small error page. The script goes on, and its
+/// further output follows.
 fn senderror(lua: &Lua, this: &Request, args: MultiValue) -> Result<()> {
     let args = Args::new(lua, "response:senderror", args);
     let code = status(args.integer_in(1, "status", 200..=599)?);
@@ -288,6 +294,7 @@ fn senderror(lua: &Lua, this: &Request, args: MultiValue) -> Result<()> {
     written
 }
 
+/// The small page that goes with a status. `html` is a further text in it.
 pub(super) fn error_page(code: StatusCode, html: &[u8]) -> Vec<u8> {
     let title = format!("{} {}", code.as_u16(), code.canonical_reason().unwrap_or("Error"));
     let head = format!("<!DOCTYPE html><html><head><title>{title}</title></head><body><h1>{title}</h1><p>");

@@ -1,4 +1,4 @@
-//! `request:multipart`: a form with files, handed to callbacks piece by piece.
+//! `request:multipart`: reads a form with files, and calls the script with its parts while they arrive.
 
 mod callbacks;
 mod parser;
@@ -11,11 +11,11 @@ use crate::bindings::args::Args;
 use callbacks::Callbacks;
 use parser::{Event, Parser, Part, boundary};
 
-/// Bytes of a body that are read at a time, and of a file that a callback gets at most.
+/// The most bytes that are read at a time. A callback gets at most about as many of a file.
 const PIECE: usize = 16 * 1024;
-/// Bytes of a field that is no file.
+/// The most bytes of a field that is no file.
 const MAX_FIELD: usize = 64 * 1024;
-/// Parts of one form.
+/// The most parts of one form.
 const MAX_PARTS: usize = 1000;
 
 pub fn register(registry: &mut UserDataRegistry<Request>) {
@@ -25,8 +25,8 @@ pub fn register(registry: &mut UserDataRegistry<Request>) {
     });
 }
 
-/// `request:multipart{formdata=, beginfile=, filedata=, endofreq=, error=}`: true once all is read; nil and why when
-/// the body is no such form or breaks off, which `error` is told, too.
+/// `request:multipart{formdata=, beginfile=, filedata=, endofreq=, error=}`: true when the whole form has been read. If
+/// the body is no such form, or breaks off, `error` is called with the reason, and the result is nil and the reason.
 async fn multipart(lua: &Lua, request: &Request, args: MultiValue) -> Result<MultiValue> {
     let args = Args::new(lua, "request:multipart", args);
     let callbacks = Callbacks::read(&args, &request.environment(lua)?)?;
@@ -47,14 +47,15 @@ async fn multipart(lua: &Lua, request: &Request, args: MultiValue) -> Result<Mul
     }
 }
 
-/// What is being read.
+/// The part that is being read.
 enum Current {
+    /// Name, and the value so far.
     Field(Vec<u8>, Vec<u8>),
-    /// Whether the callback wants it.
+    /// Whether the callbacks want the file's data.
     File(bool),
 }
 
-/// The inner error is for the script to see.
+/// Reads the form and calls the callbacks, up to `endofreq`. The inner error is the reason for the script.
 async fn read(
     lua: &Lua,
     request: &Request,
@@ -103,7 +104,7 @@ async fn read(
     }
 }
 
-/// A file that `beginfile` answers with false is skipped.
+/// Begins a part. A file is skipped if `beginfile` returns false.
 async fn begin(lua: &Lua, callbacks: &Callbacks, part: Part) -> Result<Current> {
     let Some(filename) = part.filename else { return Ok(Current::Field(part.name, Vec::new())) };
     let args = (

@@ -1,4 +1,9 @@
-//! What a page has written: stored up to a limit, then committed and streamed.
+//! A response as a page writes it: stored at first, later streamed.
+//!
+//! Output is stored until there is more than [`STORED`], or the script flushes. Then the response is *committed*:
+//! status and headers are sent and can no longer be changed, and the body is streamed while the client takes it. A page
+//! that ends before that has its output as the whole body, with a Content-Length. Nothing here waits: whoever can,
+//! waits when [`Output::is_full`] tells so.
 
 use std::io;
 use std::rc::Rc;
@@ -14,11 +19,12 @@ use crate::http::{Body, PageReply, PageRequest, add_app_headers, empty, whole};
 use crate::lua::hop::Reply;
 use crate::socket::Takeover;
 
-/// Output is kept so long, in bytes, before the response is committed; later it is sent in pieces of this size.
+/// The bytes of output that are stored before the response is committed, and about the size of the pieces that are sent
+/// later.
 const STORED: usize = 8 * 1024;
-/// Bytes that may be stored by code that cannot wait for a client.
+/// The most bytes that are stored for code that cannot wait for the client.
 const MAX_STORED: usize = 4 * 1024 * 1024;
-/// Bytes that `response:setresponse` collects at most.
+/// The most bytes that `response:setresponse` collects.
 const MAX_COLLECTED: usize = 16 * 1024 * 1024;
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
@@ -27,48 +33,51 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store, no-cache, must
 /// The headers a response starts with.
 #[derive(Clone, Copy)]
 pub enum Defaults {
-    /// HTML that is not to be cached.
+    /// Those of a page: HTML that is not to be cached.
     Page,
-    /// A directory function: none.
+    /// None, for a directory function.
     None,
 }
 
-/// Where the response stands.
+/// The state of a response. `Open` becomes any of the others, `Streaming` becomes `Complete` or `Gone`.
 enum State {
-    /// Nothing was sent.
+    /// Not committed: nothing was sent.
     Open(Reply<PageReply>),
-    /// The headers are sent, the body is being sent.
+    /// The headers were sent, the body is being sent.
     Streaming(mpsc::Sender<Piece>),
-    /// The response is complete: by redirect, abort or the page's end.
+    /// The response is complete: by a redirect, an abort, or the page's end.
     Complete,
-    /// Somebody took the socket.
+    /// The socket was taken over.
     Taken,
-    /// The client no longer listens.
+    /// The client has closed the connection.
     Gone,
 }
 
+/// A response and what is stored of its body.
 pub struct Output {
     pub status: StatusCode,
     pub headers: HeaderMap,
     defaults: Defaults,
     stored: BytesMut,
-    /// Once the response has begun: the bytes that its head announces and that are not sent yet.
+    /// While streaming: how many bytes of the Content-Length were not sent yet.
     announced: u64,
-    /// The client asked for the headers only; output is counted and dropped.
+    /// Whether the client asked for the headers only (HEAD). Then output is counted and dropped.
     is_head: bool,
+    /// For HEAD: the bytes of output so far, of which the Content-Length is made.
     counted: u64,
-    /// Since `response:setresponse`: output is kept here instead of being sent.
+    /// What was written since `response:setresponse`.
     collected: Option<Vec<u8>>,
-    /// `Set-Cookie` headers by the cookies' names. A new status or an error page leaves them alone.
+    /// `Set-Cookie` headers by the cookies' names. They stay when the other headers are reset.
     cookies: Vec<(String, HeaderValue)>,
-    /// What the directory that answers adds to its responses, see `dir:header`.
+    /// The headers of the directory that answers, see `dir:header`.
     app_headers: Option<Rc<HeaderMap>>,
-    /// The page was aborted while its output was being sent: what is stored still goes out, but nothing is added.
+    /// Whether the page was aborted while streaming: what is stored is still sent, but nothing is added.
     is_aborted: bool,
     state: State,
 }
 
 impl Output {
+    /// A response that goes to `reply`.
     pub fn new(reply: Reply<PageReply>, is_head: bool, defaults: Defaults) -> Self {
         let (status, headers) = (StatusCode::OK, default_headers(defaults));
         Self {
@@ -92,17 +101,17 @@ impl Output {
         !matches!(self.state, State::Open(_))
     }
 
-    /// Whether the response is over by a redirect or abort.
+    /// Whether the response is complete or was aborted, so that further output is dropped.
     pub fn is_complete(&self) -> bool {
         self.is_aborted || matches!(self.state, State::Complete)
     }
 
-    /// Whether what the page writes still goes somewhere; true also when the socket was taken.
+    /// Whether output still has an effect; true also after the socket was taken.
     pub fn is_valid(&self) -> bool {
         !self.is_complete() && !matches!(self.state, State::Gone)
     }
 
-    /// Whether a client is there that waits for the response, or for the rest of it.
+    /// Whether a client still waits for the response, or for the rest of it.
     pub fn is_awaited(&self) -> bool {
         match &self.state {
             State::Open(reply) => !reply.is_for_nobody(),
@@ -116,7 +125,7 @@ impl Output {
         matches!(self.state, State::Streaming(_)) && self.stored.len() >= STORED
     }
 
-    /// Adds output. Fails when too much is stored already, which only happens to code that cannot wait.
+    /// Adds output. An error if too much is stored already, which only happens to code that cannot wait.
     pub fn write(&mut self, data: &[u8]) -> mlua::Result<()> {
         match self.state {
             _ if self.is_aborted => {}
@@ -148,13 +157,13 @@ impl Output {
         Ok(())
     }
 
-    /// From now on output is kept until [`Output::take_collected`]; what is stored already goes first.
+    /// Collects output from now on, until [`Output::take_collected`]. It begins with what is stored already.
     pub fn start_collecting(&mut self) {
         let stored = self.stored.split();
         self.collected.get_or_insert_default().extend_from_slice(&stored);
     }
 
-    /// Ends the collecting.
+    /// Stops collecting; `None` if that had not begun.
     pub fn take_collected(&mut self) -> Option<Vec<u8>> {
         self.collected.take()
     }
@@ -169,23 +178,24 @@ impl Output {
         self.complete();
     }
 
-    /// Sets a cookie, instead of one of that name that was to be set before.
+    /// Sets a cookie, in the place of an earlier one with this name.
     pub fn set_cookie(&mut self, name: &str, value: HeaderValue) {
         self.cookies.retain(|(known, _)| known != name);
         self.cookies.push((name.to_owned(), value));
     }
 
-    /// The cookies that are to be set, for somebody else who answers.
+    /// The names and `Set-Cookie` headers of the cookies that are to be set.
     pub fn cookies(&self) -> &[(String, HeaderValue)] {
         &self.cookies
     }
 
-    /// Headers that stand in for those the server adds otherwise.
+    /// Headers to be used instead of the server's default ones.
     pub fn set_app_headers(&mut self, headers: Option<Rc<HeaderMap>>) {
         self.app_headers = headers;
     }
 
-    /// Sends the headers, and what is stored as far as the client takes it. Says whether there is a rest to wait for.
+    /// Commits the response, and sends what is stored if there is room. Returns whether there may be a rest to wait
+    /// for.
     pub fn flush(&mut self) -> bool {
         if !self.is_head && self.collected.is_none() {
             self.commit();
@@ -194,6 +204,7 @@ impl Output {
         matches!(self.state, State::Streaming(_))
     }
 
+    /// Sends the headers. Nothing happens if they were sent.
     fn commit(&mut self) {
         if self.is_committed() {
             return;
@@ -205,7 +216,7 @@ impl Output {
         self.reply(PageReply::Response(response), State::Streaming(channel));
     }
 
-    /// Hands stored output to the client while there is room.
+    /// Sends the stored output, if there is room in the channel to the client.
     fn push(&mut self) {
         let State::Streaming(channel) = &self.state else { return };
         if self.stored.is_empty() {
@@ -218,7 +229,7 @@ impl Output {
         }
     }
 
-    /// Where to wait for the client; `None` when there is nothing to wait for.
+    /// The channel to the client, if there is stored output to be sent through it.
     pub fn channel(&self) -> Option<mpsc::Sender<Piece>> {
         match &self.state {
             State::Streaming(channel) if !self.stored.is_empty() => Some(channel.clone()),
@@ -226,7 +237,7 @@ impl Output {
         }
     }
 
-    /// The way to the client, once the response has begun.
+    /// The channel to the client, while the response is streamed.
     pub fn stream(&self) -> Option<mpsc::Sender<Piece>> {
         match &self.state {
             State::Streaming(channel) => Some(channel.clone()),
@@ -234,12 +245,13 @@ impl Output {
         }
     }
 
+    /// Takes the stored output, to be sent.
     pub fn take_stored(&mut self) -> Bytes {
         self.announced = self.announced.saturating_sub(self.stored.len() as u64);
         self.stored.split().freeze()
     }
 
-    /// How many bytes have been announced and not written, of a response that has begun.
+    /// While streaming: how many bytes of the Content-Length were not written.
     pub fn missing(&self) -> u64 {
         match self.state {
             State::Streaming(_) => self.announced.saturating_sub(self.stored.len() as u64),
@@ -247,11 +259,13 @@ impl Output {
         }
     }
 
+    /// Notes that the client has closed the connection.
     pub fn client_is_gone(&mut self) {
         self.stored.clear();
         self.state = State::Gone;
     }
 
+    /// Answers with a takeover of the socket. An error if the response is committed or the client is gone.
     pub fn take_socket(&mut self, takeover: Takeover) -> Result<(), AlreadyTaken> {
         if self.is_committed() {
             return Err(AlreadyTaken);
@@ -261,6 +275,7 @@ impl Output {
         if matches!(self.state, State::Gone) { Err(AlreadyTaken) } else { Ok(()) }
     }
 
+    /// Answers with the request itself, for something else to answer it.
     pub fn hand_back(&mut self, request: Box<PageRequest>) {
         self.reply(PageReply::NotMine(request), State::Complete);
     }
@@ -273,8 +288,8 @@ impl Output {
         self.clear();
     }
 
-    /// Forgets what a directory function has written that did not want the request. The headers that it has set stay, for
-    /// whoever answers; but those that tell of a body go with it.
+    /// Discards what a directory function has written that declined the request. The headers that it has set stay,
+    /// except those that describe the body.
     pub fn decline(&mut self) {
         let mut headers = std::mem::take(&mut self.headers);
         for name in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
@@ -284,7 +299,7 @@ impl Output {
         self.headers.extend(headers);
     }
 
-    /// Forgets the stored output.
+    /// Discards the output that was not sent.
     pub fn clear(&mut self) {
         self.stored.clear();
         if let Some(collected) = &mut self.collected {
@@ -293,12 +308,13 @@ impl Output {
         self.counted = 0;
     }
 
-    /// HTML that is not to be cached.
+    /// Sets the headers of a page, see [`Defaults::Page`].
     pub fn set_default_headers(&mut self) {
         self.headers.extend(default_headers(Defaults::Page));
     }
 
-    /// Ends the response before the page ends; a socket that was taken is left alone.
+    /// Ends the response before the page ends: with what is stored, but nothing that is written later. A socket that
+    /// was taken is left alone.
     pub fn abort(&mut self) {
         match self.state {
             State::Open(_) => self.complete(),
@@ -317,7 +333,7 @@ impl Output {
         }
         self.release_collected();
         let has_body = !matches!(self.status.as_u16(), 204 | 205 | 304);
-        // A page that announces a length need not write so much for a HEAD.
+        // In answer to HEAD a page may set the Content-Length and write nothing.
         let announced = self.headers.remove(CONTENT_LENGTH).filter(|_| self.is_head && self.counted == 0);
         let length = if self.is_head { self.counted } else { self.stored.len() as u64 };
         if has_body {
@@ -328,7 +344,7 @@ impl Output {
         self.reply(PageReply::Response(response), State::Complete);
     }
 
-    /// What was collected and never finalized goes out as it is.
+    /// Makes output of what was collected and never finalized.
     fn release_collected(&mut self) {
         if let Some(collected) = self.collected.take() {
             self.counted += collected.len() as u64;
@@ -336,7 +352,8 @@ impl Output {
         }
     }
 
-    /// Ends the response; what is returned has yet to be sent.
+    /// Ends the response. Returns what has yet to be sent. A response that was committed and `failed`, or is shorter
+    /// than its Content-Length, ends with an error, which closes the connection.
     pub fn finish(&mut self, failed: bool) -> Option<Rest> {
         if let State::Open(_) = self.state {
             if failed {
@@ -359,7 +376,7 @@ impl Output {
         (!pieces.is_empty()).then_some(Rest { channel, pieces })
     }
 
-    /// Answers with an error page instead of what was written; behind it once the response has begun.
+    /// Shows an error page: instead of the output, or after it if the response is committed.
     pub fn show_error(&mut self, html: &str) {
         match self.state {
             State::Open(_) => {
@@ -371,10 +388,12 @@ impl Output {
         }
     }
 
+    /// Replaces the response by a short message for users.
     fn failure(&mut self) {
         self.failure_as("text/plain; charset=utf-8", b"Internal server error: see the server's console\n");
     }
 
+    /// Replaces the response by an error 500 with this body.
     fn failure_as(&mut self, media_type: &'static str, message: &[u8]) {
         self.headers.clear();
         self.clear();
@@ -386,6 +405,7 @@ impl Output {
         self.stored.extend_from_slice(message);
     }
 
+    /// The response with all its headers. Called once, when it is committed or complete.
     fn response(&mut self, body: Body) -> Response<Body> {
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
@@ -399,12 +419,14 @@ impl Output {
         response
     }
 
-    fn reply(&mut self, reply: PageReply, next: State) {
-        let State::Open(way_back) = std::mem::replace(&mut self.state, next) else { return };
-        if way_back.is_for_nobody() {
+    /// Answers HTTP, which makes an open response one of the state `next`; or `Gone`, if the client has closed the
+    /// connection.
+    fn reply(&mut self, answer: PageReply, next: State) {
+        let State::Open(reply) = std::mem::replace(&mut self.state, next) else { return };
+        if reply.is_for_nobody() {
             self.client_is_gone();
         }
-        way_back.send(reply);
+        reply.send(answer);
     }
 }
 

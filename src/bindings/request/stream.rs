@@ -1,4 +1,4 @@
-//! A response body that goes to the client while a page writes it.
+//! A response body that is sent to the client while a page writes it.
 
 use std::io;
 use std::pin::Pin;
@@ -11,13 +11,13 @@ use tokio::sync::mpsc;
 
 use crate::http::Body;
 
-/// Pieces on their way to the client; a page that writes more waits.
+/// How many pieces may be on their way to the client. A page that writes more waits.
 const PIECES: usize = 4;
 
-/// An error instead of a piece cuts the connection, so that the client sees that something is missing.
+/// A piece of the body. An error closes the connection, so that the client notices that something is missing.
 pub type Piece = io::Result<Bytes>;
 
-/// Where the pieces go in, and the body that they make.
+/// A channel for pieces, and the body that consists of them.
 pub fn open() -> (mpsc::Sender<Piece>, Body) {
     let (channel, pieces) = mpsc::channel(PIECES);
     (channel, Streamed { pieces, failed: false }.boxed_unsync())
@@ -30,6 +30,7 @@ pub struct Rest {
 }
 
 impl Rest {
+    /// Sends the pieces, and waits for the client if need be.
     pub async fn send(self) {
         for piece in self.pieces {
             // A client that is gone needs no rest.
@@ -40,9 +41,10 @@ impl Rest {
 
 /// Waits until the connection has taken the head and all pieces.
 pub async fn hand_over(channel: mpsc::Sender<Piece>) {
-    // The empty piece comes behind the head, of which the channel knows nothing.
+    // The head does not go through this channel, but is sent before any piece: so wait for an empty one.
     if channel.send(Ok(Bytes::new())).await.is_ok() {
-        // Room for all of them means that all were taken; a client that is gone is noted when there is something for it.
+        // When there is room for as many pieces as the channel holds, it is empty. That the client is gone will be
+        // noticed by the next write.
         let _ = channel.reserve_many(channel.max_capacity()).await;
     }
 }

@@ -1,4 +1,4 @@
-//! URLs of a request, and the absolute URL that a redirect needs.
+//! The URL of a request and its parts, and resolving references against it for redirects.
 
 use percent_encoding::percent_decode_str;
 
@@ -13,10 +13,10 @@ fn authority(request: &PageRequest) -> String {
     http::authority(&request.head, request.local)
 }
 
-/// The host without its port.
+/// The host that the client asked for, without the port.
 pub fn domain(request: &PageRequest) -> String {
     let authority = authority(request);
-    // The colons of an IPv6 address stand in brackets.
+    // A colon before a closing bracket is part of an IPv6 address.
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => host.to_owned(),
         _ => authority,
@@ -27,17 +27,18 @@ fn scheme(request: &PageRequest) -> &'static str {
     if request.is_tls { "https" } else { "http" }
 }
 
-/// Scheme, host and path as sent; no query.
+/// The URL without its query; the path as it was sent.
 pub fn full(request: &PageRequest) -> String {
     format!("{}://{}{}", scheme(request), authority(request), request.head.uri.path())
 }
 
-/// Makes `target` absolute: a full URL, `//host/x`, `/x`, `x/y` beside the page's path, or `""` for the page itself.
+/// Makes `target` absolute, as a reference on the request's page: a full URL, `//host/x`, `/x`, the relative path
+/// `x/y`, or `""` for the page itself.
 pub fn absolute(request: &PageRequest, target: &str) -> String {
     resolve(scheme(request), &authority(request), request.head.uri.path(), target)
 }
 
-/// The same beside the URL that has these parts.
+/// Makes `target` absolute, as a reference on the page whose URL has these parts. `..` is left to the client.
 pub fn resolve(scheme: &str, authority: &str, path: &str, target: &str) -> String {
     if has_scheme(target) {
         target.to_owned()
@@ -59,7 +60,7 @@ fn has_scheme(target: &str) -> bool {
         && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
 }
 
-/// The request's own URL with a slash behind the path.
+/// The request's own URL with a slash after its path.
 pub fn with_slash(request: &PageRequest) -> String {
     let query = request.head.uri.query().map_or_else(String::new, |query| format!("?{query}"));
     format!("{}/{query}", full(request))

@@ -1,16 +1,18 @@
-//! What a script wants to be called with the parts of a form.
+//! The functions that a script passes to `request:multipart`.
 //!
-//! Two ways to write these functions are in use, with the environment as their first parameter and without. How many
-//! parameters a function has tells which, unless it leaves some out; then it is like the others of its form.
+//! Apps write these functions in two ways, with the environment as their first parameter and without. The number of
+//! parameters tells which. A function with too few parameters to tell is taken to be written as the others of its
+//! table.
 
 use mlua::{Function, IntoLuaMulti, Result, Table, Value};
 
 use crate::bindings::args::Args;
 use crate::lua::budget;
 
-/// One of the functions, bound to the environment if it takes that; or none.
+/// One of the functions, if it is given; bound to the environment if it takes that.
 pub struct Callback(Option<Function>);
 
+/// All of them. [`SHAPES`] tells the number of their parameters.
 pub struct Callbacks {
     pub formdata: Callback,
     pub beginfile: Callback,
@@ -23,6 +25,7 @@ pub struct Callbacks {
 const SHAPES: [(&str, usize); 5] = [("formdata", 2), ("beginfile", 4), ("filedata", 1), ("endofreq", 0), ("error", 1)];
 
 impl Callbacks {
+    /// Reads argument 1, a table of functions.
     pub fn read(args: &Args, environment: &Table) -> Result<Self> {
         let table = args.table(1, "callbacks")?;
         let mut functions = Vec::new();
@@ -46,18 +49,19 @@ impl Callbacks {
     }
 }
 
-/// `None` for a function that leaves parameters out.
+/// Whether the function takes the environment before its `count` parameters; `None` if it has fewer and so cannot tell.
 fn takes_environment(function: &Function, count: usize) -> Option<bool> {
     let has = usize::from(function.info().num_params);
     (has >= count).then_some(has > count)
 }
 
 impl Callback {
+    /// Whether the script has passed this function.
     pub fn is_given(&self) -> bool {
         self.0.is_some()
     }
 
-    /// What the callback returns; nil when there is none.
+    /// Calls the function, which may wait. The result is nil if there is none.
     pub async fn call(&self, args: impl IntoLuaMulti) -> Result<Value> {
         match &self.0 {
             None => Ok(Value::Nil),

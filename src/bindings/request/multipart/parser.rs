@@ -1,14 +1,15 @@
-//! `multipart/form-data` (RFC 7578), piece by piece, a state machine without I/O.
+//! A parser of `multipart/form-data` (RFC 7578) that takes the body piece by piece: a state machine without I/O.
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Bytes of a part's headers.
+/// The most bytes of a part's headers.
 const MAX_HEAD: usize = 8 * 1024;
-/// Bytes of a boundary (RFC 2046).
+/// The most bytes of a boundary (RFC 2046).
 const MAX_BOUNDARY: usize = 70;
-/// Blanks behind a boundary.
+/// The most blanks between a boundary and its line break.
 const MAX_PADDING: usize = 256;
 
+/// Why a body is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     #[error("a boundary is not followed by a line break")]
@@ -19,39 +20,45 @@ pub enum Malformed {
     NoName,
 }
 
+/// What comes next in a body.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Feed, and ask again.
+    /// Nothing yet: call [`Parser::feed`] first.
     NeedsMore,
+    /// A part begins.
     Begin(Part),
-    /// Of the part that has begun; never empty.
+    /// Data of the part that has begun; never empty.
     Data(Bytes),
-    /// The part is over.
+    /// The part ends.
     End,
 }
 
-/// What a part says of itself.
+/// The headers of a part.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Part {
     pub name: Vec<u8>,
-    /// As the client calls it. Files have one, other fields do not.
+    /// The file's name on the client. Only files have one.
     pub filename: Option<Vec<u8>>,
     pub content_type: Option<Vec<u8>>,
     pub transfer_encoding: Option<Vec<u8>>,
 }
 
+/// Where the parser is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Before the first boundary.
     Preamble,
-    /// Behind a boundary.
+    /// Between a boundary and its line break.
     Boundary,
+    /// In the headers of a part.
     Head,
+    /// In the data of a part.
     Data,
-    /// Behind the last boundary.
+    /// After the last boundary.
     Done,
 }
 
+/// The parser: [`Parser::next`] gives events until it needs more data, which [`Parser::feed`] takes.
 pub struct Parser {
     /// A line break, two hyphens, and the boundary.
     delimiter: Vec<u8>,
@@ -60,12 +67,13 @@ pub struct Parser {
 }
 
 impl Parser {
+    /// A parser for a body with this boundary.
     pub fn new(boundary: &[u8]) -> Self {
-        // The first boundary has no line before it; with this one it is like the others.
+        // Before the first boundary there need not be a line break. With one in the buffer it is like the others.
         Self { delimiter: [b"\r\n--", boundary].concat(), buffer: BytesMut::from(&b"\r\n"[..]), state: State::Preamble }
     }
 
-    /// Adds what has come. Of it all but the start of something unfinished is gone once `next` needs more.
+    /// Adds data. Once `next` needs more, the buffer holds no more of it than an incomplete header or boundary.
     pub fn feed(&mut self, data: &[u8]) {
         if self.state != State::Done {
             self.buffer.extend_from_slice(data);
@@ -77,6 +85,7 @@ impl Parser {
         self.state == State::Done
     }
 
+    /// The next event.
     pub fn next(&mut self) -> Result<Event, Malformed> {
         loop {
             match self.state {
@@ -105,7 +114,7 @@ impl Parser {
         self.state = State::Boundary;
     }
 
-    /// Whether it is known what follows the boundary.
+    /// Goes on after a boundary; false if it is not known yet what follows it.
     fn leave_boundary(&mut self) -> Result<bool, Malformed> {
         if self.buffer.starts_with(b"--") {
             self.buffer.clear();
@@ -153,7 +162,7 @@ impl Parser {
     }
 }
 
-/// The boundary that a `Content-Type` of `multipart/form-data` names.
+/// The boundary in a `Content-Type` of `multipart/form-data`; `None` for another type, or without a valid boundary.
 pub fn boundary(content_type: &[u8]) -> Option<Vec<u8>> {
     let (media_type, parameters) = split(content_type, b';');
     if !media_type.trim_ascii().eq_ignore_ascii_case(b"multipart/form-data") {
@@ -163,6 +172,7 @@ pub fn boundary(content_type: &[u8]) -> Option<Vec<u8>> {
     (1..=MAX_BOUNDARY).contains(&boundary.len()).then_some(boundary)
 }
 
+/// Reads the headers of a part; `None` if they have no name.
 fn part(head: &[u8]) -> Option<Part> {
     let mut part = Part::default();
     let mut has_name = false;
@@ -198,7 +208,8 @@ fn parameter(mut text: &[u8], wanted: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-/// The name in `filename*=UTF-8''n%C3%A4me.txt` (RFC 5987), as it is where it is in no encoding that we know.
+/// The name in `filename*=UTF-8''n%C3%A4me.txt` (RFC 5987). If the encoding is unknown: the plain `filename`, or the
+/// parameter as it was sent.
 fn encoded_filename(parameters: &[u8]) -> Option<Vec<u8>> {
     let encoded = parameter(parameters, b"filename*")?;
     let (encoding, rest) = split(&encoded, b'\'');
@@ -211,6 +222,7 @@ fn encoded_filename(parameters: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
+/// A value, in quotes or not, and what follows it; `None` if the closing quote is missing.
 fn value(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let Some(quoted) = text.strip_prefix(b"\"") else {
         let end = text.iter().position(|&byte| byte == b';').unwrap_or(text.len());
@@ -235,7 +247,7 @@ fn value(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     }
 }
 
-/// The text before and behind the first such byte.
+/// The text before and after the first such byte.
 fn split(text: &[u8], byte: u8) -> (&[u8], &[u8]) {
     let at = text.iter().position(|&found| found == byte);
     at.map_or((text, &[]), |at| (&text[..at], &text[at + 1..]))
@@ -301,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_refused() {
+    fn a_malformed_form_is_refused_with_its_mistake() {
         let long = [b"--x\r\n".to_vec(), vec![b'a'; MAX_HEAD + 1]].concat();
         for (text, why) in [
             (&b"--xyz"[..], Malformed::Boundary),
