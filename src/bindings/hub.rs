@@ -1,9 +1,18 @@
 //! `require"smq.hub"`: the documented SMQ hub API as userdata methods on a broker [`Hub`].
 //!
-//! One file per concern: `options` reads what `create` is given, `callbacks` holds the script's functions and runs those for
-//! a client's life, `packets` asks about packets, `messages` tells what comes for the server itself, `peers` makes
-//! peer tables and sockets, `owner` carries the broker's questions from the shards to the Lua thread, `connect` turns a
-//! request into a connection, `methods` is what scripts call.
+//! | file | what it does |
+//! | --- | --- |
+//! | `methods` | what scripts call |
+//! | `options` | reads the options of `create` |
+//! | `connect` | turns a request into a connection |
+//! | `owner` | carries the broker's questions from the shards to the Lua thread |
+//! | `callbacks` | the script's functions; runs those for connecting, closing and logging |
+//! | `packets` | runs the callbacks that permit or observe a client's packets |
+//! | `messages` | runs the callbacks for messages to the server itself (the server is a peer, too) |
+//! | `peers` | peer tables and sockets, as scripts see them |
+//!
+//! All of this is on the Lua thread, except for `owner`. A callback may wait; then it goes on as a task of its own. For
+//! one client the order is kept nevertheless: `onconnect`, its packets one after the other, `onclose`.
 
 mod callbacks;
 mod connect;
@@ -43,51 +52,55 @@ pub struct Hubs {
     hubs: RefCell<HashMap<u64, Rc<HubState>>>,
 }
 
-/// A hub as scripts know it: the broker and everything of it that belongs to Lua.
+/// A hub as scripts know it: the broker, and all that belongs to Lua.
 pub struct HubState {
     hub: Hub,
     lua: Lua,
     thread: LuaThread,
     callbacks: Callbacks,
-    /// The callback for messages that no other wants.
+    /// The callback for messages that have no callback of their own.
     onmsg: RefCell<Option<mlua::Function>>,
+    /// The callbacks of the server's subscriptions, by topic.
     topics: RefCell<HashMap<u32, TopicCallbacks>>,
+    /// The callbacks of the server's observations, by topic or etid.
     observers: RefCell<HashMap<u32, Observer>>,
     peers: PeerTables,
-    /// Connections in their handshake, by token.
+    /// Connections whose handshake is going on, by token.
     connecting: RefCell<HashMap<u64, connect::Connecting>>,
     next_token: Cell<u64>,
+    /// What scripts were told to be the queue size; nothing depends on it.
     queue_size: u32,
     runners: Runners,
-    /// How many callbacks for what scripts send are running within each other.
+    /// How deep the callbacks that are running are nested: a callback that publishes may cause others within its call.
     depth: Cell<u32>,
-    /// What was queued for the server and is still to be told.
+    /// Messages to the server whose callbacks have yet to run.
     inbox: Rc<messages::Inbox>,
-    /// Held by whoever tells it.
+    /// Locked while the inbox is emptied, see [`HubState::take_turn`].
     turn: Mutex<()>,
-    /// Callbacks that wait.
+    /// The number of callbacks that are waiting.
     waiting: Cell<usize>,
-    /// None of these has returned for a while.
+    /// Whether none of them has returned for `PATIENCE`.
     is_stuck: Cell<bool>,
-    /// One of them has returned.
+    /// Notified when one of them returns.
     returned: Notify,
-    /// When the message came that callbacks cause others for.
+    /// When the outermost of the nested callbacks began.
     nested_since: Cell<Instant>,
     tallies: Tallies,
-    /// Whether the script's handle was collected.
+    /// Whether the script's handle was garbage-collected.
     is_forgotten: Cell<bool>,
-    /// That of the app whose script made the hub.
+    /// The life of the app whose script made the hub.
     life: Life,
 }
 
-/// How often things have happened that clients can bring about, and which are logged at 1, 2, 4, 8 ... of them.
+/// How often each of these has happened. Clients can cause them often, so they are logged the 1st, 2nd, 4th, 8th ...
+/// time.
 #[derive(Default)]
 struct Tallies {
     /// Messages without a callback.
     unheard: Cell<u64>,
-    /// Messages that callbacks caused, too many for one.
+    /// Messages that were dropped because callbacks were nested too deep or too long.
     nested: Cell<u64>,
-    /// Messages of the server to itself, while too many callbacks waited.
+    /// Messages of the server to itself that were dropped because too many callbacks were waiting.
     crowded: Cell<u64>,
 }
 
@@ -99,12 +112,13 @@ struct Runners {
 
 impl Drop for HubState {
     fn drop(&mut self) {
-        // The serving task finds that it has nothing to serve.
+        // Wakes the task of `serve`, which then ends.
         self.hub.server().outbound.wake();
     }
 }
 
-/// The userdata that scripts hold. The hub belongs to [`Hubs`]: its callbacks, which may refer to this, are freed with it.
+/// The userdata that scripts hold. It does not own the hub, [`Hubs`] does: the hub's callbacks may refer to the handle,
+/// and such a cycle through Lua would never be freed.
 pub struct HubHandle(pub Weak<HubState>);
 
 impl Drop for HubHandle {
@@ -115,6 +129,7 @@ impl Drop for HubHandle {
     }
 }
 
+/// Makes `require"smq.hub"` available.
 pub fn install(world: &Rc<World>) -> Result<()> {
     let lua = &world.lua;
     let for_create = Rc::downgrade(world);
@@ -155,12 +170,12 @@ impl Hubs {
 
     fn enter(&self, number: u64, state: &Rc<HubState>) {
         let mut hubs = self.hubs.borrow_mut();
-        // A hub that no script remembers lives on for its clients.
+        // A hub that no script holds any more stays as long as it has clients.
         hubs.retain(|_, state| !state.is_forgotten.get() || state.hub.client_count() > 0);
         hubs.insert(number, state.clone());
     }
 
-    /// Closes the clients of an app's hubs, as `hub:shutdown()` does; returns when their `onclose` has.
+    /// Closes the clients of an app's hubs, as `hub:shutdown()` does, and waits until their `onclose` has returned.
     pub async fn shut_down(&self, life: &Life) {
         let clients: Vec<_> = self.of(life).iter().flat_map(|state| state.shut_down(None)).collect();
         for client in clients {
@@ -168,7 +183,7 @@ impl Hubs {
         }
     }
 
-    /// Forgets the hubs of an app that has ended.
+    /// Removes the hubs of an app that has ended.
     pub fn forget(&self, life: &Life) {
         for state in self.of(life) {
             state.shut_down(None);
@@ -229,13 +244,13 @@ impl HubState {
         state
     }
 
-    /// A table for a peer, the same each time.
+    /// The table of a peer, the same one each time.
     fn peer_table(&self, peer: &std::sync::Arc<crate::broker::peer::Peer>) -> Result<Table> {
         self.peers.table(&self.lua, &self.hub, peer)
     }
 }
 
-/// Runs the callbacks for what comes for the server, whenever something does.
+/// Runs the callbacks for messages to the server, whenever there are any.
 async fn serve(state: Weak<HubState>, hub: Hub) {
     let server = hub.server();
     loop {

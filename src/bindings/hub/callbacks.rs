@@ -1,5 +1,7 @@
-//! The script's functions: when each runs, with what, and what its answer means. An error in one is logged with its
-//! traceback and harms nobody; where an answer was asked for, it denies.
+//! The script's functions, and running those about a client's connection: `authenticate`, `onconnect`, `onclose`,
+//! `log`.
+//!
+//! An error in a callback is logged with its traceback. Where a callback has to permit something, an error denies it.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -46,7 +48,7 @@ pub struct Handler {
     pub json: bool,
 }
 
-/// A callback for changes.
+/// A callback for changes of the number of subscribers.
 #[derive(Clone)]
 pub struct Observer {
     pub function: Function,
@@ -56,6 +58,7 @@ pub struct Observer {
 }
 
 impl Callbacks {
+    /// Which questions the broker has to ask at all.
     pub fn interest(&self) -> Interest {
         Interest {
             authenticate: self.authenticate.is_some(),
@@ -74,6 +77,7 @@ impl Callbacks {
 // ---- The life of a client ----
 
 impl HubState {
+    /// Asks `authenticate` whether a client may connect.
     pub(super) async fn authenticate(self: Rc<Self>, newcomer: Newcomer) -> Verdict {
         match self.ask_authenticate(newcomer).await {
             Ok(verdict) => verdict,
@@ -92,8 +96,9 @@ impl HubState {
         verdict(&answer)
     }
 
+    /// Calls `onconnect`, unless the client has been ended already.
     pub(super) async fn connected(self: Rc<Self>, peer: Arc<Peer>, newcomer: Newcomer) {
-        // The end of a predecessor, whose etid it may have, is told before its coming.
+        // First, the messages that are queued: the end of an earlier client with the same etid may be among them.
         self.take_turn().await;
         if !peer.announce() {
             return;
@@ -111,10 +116,11 @@ impl HubState {
         budget::call(onconnect, (peer.etid().0, info, table)).await
     }
 
+    /// Calls `onclose`, if `onconnect` was called for this client, and forgets its table.
     pub(super) async fn closed(self: Rc<Self>, peer: &Arc<Peer>, reason: CloseReason) {
-        // What the client sent before it went is told before its end.
+        // First, the messages that are queued: the client's last ones may be among them.
         self.take_turn().await;
-        // A script may end a client before its coming could be told.
+        // A script may end a client before `onconnect` could be called.
         let was_announced = peer.was_announced().await;
         if !was_announced && self.callbacks.onconnect.is_some() {
             return;
@@ -142,7 +148,8 @@ impl HubState {
         budget::call(onclose, (peer.etid().0, socket, table, reason)).await
     }
 
-    /// Closes all connections, behind a Disconnect if there is a farewell. Returns the clients among them.
+    /// Closes all connections, each after a Disconnect packet if there is a `farewell`. Returns the clients that were
+    /// closed.
     pub(super) fn shut_down(self: &Rc<Self>, farewell: Option<&[u8]>) -> Vec<Arc<Peer>> {
         let clients = with_outbox(|outbox| {
             let clients = self.hub.shut_down(outbox, farewell);
@@ -153,7 +160,7 @@ impl HubState {
         clients
     }
 
-    /// The same for the client with this etid, if there is one.
+    /// Closes the connection of the client with this etid, if there is one, as [`HubState::shut_down`] does.
     pub(super) fn shut_down_one(self: &Rc<Self>, etid: Etid, farewell: Option<&[u8]>) {
         let Some(client) = self.hub.peer(etid).filter(|peer| !peer.is_server()) else { return };
         with_outbox(|outbox| {
@@ -163,7 +170,7 @@ impl HubState {
         self.end_now(client);
     }
 
-    /// Ends a client now: `onclose` begins to run, and unless it waits the client is forgotten when this returns.
+    /// Ends a client now: calls `onclose`, then disconnects the client. If `onclose` waits, this returns before that.
     fn end_now(self: &Rc<Self>, peer: Arc<Peer>) {
         if !peer.begin_end() {
             return;
@@ -182,7 +189,8 @@ impl HubState {
     }
 }
 
-/// What `authenticate` returned: a code and, with a refusal, a reason. What is no code denies.
+/// What `authenticate` returned: a code and, with a refusal, a reason. Nil, false or nothing denies. Anything else that
+/// is no code is an error.
 fn verdict(answer: &MultiValue) -> Result<Verdict> {
     let code = match answer.front() {
         None | Some(Value::Nil | Value::Boolean(false)) => return Ok(Verdict::denied()),
@@ -201,10 +209,11 @@ fn verdict(answer: &MultiValue) -> Result<Verdict> {
     Ok(Verdict { code: ReturnCode(code), reason })
 }
 
-// ---- All the others ----
+// ---- Logging, and running any callback ----
 
 impl HubState {
-    /// A line of the hub's own log, about something that clients can bring about often.
+    /// Logs something that clients can cause often, when its `tally` reaches 1, 2, 4, 8 ...: through the script's
+    /// `log`, or else to the console.
     pub(super) fn log_often(self: &Rc<Self>, tally: &Cell<u64>, text: impl FnOnce() -> String) {
         let count = tally.get() + 1;
         tally.set(count);
@@ -218,7 +227,7 @@ impl HubState {
         }
     }
 
-    /// The same about a client: to the script, which has asked for it.
+    /// Tells the script's `log`, if there is one, something about a client.
     pub(super) fn log_about(self: &Rc<Self>, peer: &Arc<Peer>, text: String) -> Result<()> {
         let Some(log) = &self.callbacks.log else { return Ok(()) };
         let socket: Value = self.peer_table(peer)?.raw_get("sock")?;
@@ -226,7 +235,8 @@ impl HubState {
         Ok(())
     }
 
-    /// Runs a callback as a coroutine. If it waits, it goes on as a task of its own, and the caller does not wait.
+    /// Calls a callback, which errors call `what`, as a coroutine. If it waits, it goes on as a task of its own; the
+    /// caller does not wait.
     pub(super) fn run(self: &Rc<Self>, what: &'static str, function: &Function, arguments: impl IntoLuaMulti) {
         let mut call = Box::pin(budget::call::<()>(function, arguments));
         match self.life.enter(|| call.as_mut().poll(&mut Context::from_waker(Waker::noop()))) {

@@ -15,19 +15,19 @@ use crate::broker::peer::Peer;
 use crate::connection::{Greeting, Upgrade};
 use crate::transport::{Framing, websocket};
 
-/// What scripts know of a connection in its handshake.
+/// What scripts see of a connection during its handshake.
 #[derive(Clone)]
 pub struct Connecting {
     info: Table,
     socket: AnyUserData,
 }
 
-/// Whether a request wants to become an SMQ connection.
+/// Whether a request asks for an SMQ connection.
 pub fn is_smq(request: &Request) -> bool {
     request.header("SimpleMQ").is_some() || request.header("Sec-WebSocket-Key").is_some()
 }
 
-/// How a request's connection begins; `None` if it is no SMQ request.
+/// What the connection of a request begins with; `None` if it is no SMQ request.
 fn greeting(request: &Request) -> Option<Greeting> {
     if request.header("SimpleMQ").is_some() {
         let wants_response = request.header("SendSmqHttpResponse").is_some_and(|value| &value[..] == b"true");
@@ -38,7 +38,8 @@ fn greeting(request: &Request) -> Option<Greeting> {
 }
 
 impl HubState {
-    /// Connects; returns when the handshake is over, either way. False if the request is no SMQ request.
+    /// Makes the request's socket a connection of the hub, and waits until the handshake has succeeded or failed. False
+    /// if the request is no SMQ request. An error if the socket cannot be taken.
     pub(super) async fn connect(self: Rc<Self>, request: Request, arg: Value) -> Result<bool> {
         let Some(greeting) = greeting(&request) else { return Ok(false) };
         let address = request.peer_addr();
@@ -56,7 +57,7 @@ impl HubState {
         let (tell, is_over) = oneshot::channel();
         let thread = self.thread.clone();
         let over = move || {
-            // The page may have ended meanwhile, and the Lua thread, too.
+            // The page may have ended meanwhile, or the Lua thread.
             let _ = thread.send(move |_| {
                 let _ = tell.send(());
             });
@@ -64,7 +65,7 @@ impl HubState {
         let takeover = upgrade.into_takeover(over);
         let taken = request.take_socket(takeover);
         if taken.is_ok() {
-            // An error means that the connection is gone: its handshake is over, too.
+            // An error means that the connection is gone, and so the handshake is over.
             let _ = is_over.await;
         }
         self.connecting.borrow_mut().remove(&token);
@@ -90,7 +91,8 @@ impl HubState {
         Ok(Connecting { info, socket })
     }
 
-    /// The info table for `authenticate`, and later for `onconnect`.
+    /// The info table for `authenticate`, and later for `onconnect`. An error if the page that connected the client is
+    /// gone.
     pub(super) fn info_table(&self, newcomer: &Newcomer) -> Result<Table> {
         let info = match self.connecting.borrow().get(&newcomer.token) {
             Some(connecting) => connecting.info.clone(),
@@ -102,7 +104,7 @@ impl HubState {
         Ok(info)
     }
 
-    /// The table of a client that was just accepted, with the socket that its handshake has shown.
+    /// The table of a client that was just accepted, with the socket that `authenticate` saw.
     pub(super) fn adopt_peer(&self, peer: &Arc<Peer>) -> Result<Table> {
         let socket = self.connecting.borrow().get(&peer.token()).map(|connecting| connecting.socket.clone());
         match socket {

@@ -1,4 +1,11 @@
-//! What comes for the server's own peer: messages of its subscriptions, and changes that it observes.
+//! Callbacks for messages to the server's own peer: those of its subscriptions, and the changes that it observes.
+//!
+//! Messages reach the server in two ways. What clients send is queued by the broker, and its callbacks run when the hub
+//! takes its turn ([`HubState::take_turn`]). What the script itself sends reaches its callbacks within the call that
+//! sends it ([`HubState::act`]), so callbacks that publish are nested, up to a limit.
+//!
+//! A callback may wait. The number of those that wait is limited, too: at first by making clients wait, which are not
+//! read any more, and if no callback returns, by dropping messages.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -18,43 +25,45 @@ use crate::broker::outbox::{Outbox, with_outbox};
 use crate::protocol::{Packet, Publish, Subtid, Target};
 use crate::transport::raw;
 
-/// How deep callbacks may nest by publishing.
+/// How deep callbacks that publish may be nested.
 const MAX_DEPTH: u32 = 21;
-/// How long one message may go on to cause others in that way: two for each are two million at the greatest depth.
+/// How long one message may go on to cause others. The depth alone is no limit: if each callback publishes twice, there
+/// are two million calls at the greatest depth.
 const MAX_NESTED: Duration = Duration::from_secs(1);
 
-/// Callbacks of the server that may wait at a time. Further messages and changes then stay in front of them, and who causes
-/// them is not read. Fewer than may wait to write to one socket, so that a socket that is read loses nothing.
+/// How many callbacks may wait at a time. When there are more, further messages stay in the inbox, and the clients that
+/// send them are not read. The number is smaller than that of coroutines that may wait to write to one socket: so if
+/// all of them write to the same socket, and that is read, nothing is lost.
 const MAX_WAITING: usize = 1000;
-/// If none of them returns for so long, more may begin: those that write to a socket that nobody reads soon fail there, and
-/// the others go on.
+/// If no waiting callback returns for this time, more may begin. If they write to a socket that nobody reads, they soon
+/// fail there, which lets the others go on.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// So many may wait even then. What the server sends itself is dropped when there are more: the script that does so cannot
-/// wait.
+/// How many callbacks may wait even then. When there are more, messages of the server to itself are dropped, since the
+/// script that sends them cannot be made to wait.
 const MAX_STUCK: usize = 10_000;
 
-/// Packets for the server whose callbacks have yet to run, as raw frames. Whoever runs callbacks takes the oldest.
+/// Packets to the server whose callbacks have yet to run, as raw frames. Several coroutines may take from it.
 pub struct Inbox {
     frames: RefCell<Bytes>,
-    /// How many frames were ever taken.
+    /// How many frames were taken, ever.
     taken: Cell<u64>,
-    /// When the turn of these frames began.
+    /// When the current turn began.
     since: Cell<Instant>,
 }
 
-/// Packets for the server, on their way to its callbacks.
+/// The calls for the packets of an inbox.
 pub struct Messages {
     state: Rc<HubState>,
     inbox: Rc<Inbox>,
-    /// Whether those that are left may wait where too many callbacks do.
+    /// Whether packets may be left in the inbox when too many callbacks wait, or others should have a turn.
     may_rest: bool,
 }
 
 impl HubState {
-    /// Runs the callbacks for what is queued for the server, as soon as few enough of them wait. Where none waits and there
-    /// is little to tell, that is done when this is polled first.
+    /// Runs the callbacks for what is queued for the server, when few enough of them wait. If no callback waits and
+    /// there are few messages, this is done the first time it is polled.
     pub(super) async fn take_turn(self: &Rc<Self>) {
-        // Within a callback that one's turn goes on.
+        // Within a callback the lock is held by the turn that the callback belongs to.
         let _turn = if self.depth.get() == 0 { Some(self.turn.lock().await) } else { None };
         self.empty_inbox().await;
         let server = self.hub.server();
@@ -79,7 +88,7 @@ impl HubState {
         }
     }
 
-    /// Waits while too many callbacks do.
+    /// Waits while too many callbacks are waiting.
     pub(super) async fn room(&self) {
         loop {
             let returned = self.returned.notified();
@@ -92,17 +101,17 @@ impl HubState {
         }
     }
 
-    /// Whether what is left in the inbox waits for others.
+    /// Whether what is left in the inbox should stay there for now.
     fn is_to_rest(&self, inbox: &Inbox) -> bool {
         self.is_full() || inbox.is_due_to_rest()
     }
 
-    /// Whether as many callbacks wait as may.
+    /// Whether as many callbacks are waiting as allowed.
     pub(super) fn is_full(&self) -> bool {
         self.waiting.get() >= if self.is_stuck.get() { MAX_STUCK } else { MAX_WAITING }
     }
 
-    /// Does something on the server's side, and runs the callbacks for what that sends to the server itself before it
+    /// Does something in the broker for the script. Callbacks for what that sends to the server itself run before this
     /// returns.
     pub(super) fn act<T>(self: &Rc<Self>, work: impl FnOnce(&mut Outbox) -> T) -> T {
         let (result, for_server) = with_outbox(|outbox| {
@@ -115,6 +124,7 @@ impl HubState {
         result
     }
 
+    /// Runs the callbacks for what the script has sent to the server itself.
     fn nest(self: &Rc<Self>, frames: Vec<u8>) {
         if self.waiting.get() >= MAX_STUCK {
             return self.log_often(&self.tallies.crowded, || {
@@ -123,11 +133,12 @@ impl HubState {
         }
         let inbox = Rc::<Inbox>::default();
         inbox.fill(frames);
-        // The script that publishes cannot wait.
+        // All of them at once, since the script that publishes cannot wait.
         self.deeper(|| self.tell(&inbox, false));
     }
 
-    /// Runs callbacks for what a script sends, which may send more, and so on: up to a depth, and not for ever.
+    /// Runs nested callbacks. `None`, and a line in the log, if they are nested too deep or have been going on for too
+    /// long.
     pub(super) fn deeper<T>(self: &Rc<Self>, callbacks: impl FnOnce() -> T) -> Option<T> {
         let depth = self.depth.get();
         if depth <= 1 {
@@ -146,8 +157,8 @@ impl HubState {
         Some(result)
     }
 
-    /// Runs the callbacks for these messages. A callback that waits goes on as a task of its own; too many of them make the
-    /// messages behind them stay in the inbox, if these `may_rest`.
+    /// Runs the callbacks for the messages of an inbox. A callback that waits goes on as a task of its own. With
+    /// `may_rest`, messages stay in the inbox when too many callbacks wait.
     fn tell(self: &Rc<Self>, inbox: &Rc<Inbox>, may_rest: bool) {
         while !inbox.is_empty() {
             let taken = inbox.taken.get();
@@ -167,7 +178,7 @@ impl HubState {
         }
     }
 
-    /// A callback that waits goes on as a task of its own.
+    /// Lets a callback that waits, which errors call `what`, go on as a task of its own.
     pub(super) fn let_wait<T>(
         self: &Rc<Self>,
         what: &'static str,
@@ -185,7 +196,9 @@ impl HubState {
         });
     }
 
-    /// What to call for a message: the callback for topic and sub-topic, else the topic's catch-all, else the global one.
+    /// The call for a message: of the callback for its topic and sub-topic, else of the topic's catch-all, else of the
+    /// global `onmsg`. `None` if there is none. A payload that is no JSON goes to the global `onmsg`, too, if the
+    /// callback wants JSON.
     fn onmsg(&self, publish: &Publish<'_>) -> Result<Option<Call>> {
         let Publish { target, subtid, payload, .. } = *publish;
         let text = || self.lua.create_string(payload).map(Value::String);
@@ -220,11 +233,12 @@ impl HubState {
         topic.by_subtopic.get(&subtid.0).or(topic.catch_all.as_ref()).cloned()
     }
 
+    /// Calls the observer of a topic or etid, if there is one.
     fn tell_change(self: &Rc<Self>, target: Target, subscribers: u32) {
         let Some(observer) = self.observers.borrow().get(&target.0).cloned() else { return };
         if !observer.is_topic {
             if self.hub.observes(self.hub.server(), target) {
-                // It observes a successor with the same etid by now, and this is the end of the predecessor.
+                // The change is about an earlier peer with this etid; the script observes its successor by now.
                 return;
             }
             self.observers.borrow_mut().remove(&target.0);
@@ -240,7 +254,7 @@ impl Default for Inbox {
 }
 
 impl Inbox {
-    /// Takes in whole frames, when there are none.
+    /// Puts whole frames into the empty inbox.
     fn fill(&self, frames: Vec<u8>) {
         debug_assert!(self.is_empty());
         self.frames.replace(frames.into());
@@ -258,7 +272,7 @@ impl Inbox {
         self.frames.borrow().is_empty()
     }
 
-    /// Whether others should have their turn.
+    /// Whether other tasks should have a turn. The clock is looked at now and then only.
     fn is_due_to_rest(&self) -> bool {
         self.taken.get().is_multiple_of(MESSAGES_PER_LOOK.into()) && self.since.get().elapsed() > TURN
     }

@@ -1,4 +1,5 @@
-//! The hub's methods, as the document lists them: each converts its arguments, calls the core, converts the answer.
+//! The hub's methods, in the order of the API document. Each converts its arguments, calls the broker, and converts the
+//! result.
 
 mod arguments;
 mod managing;
@@ -48,14 +49,15 @@ impl UserData for HubHandle {
     }
 }
 
-/// Adds a method. `title` is how error messages call it; positions of its arguments count without the hub.
+/// Adds a method. Error messages call it `title`; the positions of its arguments do not count the hub.
 fn add<M: UserDataMethods<HubHandle>, R: mlua::IntoLuaMulti + 'static>(
     methods: &mut M,
     name: &'static str,
     title: &'static str,
     method: impl Fn(&Lua, &Rc<HubState>, &Args<'_>) -> Result<R> + 'static,
 ) {
-    // A function and not a method, so that the hub is not borrowed while callbacks run that use it, too.
+    // A function rather than a method: with a method the userdata would stay borrowed while callbacks run, which use
+    // it, too.
     methods.add_function(name, move |lua, mut values: MultiValue| {
         let hub = take_hub(title, &mut values)?;
         method(lua, &hub, &Args::new(lua, title, values))
@@ -73,6 +75,8 @@ fn take_hub(title: &str, values: &mut MultiValue) -> Result<Rc<HubState>> {
     Err(mlua::Error::runtime(problem))
 }
 
+/// `hub:connect(request[, arg])`: returns when the handshake is over. A request that does not ask for SMQ is answered
+/// with a 404, and the script goes on.
 async fn connect(lua: Lua, mut values: MultiValue) -> Result<()> {
     const TITLE: &str = "hub:connect";
     let hub = take_hub(TITLE, &mut values)?;
@@ -85,7 +89,6 @@ async fn connect(lua: Lua, mut values: MultiValue) -> Result<()> {
     if hub.connect(request, arg).await? {
         return Ok(());
     }
-    // What is no SMQ request gets the page that says so, and the script goes on.
     match value {
         Value::UserData(request) => request.call_method("senderror", 404),
         _ => Ok(()),

@@ -1,4 +1,4 @@
-//! What `hub.create` is given.
+//! The options of `hub.create`.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use super::super::options::Options;
 use super::callbacks::Callbacks;
 use crate::broker::{HANDSHAKE_TIMEOUT, Keepalive};
 
-/// The options of a hub, checked.
+/// The options of a hub, checked. Scripts give `readtmo` (the handshake's timeout) in milliseconds, `keepidle` and
+/// `keepintv` in seconds.
 pub struct HubOptions {
     pub callbacks: Callbacks,
     pub onmsg: Option<Function>,
@@ -20,6 +21,7 @@ pub struct HubOptions {
 }
 
 impl HubOptions {
+    /// Reads argument 1, which may be absent.
     pub fn read(args: &Args<'_>) -> Result<Self> {
         let options = Options::optional(args, 1, "op")?;
         let defaults = Self::default();

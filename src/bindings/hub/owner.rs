@@ -1,4 +1,4 @@
-//! The broker's questions, carried from the shards to the Lua thread and answered by the script's callbacks.
+//! Carries the broker's questions from the shards to the Lua thread, where the script's callbacks answer them.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::broker::peer::{CloseReason, Peer};
 use crate::broker::session::Session;
 use crate::lua::LuaThread;
 
-/// A script as a hub's owner: the way to the Lua thread, and the hub's number there.
+/// A script as a hub's owner. It knows the Lua thread and the hub's number there, so it can be used on any thread.
 pub struct Owner {
     thread: LuaThread,
     hub: u64,
@@ -21,7 +21,7 @@ impl Owner {
         Self { thread, hub, interest }
     }
 
-    /// Asks the hub's state on the Lua thread; `None` if either is gone.
+    /// Asks a question on the Lua thread; `None` if the thread or the hub is gone.
     async fn ask<T, F>(&self, question: impl FnOnce(std::rc::Rc<HubState>) -> F + Send + 'static) -> Option<T>
     where
         T: Send + 'static,
@@ -47,7 +47,7 @@ impl Hooks for Owner {
     }
 
     fn adopt(&self, task: ClientTask) {
-        // When the thread has ended, the client's socket is closed.
+        // If the thread has ended, the task is dropped, which closes the client's socket.
         let _ = self.thread.send(|_| drop(tokio::task::spawn_local(task)));
     }
 
@@ -75,7 +75,7 @@ impl Hooks for Owner {
             return NoHooks.log(peer, text);
         }
         let (number, peer) = (self.hub, peer.clone());
-        // When the thread has ended, so has the script that wants to know.
+        // If the thread has ended, the script that wanted to know has, too.
         let _ = self.thread.send(move |world| {
             let logged = world.hubs.get(number).map(|state| state.log_about(&peer, text));
             if let Some(Err(error)) = logged {

@@ -1,6 +1,8 @@
-//! Packets that need the script's permission: asked about one by one, handled in order.
+//! A client's packets that the script has to permit, or wants to know about. They are handled one by one, in order.
 //!
-//! `onpublish` is asked about all messages of a read in one coroutine.
+//! `onpublish` may be called for each of thousands of messages in one read. So it is called in a loop within one
+//! coroutine (see [`callback`](super::super::callback)), which [`Packets`] provides with calls. For everything else the
+//! loop is left, with the reason in [`Pause`].
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -21,56 +23,58 @@ use crate::lua::budget;
 use crate::protocol::{Packet, Publish};
 use crate::transport::raw;
 
-/// After so long with the messages of one read, or with those for the server, others have their turn.
+/// How long the messages of one read, or those to the server, may take before other tasks have a turn.
 pub(super) const TURN: Duration = Duration::from_millis(5);
-/// Messages between two looks at the clock.
+/// The number of messages between two looks at the clock.
 pub(super) const MESSAGES_PER_LOOK: u32 = 32;
 
-/// A client's packets on their way.
+/// The packets of one read of a client, while they are handled.
 pub struct Packets {
     state: Rc<HubState>,
     session: Session,
+    /// All of them, as raw frames.
     frames: Vec<u8>,
-    /// Where the packets begin that are still to be handled.
+    /// The position of the next frame.
     at: usize,
+    /// Whether the first message has been routed already, and reached nobody: `ondrop` has to be called for it.
     first_was_dropped: bool,
-    /// The message that `onpublish` is being asked about.
+    /// The message that `onpublish` is being called for.
     asked: Option<Frame>,
-    /// Why the loop has been left.
+    /// Why the loop was left.
     pause: Pause,
-    /// When this turn of theirs began.
+    /// When the current turn began.
     since: Instant,
-    /// Messages asked about since the clock was looked at.
+    /// The number of calls since the clock was looked at.
     unclocked: u32,
 }
 
 /// One packet as a raw frame.
 enum Frame {
-    /// Within the frames that were read.
+    /// Its place in the frames that were read.
     Read(Range<usize>),
-    /// Made of fragments.
+    /// Assembled from fragments.
     Assembled(Vec<u8>),
 }
 
 /// What has to be done outside the loop.
 enum Pause {
-    /// Nothing; at the start.
+    /// Nothing: the loop goes on.
     None,
-    /// Others have their turn, among them the callbacks that wait.
+    /// Other tasks have to have a turn, among them the callbacks that wait.
     Rest,
-    /// One of the other callbacks has to be asked about this packet.
+    /// `permittop` or `permitsubtop` has to be called for this packet.
     Ask(Vec<u8>),
-    /// This message reached nobody.
+    /// `ondrop` has to be called for this message, which reached nobody.
     Dropped(Vec<u8>),
-    /// All is handled, or the client must be closed.
+    /// All packets are handled; or the client must be closed, if there is a reason.
     End(Option<CloseReason>),
 }
 
 impl HubState {
-    /// Handles a client's packets one by one, asking the script where it wants to be asked.
+    /// Handles the packets of one read. Returns the session, and the reason if the client must be closed.
     pub(super) async fn packets(self: Rc<Self>, batch: Batch) -> (Session, Option<CloseReason>) {
         let Batch { session, frames, first_was_dropped } = batch;
-        // What the client sent before these comes first.
+        // First, the messages that are queued: earlier ones of this client may be among them.
         self.take_turn().await;
         let mut packets = Packets {
             state: self.clone(),
@@ -101,7 +105,7 @@ impl HubState {
         }
     }
 
-    /// Handles packets until something has to be done outside the loop.
+    /// Handles packets until there is a reason to pause, or `onpublish` was waited for.
     async fn advance(&self, mut packets: Packets) -> Packets {
         if self.callbacks.onpublish.is_none() {
             packets.handle_some();
@@ -115,7 +119,7 @@ impl HubState {
             }
             Ran::Failed(mut packets, error) => {
                 if packets.asked.is_none() {
-                    // The script cannot even be asked.
+                    // `onpublish` could not be called at all.
                     packets.pause = Pause::End(Some(CloseReason::Shutdown));
                 }
                 packets.answered(Err(error));
@@ -124,19 +128,20 @@ impl HubState {
         }
     }
 
-    /// Lets a callback wait as long as its app lives. Boxed, so that packets nobody waits for have no room for it.
+    /// Waits for a callback; `None` if its app ends meanwhile. Boxed, so that the future of packets that need no
+    /// callback stays small.
     async fn while_alive<T>(&self, callback: impl Future<Output = T>) -> Option<T> {
         self.life.clone().run(Box::pin(callback)).await
     }
 
-    /// Whether the script allows it; an error denies.
+    /// Asks `permittop` or `permitsubtop`; an error denies.
     async fn permits(&self, question: Question<'_>, peer: &Arc<Peer>) -> bool {
         let (name, answer) = match question {
             Question::Topic { name, is_subscription } => {
                 ("permittop", self.ask_topic(name, is_subscription, peer).await)
             }
             Question::Subtopic { name } => ("permitsubtop", self.ask_subtopic(name, peer).await),
-            // That is asked in the loop, and nowhere else.
+            // `onpublish` is called in the loop only.
             Question::Publish(_) => return false,
         };
         match answer {
@@ -158,7 +163,8 @@ impl HubState {
         budget::call(permitsubtop, (self.lua.create_string(name)?, self.peer_table(peer)?)).await
     }
 
-    /// `onpublish` for a message of the script's own: within its call of `publish`, so it may not wait.
+    /// Asks `onpublish` about a message of the script itself. It runs within the script's call of `publish`, so it must
+    /// not wait.
     pub(super) fn permits_own(self: &Rc<Self>, publish: &Publish<'_>, peer: &Arc<Peer>) -> bool {
         let Some(onpublish) = &self.callbacks.onpublish else { return true };
         let ask = || onpublish.call::<Value>(self.message_and_peer(publish, peer)?);
@@ -172,6 +178,7 @@ impl HubState {
         }
     }
 
+    /// Calls `ondrop` for a client's message.
     async fn dropped(&self, frame: &[u8], peer: &Arc<Peer>) {
         let Some(ondrop) = &self.callbacks.ondrop else { return };
         let Ok(Packet::Publish(publish)) = Packet::decode(&frame[2..]) else { return };
@@ -184,7 +191,7 @@ impl HubState {
         }
     }
 
-    /// `ondrop` for a message of the script's own.
+    /// Calls `ondrop` for a message of the script itself.
     pub(super) fn dropped_own(self: &Rc<Self>, publish: &Publish<'_>, peer: &Arc<Peer>) {
         let Some(ondrop) = &self.callbacks.ondrop else { return };
         match self.message_and_peer(publish, peer) {
@@ -195,6 +202,7 @@ impl HubState {
         }
     }
 
+    /// The arguments of `onpublish` and `ondrop`.
     fn message_and_peer(&self, publish: &Publish<'_>, peer: &Arc<Peer>) -> Result<(LuaString, u32, u32, u32, Table)> {
         let data = self.lua.create_string(publish.payload)?;
         Ok((data, publish.publisher.0, publish.target.0, publish.subtid.0, self.peer_table(peer)?))
@@ -202,7 +210,7 @@ impl HubState {
 }
 
 impl Calls for Packets {
-    /// `onpublish(data, ptid, tid, subtid, peer)`
+    /// The next call of `onpublish(data, ptid, tid, subtid, peer)`; function and peer stay the same after the first.
     fn next(&mut self, result: Option<bool>) -> Result<Option<Call>> {
         if let Some(granted) = result {
             self.decided(granted);
@@ -224,7 +232,7 @@ impl Calls for Packets {
 }
 
 impl Packets {
-    /// Handles packets up to one that a callback has to be asked about, or to the end.
+    /// Handles packets up to one for which a callback has to be called, or to the end.
     fn handle_some(&mut self) {
         while matches!(self.pause, Pause::None) && self.asked.is_none() {
             if let Some(reason) = self.session.peer().closing() {
@@ -274,7 +282,7 @@ impl Packets {
         Some(range)
     }
 
-    /// Asks about a packet, or handles it where there is nothing to ask.
+    /// Handles a packet, or notes which callback has to be called first.
     fn begin(&mut self, frame: Frame) {
         match self.session.question(frame.bytes(&self.frames)) {
             None => self.handle(&frame),
@@ -283,7 +291,7 @@ impl Packets {
         }
     }
 
-    /// What came of `onpublish`, when it did not just return in the loop.
+    /// Takes the answer of `onpublish` after it has waited or failed.
     fn answered(&mut self, answer: Result<bool>) {
         let granted = answer.unwrap_or_else(|error| {
             console::report("onpublish", &error);
@@ -292,7 +300,7 @@ impl Packets {
         self.decided(granted);
     }
 
-    /// The message that was asked about is granted or not.
+    /// Handles the message that `onpublish` was asked about, if it was granted.
     fn decided(&mut self, granted: bool) {
         let Some(frame) = self.asked.take() else { return };
         if granted && self.session.peer().closing().is_none() {
@@ -300,13 +308,13 @@ impl Packets {
         }
     }
 
-    /// Asks one of the other callbacks and handles the packet.
+    /// Asks `permittop` or `permitsubtop`, and handles the packet.
     async fn ask(&mut self, frame: &[u8]) {
         let granted = match self.session.question(frame) {
             Some(question) => self.state.permits(question, self.session.peer()).await,
             None => true,
         };
-        // Otherwise the hub may have forgotten the client meanwhile, and the next step ends it.
+        // If the client is closing, the hub may have removed it meanwhile. Then the next step ends this loop.
         if self.session.peer().closing().is_none() {
             self.handle_bytes(frame, granted);
         }

@@ -1,4 +1,4 @@
-//! Peer tables and their sockets: made when a script first asks for a peer, and the same ever after.
+//! Peer tables and sockets, as scripts see them. They are made when a script first asks for a peer, and stay the same.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,7 +13,8 @@ use crate::broker::peer::Peer;
 use crate::protocol::Etid;
 use crate::transport::Framing;
 
-/// Entries beyond twice the number of living peers, and this, are looked through for dead ones.
+/// Tables of peers that have ended are removed when there are more than twice as many tables as clients and this
+/// number.
 const SLACK: usize = 16;
 
 /// The peer tables that scripts have seen.
@@ -39,7 +40,7 @@ pub struct HubSocket {
 }
 
 impl HubSocket {
-    /// The socket of a client whose handshake goes on.
+    /// The socket of a client during its handshake.
     pub fn new(address: Option<SocketAddr>, framing: Framing) -> Self {
         Self { address, framing: Some(framing), peer: RefCell::default(), is_lost: Default::default() }
     }
@@ -54,7 +55,7 @@ impl HubSocket {
         self.peer.borrow().clone()
     }
 
-    /// From now on there is no address: the connection was lost.
+    /// Notes that the connection was lost. From now on the socket has no address.
     pub fn set_lost(&self) {
         self.is_lost.set(true);
     }
@@ -99,6 +100,7 @@ impl PeerTables {
         self.enter(lua, hub, peer, socket)
     }
 
+    /// Removes the table of a peer that has ended.
     pub fn forget(&self, peer: &Peer) {
         let mut entries = self.entries.borrow_mut();
         if entries.get(&peer.etid()).is_some_and(|entry| std::ptr::eq(&*entry.peer, peer)) {
@@ -119,7 +121,8 @@ impl PeerTables {
         Ok(table)
     }
 
-    /// Drops the tables of peers that have ended, now and then: nobody tells Lua of an end that no script wants to hear of.
+    /// Removes the tables of peers that have ended, now and then: without an `onclose` callback the Lua thread is not
+    /// told of a client's end.
     fn sweep(&self, hub: &Hub) {
         let mut entries = self.entries.borrow_mut();
         if entries.len() > 2 * (hub.client_count() + SLACK) {
@@ -127,7 +130,7 @@ impl PeerTables {
         }
     }
 
-    /// `topics` is computed when it is read, so that it is always current; the rest are plain fields.
+    /// Makes `topics` a field that is computed when it is read, so that it is current. All others are plain fields.
     fn metatable(&self, lua: &Lua, hub: &Hub) -> Result<Table> {
         if let Some(metatable) = &*self.metatable.borrow() {
             return Ok(metatable.clone());

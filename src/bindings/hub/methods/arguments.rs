@@ -1,4 +1,4 @@
-//! Arguments that several methods have.
+//! Converting arguments that several methods have.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::broker::Named;
 use crate::broker::peer::Peer;
 use crate::protocol::{Etid, Subtid, Target};
 
-/// The name under which scripts mean the server's own etid.
+/// The name by which scripts address the server's own etid.
 pub(super) const SELF: &[u8] = b"self";
 
 /// The connected client with this etid; neither the server nor a topic.
@@ -46,7 +46,7 @@ pub(super) fn target(hub: &HubState, args: &Args<'_>, position: usize) -> Result
     }
 }
 
-/// Likewise; an unknown name becomes a topic.
+/// The target that a topic argument names; an unknown name is made a topic.
 pub(super) fn target_or_new(hub: &HubState, args: &Args<'_>, position: usize) -> Result<Target> {
     if let Some(target) = target(hub, args, position)? {
         return Ok(target);
@@ -55,7 +55,7 @@ pub(super) fn target_or_new(hub: &HubState, args: &Args<'_>, position: usize) ->
     created(args, position, hub.hub.create(&name, None)).map(Target::from)
 }
 
-/// Whether a value can name a sub-topic, before anything is created.
+/// Checks that a value can name a sub-topic. Called before anything is created.
 pub(super) fn check_subtopic(args: &Args<'_>, position: usize, value: &Value) -> Result<()> {
     match value {
         Value::Nil | Value::String(_) => Ok(()),
@@ -71,7 +71,8 @@ pub(super) fn check_subtopic(args: &Args<'_>, position: usize, value: &Value) ->
     }
 }
 
-/// The number of a sub-topic given by name or number and checked before; 0 for nil. An unknown name becomes a sub-topic.
+/// The number of a sub-topic, given by a name or number that [`check_subtopic`] has checked; 0 for nil. An unknown name
+/// is made a sub-topic.
 pub(super) fn subtopic_or_new(hub: &HubState, args: &Args<'_>, position: usize, value: &Value) -> Result<Subtid> {
     match value {
         Value::String(name) => created(args, position, hub.hub.createsub(&name.as_bytes(), None)),
@@ -79,7 +80,7 @@ pub(super) fn subtopic_or_new(hub: &HubState, args: &Args<'_>, position: usize, 
     }
 }
 
-/// A number of 32 bits, whichever of Lua's number types it has.
+/// A number of 32 bits, given as an integer or a float.
 fn subtopic_number(value: &Value) -> Option<u32> {
     match value {
         Value::Integer(number) => u32::try_from(*number).ok(),
@@ -91,7 +92,7 @@ fn subtopic_number(value: &Value) -> Option<u32> {
     }
 }
 
-/// The number of a name that was asked for.
+/// The number of a name that the hub was asked to create.
 pub(super) fn created<T>(args: &Args<'_>, position: usize, named: Named<T>) -> Result<T> {
     match named {
         Named::Known(id) => Ok(id),

@@ -1,4 +1,4 @@
-//! Peers, the hub's settings, its end.
+//! Methods about peers, the hub's settings, and its end.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -13,7 +13,8 @@ use super::arguments::{number, optional_number};
 use crate::broker::Keepalive;
 use crate::protocol::Etid;
 
-/// An iterator over the peers that are connected now; those that end during the loop are left out.
+/// `hub:peers()`: an iterator over sockets and peer tables of those who are connected now. Peers that end during the
+/// loop are left out.
 pub(super) fn peers(lua: &Lua, hub: &Rc<HubState>, _: &Args<'_>) -> Result<Function> {
     let (hub, peers, at) = (hub.clone(), hub.hub.peers(), Cell::new(0));
     lua.create_function(move |_, _: MultiValue| {
@@ -56,7 +57,7 @@ pub(super) fn setkeepalive(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Resu
         Err(args.refuse(position, name, &format!("1..32767 seconds expected, got {seconds}")))
     };
     let idle = seconds(1, "keepalive")?;
-    // The document: one time for both.
+    // As the API document says: without an interval, the first time is used for both.
     let interval = if args.is_absent(2) { idle } else { seconds(2, "interval")? };
     hub.hub.set_keepalive(Keepalive::new(idle, Some(interval)));
     Ok(())
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_keepalive_counts_for_the_time_before_and_between_probes() {
+    async fn a_single_keepalive_time_is_used_before_and_between_probes() {
         assert_eq!(after("").await, (230, 23));
         assert_eq!(after("hub:setkeepalive(100)").await, (100, 100));
         assert_eq!(after("hub:setkeepalive(100, 20)").await, (100, 20));

@@ -1,4 +1,4 @@
-//! Topics and sub-topics.
+//! Methods about the names of topics and sub-topics.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -31,7 +31,7 @@ pub(super) fn createsub(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<
 
 pub(super) fn topic2tid(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<Option<u32>> {
     let name = string(args, 1, "topic")?;
-    // Scripts mean the server's own address by it, even where a client has made a topic of that name.
+    // For scripts this name is the server's own address, even if a client has made a topic of that name.
     if name == SELF { Ok(None) } else { Ok(hub.hub.topic_number(&name).map(u32::from)) }
 }
 
@@ -51,7 +51,7 @@ pub(super) fn text(lua: &Lua, name: Option<Arc<[u8]>>) -> Result<Option<LuaStrin
     name.map(|name| lua.create_string(&name[..])).transpose()
 }
 
-/// An iterator over numbers and names as they are now, whatever the loop does.
+/// An iterator over numbers and names. It goes over those that exist now, whatever the loop does.
 pub(super) fn names(lua: &Lua, names: Vec<(u32, Arc<[u8]>)>) -> Result<Function> {
     let at = Cell::new(0);
     lua.create_function(move |lua, _: MultiValue| {

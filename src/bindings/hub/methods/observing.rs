@@ -1,4 +1,4 @@
-//! The server's own observations.
+//! Methods for the server's own observations.
 
 use std::rc::Rc;
 

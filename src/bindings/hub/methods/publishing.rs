@@ -1,4 +1,4 @@
-//! Publishing from scripts.
+//! Methods for publishing.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(super) fn publish(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u3
     if hub.permits_own(&publish, &peer) {
         send(hub, &publish, &peer);
     }
-    // Nothing stays queued here: what a slow client does not take waits in that client's own queue.
+    // The number of queued messages, which is always 0: what a slow client does not take waits in its own queue.
     Ok(0)
 }
 
@@ -42,7 +42,8 @@ pub(super) fn pubon(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<bool
     Ok(true)
 }
 
-/// Routes a message and runs the callbacks of the server's own subscriptions.
+/// Routes a message. Callbacks of the server's own subscriptions run before this returns, and so does `ondrop` if the
+/// message reaches nobody.
 fn send(hub: &Rc<HubState>, publish: &Publish<'_>, peer: &Arc<Peer>) {
     let frame = encoded(&Packet::Publish(*publish));
     if hub.callbacks.ondrop.is_none() {
@@ -57,7 +58,7 @@ fn send(hub: &Rc<HubState>, publish: &Publish<'_>, peer: &Arc<Peer>) {
     }
 }
 
-/// A string as it is, a table as JSON.
+/// The payload in argument 1: a string as it is, a table as JSON.
 fn payload(args: &Args<'_>) -> Result<Vec<u8>> {
     let payload = match args.value(1) {
         Value::String(data) => data.as_bytes().to_vec(),

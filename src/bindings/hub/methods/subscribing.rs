@@ -1,4 +1,4 @@
-//! The server's own subscriptions.
+//! Methods for the server's own subscriptions.
 
 use std::rc::Rc;
 
