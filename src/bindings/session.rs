@@ -19,10 +19,9 @@ use store::Store;
 
 /// The cookie with the session's id.
 pub const COOKIE: &str = "smq_session";
-/// Without a request for so long a session ends.
+/// How long a session lives without a request, by default.
 const INACTIVE: Duration = Duration::from_secs(1200);
-/// The same for a session that was made by a request with credentials in its head, until a client comes back to it:
-/// programs send their credentials with each request and keep no cookie.
+/// How long an unconfirmed session lives, see [`Session::is_confirmed`].
 const UNCONFIRMED: Duration = Duration::from_secs(60);
 
 /// One session. A cheap handle; scripts hold it as userdata.
@@ -31,14 +30,16 @@ pub struct Session(Rc<Entry>);
 
 struct Entry {
     id: RefCell<String>,
-    /// Sessions are numbered as they are made.
+    /// Counts the sessions in the order in which they were made.
     serial: u64,
-    /// What scripts keep in it. Gone when the session has ended.
+    /// What scripts keep in it. `None` when the session has ended.
     attributes: RefCell<Option<Table>>,
     user: RefCell<Option<User>>,
-    /// Seconds since 1970.
+    /// In seconds since 1970.
     created: u64,
+    /// The time of the last request.
     touched: Cell<Instant>,
+    /// How long the session lives without a request.
     inactive: Cell<Duration>,
     is_confirmed: Cell<bool>,
     store: Weak<Store>,
@@ -64,31 +65,36 @@ impl Session {
         })))
     }
 
+    /// The id, which a login changes. It is as good as a password.
     pub fn id(&self) -> String {
         self.0.id.borrow().clone()
     }
 
+    /// Whether the session was terminated.
     pub fn has_ended(&self) -> bool {
         self.0.attributes.borrow().is_none()
     }
 
-    /// Whether it counts as one of its user's: whoever made it was to keep the cookie, or did.
+    /// Whether the client keeps the cookie, as far as is known: it asked for a session, or has sent the cookie back. A
+    /// program that sends credentials with each request keeps no cookie; so its sessions, one for each request, are
+    /// unconfirmed. They end soon and do not count against the user's limit.
     pub fn is_confirmed(&self) -> bool {
         self.0.is_confirmed.get()
     }
 
+    /// Whether the session has lived too long without a request.
     fn is_overdue(&self) -> bool {
         let patience = if self.is_confirmed() { self.0.inactive.get() } else { UNCONFIRMED.min(self.0.inactive.get()) };
         self.0.touched.get().elapsed() >= patience
     }
 
-    /// Who is logged in.
+    /// The user who is logged in.
     pub fn user(&self) -> Option<User> {
         self.0.user.borrow().clone()
     }
 
-    /// Logs a user in. The session gets a new id, so that nobody who knew the old one before is logged in, too; the
-    /// cookie has to be set again.
+    /// Logs a user in. The session gets a new id, so that nobody who knows the old one is logged in, too (session
+    /// fixation). The caller has to set the cookie again.
     pub fn log_in(&self, user: User) {
         let change = || {
             *self.0.user.borrow_mut() = Some(user);
@@ -100,14 +106,14 @@ impl Session {
         }
     }
 
-    /// How long the client may stay away.
+    /// Sets how long the session lives without a request.
     pub fn set_inactive(&self, inactive: Duration) {
         self.0.inactive.set(inactive);
     }
 
-    /// Ends the session; what scripts kept in it is forgotten.
+    /// Ends the session, and drops what scripts kept in it.
     pub fn terminate(&self) {
-        // First, since the store finds it by what is forgotten here.
+        // First, since the store finds a session by its user, too.
         if let Some(store) = self.0.store.upgrade() {
             store.remove(self);
         }
@@ -115,6 +121,7 @@ impl Session {
         self.0.user.borrow_mut().take();
     }
 
+    /// What scripts keep in the session. An error if it has ended.
     fn attributes(&self) -> Result<Table> {
         self.0.attributes.borrow().clone().ok_or_else(|| Error::runtime("session expired"))
     }
@@ -125,7 +132,7 @@ impl Session {
     }
 }
 
-/// The value of a `Set-Cookie` header that takes the cookie away.
+/// The value of a `Set-Cookie` header that removes the cookie.
 pub fn no_cookie(is_tls: bool) -> Result<HeaderValue> {
     set_cookie("", "; Max-Age=0", is_tls)
 }
@@ -150,7 +157,7 @@ impl UserData for Session {
             this.attributes()?;
             if !args.is_empty() {
                 let args = Args::new(lua, "session:maxinactiveinterval", args);
-                // The range is a century, which no clock arithmetic minds.
+                // At most a century, so that adding it to a time cannot overflow.
                 let seconds = args.integer_in(1, "seconds", 1..=3_153_600_000)?;
                 this.set_inactive(Duration::from_secs(seconds.unsigned_abs()));
             }

@@ -1,4 +1,7 @@
-//! All sessions: how many there may be, who gives way when there is no room, and when those that ended are forgotten.
+//! All sessions: by id, limited in number, and swept when they have expired.
+//!
+//! Anybody can make the server create sessions. So when there are as many as allowed, a new one displaces a *newcomer*:
+//! a session whose cookie no client has sent back yet. A session that is in use is never displaced.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -10,32 +13,37 @@ use tokio::time::{Instant, sleep};
 
 use super::Session;
 
-/// Sessions there may be at a time.
+/// The most sessions at a time.
 const MAX_SESSIONS: usize = 10_000;
-/// How often ended sessions are looked for.
+/// How often expired sessions are removed.
 const SWEEP: Duration = Duration::from_secs(30);
-/// The same while there is no room: looking through all of them for each request would be an attack's second blow.
+/// How often at most they are looked for while there is no room. Looking through all sessions for each request would
+/// make an attack worse.
 const SWEEP_WHEN_FULL: Duration = Duration::from_secs(1);
 
 /// All sessions. A cheap handle.
 #[derive(Clone)]
 pub struct Sessions(Rc<Store>);
 
+/// The sessions themselves.
 pub(super) struct Store {
     by_id: RefCell<HashMap<String, Session>>,
-    /// Sessions whose cookie has not come back yet, in the order in which they give way to others.
+    /// Sessions whose cookie has not come back yet, in the order in which they are displaced.
     newcomers: RefCell<BTreeMap<Rank, Session>>,
     next_serial: Cell<u64>,
     limit: usize,
+    /// Whether the task that sweeps is running.
     is_swept: Cell<bool>,
+    /// When the sessions were swept last.
     swept: Cell<Option<Instant>>,
-    /// Newcomers that gave way.
+    /// How many newcomers were displaced.
     displaced: Cell<u64>,
-    /// Sessions that were not made.
+    /// How many sessions were not made for want of room.
     refused: Cell<u64>,
 }
 
-/// Nobody's sessions give way before those of users, who have shown a password; among these the oldest comes first.
+/// The order in which newcomers are displaced: sessions without a user come first, since users have shown a password;
+/// then older ones before younger ones.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     has_user: bool,
@@ -69,8 +77,8 @@ impl Sessions {
         }))
     }
 
-    /// Makes a session; `None` when there are as many as there may be, and the clients of all have come back to theirs.
-    /// An unconfirmed one lives a minute unless its client comes back.
+    /// Makes a session; `None` if there are as many as allowed, and all are in use. For `is_confirmed` see
+    /// [`Session::is_confirmed`].
     pub fn create(&self, lua: &Lua, is_confirmed: bool) -> Result<Option<Session>> {
         if !self.0.make_room() {
             note(&self.0.refused, "a session was refused: there are as many as there may be, and all are in use");
@@ -83,7 +91,8 @@ impl Sessions {
         Ok(Some(session))
     }
 
-    /// The session with this id, unless it has ended. Its client is there: its time begins anew.
+    /// The session with this id, unless it has ended; for a client that has sent the cookie. It is confirmed now, and
+    /// its time begins anew.
     pub fn find(&self, id: &[u8]) -> Option<Session> {
         let session = self.peek(id)?;
         session.0.touched.set(Instant::now());
@@ -92,7 +101,7 @@ impl Sessions {
         Some(session)
     }
 
-    /// The session with this id, unless it has ended.
+    /// The session with this id, unless it has ended. Does not count as a request of its client.
     pub fn peek(&self, id: &[u8]) -> Option<Session> {
         let session = self.0.by_id.borrow().get(std::str::from_utf8(id).ok()?).cloned()?;
         if session.is_overdue() {
@@ -118,12 +127,13 @@ impl Store {
         self.newcomers.borrow_mut().insert(Rank::of(session), session.clone());
     }
 
+    /// Removes a session that ends.
     pub(super) fn remove(&self, session: &Session) {
         self.by_id.borrow_mut().remove(&session.id());
         self.newcomers.borrow_mut().remove(&Rank::of(session));
     }
 
-    /// Does what changes a session's id or its user.
+    /// Runs `change`, which changes the id or the user of a session: what it is found by here.
     pub(super) fn change(&self, session: &Session, change: impl FnOnce()) {
         let known = self.by_id.borrow_mut().remove(&session.id());
         let newcomer = self.newcomers.borrow_mut().remove(&Rank::of(session));
@@ -140,7 +150,7 @@ impl Store {
         self.by_id.borrow().len() >= self.limit
     }
 
-    /// Whether there is room for one more, if need be in the place of a newcomer.
+    /// Whether there is room for one more session; if need be, by displacing a newcomer.
     fn make_room(&self) -> bool {
         if self.is_full() && self.swept.get().is_none_or(|swept| swept.elapsed() >= SWEEP_WHEN_FULL) {
             self.sweep();
@@ -155,13 +165,14 @@ impl Store {
         true
     }
 
+    /// Ends all sessions that have expired.
     fn sweep(&self) {
         self.swept.set(Some(Instant::now()));
         let overdue: Vec<_> = self.by_id.borrow().values().filter(|session| session.is_overdue()).cloned().collect();
         overdue.iter().for_each(Session::terminate);
     }
 
-    /// A task looks for ended sessions as long as there are any.
+    /// Starts the task that sweeps as long as there are sessions, unless it is running.
     fn start_sweeping(self: &Rc<Self>) {
         if self.is_swept.replace(true) {
             return;
@@ -181,7 +192,7 @@ impl Store {
     }
 }
 
-/// Counts, and logs what happened at 1, 2, 4, 8 … times.
+/// Counts what has happened, and logs it the 1st, 2nd, 4th, 8th ... time.
 fn note(counter: &Cell<u64>, what: &str) {
     let times = counter.get() + 1;
     counter.set(times);
@@ -207,7 +218,7 @@ mod tests {
         sessions.create(lua, true).expect("memory").expect("room for a session")
     }
 
-    /// One that its client has come back to.
+    /// A session whose cookie has come back.
     fn create_used(lua: &Lua, sessions: &Sessions) -> Session {
         let session = create(lua, sessions);
         sessions.find(session.id().as_bytes()).expect("it has just begun")
@@ -237,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn ended_sessions_are_swept_away_without_anybody_asking() {
+    async fn expired_sessions_are_removed_by_themselves() {
         with_sessions(10, async |lua, sessions| {
             let session = create(&lua, &sessions);
             sleep(INACTIVE + SWEEP).await;
@@ -251,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn there_is_a_limit_which_ended_sessions_do_not_count_for() {
+    async fn the_number_of_sessions_is_limited_and_expired_ones_do_not_count() {
         with_sessions(2, async |lua, sessions| {
             create_used(&lua, &sessions);
             create_used(&lua, &sessions);
@@ -264,7 +275,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn when_there_is_no_room_the_oldest_session_whose_cookie_never_came_back_gives_way() {
+    async fn when_there_is_no_room_the_oldest_session_whose_cookie_never_came_back_is_displaced() {
         with_sessions(3, async |lua, sessions| {
             let used = create_used(&lua, &sessions);
             let (first, second) = (create(&lua, &sessions), create(&lua, &sessions));
@@ -280,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobodys_sessions_give_way_before_one_that_somebody_has_just_logged_in_to() {
+    async fn sessions_without_a_user_are_displaced_before_one_that_a_user_has_just_logged_in_to() {
         with_sessions(2, async |lua, sessions| {
             let users = create(&lua, &sessions);
             users.log_in(eve());
@@ -306,7 +317,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_session_that_no_client_comes_back_to_ends_soon() {
+    async fn an_unconfirmed_session_ends_soon_unless_its_cookie_comes_back() {
         with_sessions(10, async |lua, sessions| {
             let make = || sessions.create(&lua, false).expect("memory").expect("room");
             let (kept, left) = (make(), make());
