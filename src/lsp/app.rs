@@ -1,4 +1,4 @@
-//! An app on the Lua thread: its table, its pages, its directories, and the beginning and end of its life.
+//! An app on the Lua thread: its table, pages and directories, and how it is loaded and unloaded.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -23,20 +23,20 @@ use crate::lua::life::Life;
 use crate::lua::{World, budget};
 
 const PRELOAD: &str = ".preload";
-/// Time for the `onunload` of an app that another replaces, and for its hubs' `onclose`.
+/// How long the `onunload` of an app that is reloaded may take, and then the `onclose` of its hubs.
 const UNLOAD_TIME: Duration = Duration::from_secs(1);
 
-/// Where an app lies and where it is mounted.
+/// Where an app's files are, and where it is mounted.
 pub struct Place {
     pub name: String,
     pub priority: i32,
-    /// What was named to be served: a folder, or a zip file.
+    /// What the user has named: a folder or a zip file.
     pub path: PathBuf,
     /// The folder with the app's files, with all symbolic links resolved.
     pub root: PathBuf,
 }
 
-/// What an app consists of on the Lua thread.
+/// A mounted app on the Lua thread.
 pub struct State {
     pub name: String,
     pub priority: i32,
@@ -45,10 +45,11 @@ pub struct State {
     pub table: Table,
     /// The files of the app, as scripts see them.
     pub io: AnyUserData,
-    /// Pages that have been asked for, by path.
+    /// The pages that have been asked for, by their path from the root.
     pub pages: RefCell<HashMap<String, Rc<Page>>>,
+    /// The root of the app's directories.
     pub directory: Rc<Directory>,
-    /// To which all belongs that the app's scripts start.
+    /// Ends, with the app, all that its scripts have started.
     pub life: Life,
 }
 
@@ -73,7 +74,7 @@ impl State {
         uri(&self.name)
     }
 
-    /// How error messages name a file of this app.
+    /// What error messages call a file of this app.
     pub fn file_name(&self, path: &str) -> String {
         if self.name.is_empty() { path.to_owned() } else { format!("{}/{path}", self.name) }
     }
@@ -83,7 +84,8 @@ fn uri(name: &str) -> String {
     if name.is_empty() { "/".into() } else { format!("/{name}/") }
 }
 
-/// Makes the app and runs its `.preload`; when that fails the app is forgotten again.
+/// Makes the app and runs its `.preload`. If that fails, the app is removed again, and the error has the script's
+/// message and traceback.
 pub async fn load(world: &Rc<World>, place: Place, shared: Arc<Shared>) -> Result<AppId> {
     let path = place.path.clone();
     let state = Rc::new(State::new(&world.lua, place, shared).map_err(readable)?);
@@ -97,6 +99,7 @@ pub async fn load(world: &Rc<World>, place: Place, shared: Arc<Shared>) -> Resul
     Ok(id)
 }
 
+/// Runs `.preload`, if there is one. `path` is what messages call the app.
 async fn preload(lua: &Lua, state: &State, path: &Path) -> Result<()> {
     let source = match tokio::fs::read(state.root.join(PRELOAD)).await {
         Ok(source) => source,
@@ -115,19 +118,20 @@ fn readable(error: mlua::Error) -> anyhow::Error {
     anyhow!("{}", console::describe(&error))
 }
 
-/// Forgets the app and calls its `onunload`: the server stops.
+/// Removes the app and calls its `onunload`; for a server that stops.
 pub async fn unload(world: &Rc<World>, id: AppId) {
     let Some(state) = world.apps.apps.borrow_mut().remove(&id) else { return };
     state.life.clone().scope(run_onunload(&state)).await;
 }
 
-/// The same when the server goes on: all that the app's scripts have started ends.
+/// Removes the app, calls its `onunload`, and ends all that its scripts have started; for a server that goes on.
 pub async fn retire(world: &Rc<World>, id: AppId) {
     let Some(state) = world.apps.apps.borrow_mut().remove(&id) else { return };
     within(UNLOAD_TIME, &state.file_name("onunload"), state.life.clone().scope(run_onunload(&state))).await;
     end(world, &state).await;
 }
 
+/// Waits for `work`, which a warning calls `what`, but not longer than `limit`.
 async fn within(limit: Duration, what: &str, work: impl Future<Output = ()>) {
     if timeout(limit, work).await.is_err() {
         tracing::warn!("{what} takes too long; going on without it");
@@ -141,7 +145,7 @@ async fn run_onunload(state: &State) {
     }
 }
 
-/// Ends what the app's scripts have started, and lets go of the scripts themselves.
+/// Ends what the app's scripts have started, and frees the scripts themselves.
 async fn end(world: &World, state: &State) {
     within(UNLOAD_TIME, &state.file_name("onclose"), world.hubs.shut_down(&state.life)).await;
     state.life.end();
@@ -149,7 +153,8 @@ async fn end(world: &World, state: &State) {
     state.directory.end();
     world.apps.server.end_children_of(&state.life);
     let forgotten = modules::forget(&world.lua, &state.root);
-    // What has ended lets go of its sockets and responses, so that these end, too, when they are collected.
+    // The tasks that were ended are dropped in this pause; after that, the sockets and responses that they held can be
+    // garbage-collected, which ends these, too.
     tokio::task::yield_now().await;
     if let Err(error) = forgotten.and_then(|()| world.lua.gc_collect()) {
         console::report(&state.file_name("onunload"), &error);

@@ -1,9 +1,9 @@
-//! Zip files as apps: unpacked into a folder of their own, which goes when the app does. The built-in files are
-//! handed to scripts in the same way.
+//! Zip files as apps. A zip file is unpacked into a temporary folder, which is removed with the app; so all that holds
+//! for app folders holds for it, without a second implementation. The built-in files are given to scripts in the same
+//! way.
 //!
-//! All rules of app folders hold there without a second way through the code. The folder's mode says that nobody may
-//! write to it, and `io` keeps to that whoever the process runs as. What the zip file holds compressed is kept in that form,
-//! too, for clients that take it so.
+//! The folder is read-only. Since file modes do not stop root, `io` itself refuses to write where the folder's mode
+//! forbids it. What the zip file holds compressed is kept as gzip, too, for clients that accept that.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
@@ -18,14 +18,15 @@ use zip::{CompressionMethod, ZipArchive};
 
 /// The first bytes of every zip file that is not empty.
 const SIGNATURE: &[u8] = b"PK\x03\x04";
-/// The most that an app may grow to, so that a small file cannot fill the disk.
+/// The most bytes of an unpacked app, so that a small zip file cannot fill the disk.
 const MAX_SIZE: u64 = 1 << 30;
+/// The most entries of a zip file.
 const MAX_FILES: usize = 100_000;
 
-/// An unpacked app, or other files that nobody may change; the folder is removed when this is dropped.
+/// An unpacked app, or other read-only files. The folder is removed when this is dropped.
 pub struct Unpacked {
     root: PathBuf,
-    /// The same files as gzip, those that gain by it.
+    /// A folder with the same files as gzip, as far as that makes them smaller.
     gzip: PathBuf,
     _folder: TempDir,
 }
@@ -38,14 +39,14 @@ pub fn is_archive(path: &Path) -> io::Result<bool> {
 }
 
 impl Unpacked {
-    /// Unpacks all of a zip file. One that holds a path out of its folder, a link or an encrypted file is refused.
+    /// Unpacks a zip file. An error if it holds a path that leads out of the folder, a link, or an encrypted file.
     pub fn new(path: &Path) -> Result<Self> {
         Self::unpack(path).with_context(|| format!("cannot unpack {}", path.display()))
     }
 
     fn unpack(path: &Path) -> Result<Self> {
         let file = File::open(path)?;
-        // What browsers keep stays valid as long as the zip file is the same.
+        // So that what browsers have cached stays valid as long as the zip file is the same.
         let modified = file.metadata()?.modified()?;
         let mut archive = ZipArchive::new(file)?;
         ensure!(archive.len() <= MAX_FILES, "it holds more than {MAX_FILES} files");
@@ -82,7 +83,7 @@ impl Unpacked {
         Ok(Self { root, gzip, _folder: folder })
     }
 
-    /// From now on nobody may write.
+    /// Makes the folder read-only.
     fn close(&self) -> io::Result<()> {
         fs::set_permissions(&self.root, Permissions::from_mode(0o555))
     }
@@ -92,7 +93,7 @@ impl Unpacked {
         &self.root
     }
 
-    /// Where the file of the folder is as gzip, if it is.
+    /// The gzip form of a file of the folder, if there is one.
     pub fn gzip_of(&self, file: &Path) -> Option<PathBuf> {
         let gzip = self.gzip.join(file.strip_prefix(&self.root).ok()?);
         gzip.is_file().then_some(gzip)
@@ -101,7 +102,7 @@ impl Unpacked {
 
 impl Drop for Unpacked {
     fn drop(&mut self) {
-        // Otherwise nothing in it could be removed. A failure leaves files in the system's temporary folder.
+        // Otherwise its files could not be removed. If this fails, they stay in the system's temporary folder.
         let _ = fs::set_permissions(&self.root, Permissions::from_mode(0o755));
     }
 }

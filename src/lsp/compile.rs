@@ -1,4 +1,4 @@
-//! Page text to Lua source, a pure function.
+//! Compiles the text of a page to Lua source: a pure function.
 //!
 //! A page mixes text with `<?lsp code ?>` and `<?lsp= expression ?>`. All of it becomes one Lua chunk:
 //!
@@ -12,21 +12,21 @@
 //! Rules that pages rely on:
 //!
 //! * Line n of the Lua source is line n of the page, so errors and traces point into the page.
-//! * Text that begins with a line break loses that one; `\r\n` and `\r` in text become `\n`.
-//! * The first `?>` ends a block, even within a Lua comment or string. A comment that began with `--` stops there; a
-//!   long comment or long string goes on, so that `<?lsp --[[ ?> ... <?lsp ]] ?>` takes a part of the page out.
+//! * A line break at the beginning of a text is dropped; `\r\n` and `\r` in text become `\n`.
+//! * The first `?>` ends a block, even within a Lua comment or string. A comment that began with `--` ends there. A long
+//!   comment or long string goes on, so that `<?lsp --[[ ?> ... <?lsp ]] ?>` comments out a part of the page.
 //! * `return ?>text` at the end of a page emits that text: nothing may stand between a block and the text after it.
 
-/// Receives the arguments of the page and makes the first its environment.
+/// Takes the arguments of the page, and makes the first one its environment.
 const PRELUDE: &[u8] = b"local _ENV,pathname,io,page,app=...;";
 const OPEN: &[u8] = b"<?lsp";
 const CLOSE: &[u8] = b"?>";
 
-/// Why a page is no Lua source. Errors in the Lua itself are found when the source is loaded.
+/// Why a page cannot be compiled. Errors in its Lua code are found later, when the result is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {mistake}")]
 pub struct CompileError {
-    /// Line of the page, from 1.
+    /// The line of the page, counted from 1.
     pub line: usize,
     pub mistake: Mistake,
 }
@@ -61,6 +61,7 @@ pub fn compile(page: &[u8]) -> Result<Vec<u8>, CompileError> {
     Ok(output.lua)
 }
 
+/// The Lua source, while it is written.
 struct Output {
     lua: Vec<u8>,
     /// The line of the page that has been reached.
@@ -69,12 +70,14 @@ struct Output {
 }
 
 impl Output {
+    /// Adds text: a call of `_emit`, and as many line breaks as the text has.
     fn text(&mut self, text: &[u8]) {
         let shown = without_first_break(text);
         if !shown.is_empty() {
             self.lua.extend_from_slice(b" _emit\"");
             escape(shown, &mut self.lua);
-            // Keeps a call of the text's emit apart from code that begins with a parenthesis.
+            // The semicolon keeps Lua from reading code that begins with a parenthesis as a call of what `_emit`
+            // returns.
             self.lua.extend_from_slice(b"\";");
         }
         let breaks = count_breaks(text);
@@ -82,7 +85,7 @@ impl Output {
         self.line += breaks;
     }
 
-    /// Blanks on both sides, as `<?lspx=1?>` is code, too.
+    /// Adds code, with blanks on both sides, since none are required in the page: `<?lspx=1?>` is code, too.
     fn code(&mut self, code: &[u8]) -> Result<(), CompileError> {
         self.lua.push(b' ');
         self.lua_code(code)?;
@@ -90,7 +93,8 @@ impl Output {
         Ok(())
     }
 
-    /// With something after it the expression gives exactly one value, also when it is a call that returns none or many.
+    /// Adds an expression. It is followed by another argument, so that it gives exactly one value, even if it is a call
+    /// that returns none or several.
     fn expression(&mut self, expression: &[u8]) -> Result<(), CompileError> {
         self.lua.extend_from_slice(b" _emit(tostring(");
         self.lua_code(expression)?;
@@ -98,6 +102,7 @@ impl Output {
         Ok(())
     }
 
+    /// Adds Lua code of a block, without the comment that the block's end cuts off.
     fn lua_code(&mut self, code: &[u8]) -> Result<(), CompileError> {
         let unclosed = |UnclosedString { at }| CompileError {
             line: self.line + count_breaks(&code[..at]),
@@ -110,20 +115,21 @@ impl Output {
     }
 }
 
-/// Knows as much of Lua's tokens as it takes to tell what the end of a block cuts in two.
+/// Knows as much of Lua's syntax as is needed to tell whether a block ends within a comment or string.
 #[derive(Default)]
 struct Lexer {
     /// Within a long string or long comment: the number of `=` in its brackets.
     long: Option<usize>,
 }
 
+/// A quoted string that the block's end cuts off, and the position where it begins.
 struct UnclosedString {
     at: usize,
 }
 
 impl Lexer {
-    /// The code without the `--` comment that its end cuts off. Dropping it is the only way to end it: a line break
-    /// would shift the lines that follow.
+    /// The code without the `--` comment at its end. A comment there has to be dropped: a line break, which would end
+    /// it, too, would shift the lines that follow.
     fn without_open_comment<'a>(&mut self, code: &'a [u8]) -> Result<&'a [u8], UnclosedString> {
         let mut at = 0;
         while at < code.len() {
@@ -151,19 +157,20 @@ impl Lexer {
     }
 }
 
-/// The level of the `[[`, `[=[`, ... that the code begins with.
+/// The level of the long bracket (`[[`, `[=[`, ...) that the code begins with: the number of its `=`.
 fn long_start(code: &[u8]) -> Option<usize> {
     let level = code.strip_prefix(b"[")?.iter().take_while(|&&byte| byte == b'=').count();
     (code.get(level + 1) == Some(&b'[')).then_some(level)
 }
 
-/// Length up to and with the closing long bracket.
+/// The length up to and including the closing long bracket.
 fn long_end(code: &[u8], level: usize) -> Option<usize> {
     let bracket = [b"]".as_slice(), &b"=".repeat(level), b"]"].concat();
     Some(find(code, &bracket)? + bracket.len())
 }
 
-/// Length of the quoted string that the code begins with. An unescaped line break ends it, too: Lua reports that.
+/// The length of the quoted string that the code begins with; `None` if it does not end. An unescaped line break ends
+/// it, too: Lua will report that.
 fn string_end(code: &[u8]) -> Option<usize> {
     let quote = code[0];
     let mut at = 1;
@@ -179,7 +186,7 @@ fn string_end(code: &[u8]) -> Option<usize> {
     }
 }
 
-/// Writes text as the inside of a quoted Lua string on one line.
+/// Escapes text for a quoted Lua string on one line.
 fn escape(text: &[u8], lua: &mut Vec<u8>) {
     let mut previous = 0;
     for &byte in text {

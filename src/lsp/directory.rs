@@ -1,4 +1,9 @@
-//! Directories that scripts make, and the search for those that may answer a path.
+//! Directories that scripts make (`ba.create.dir`), and finding those that answer a path.
+//!
+//! Each app has a tree of them, and there is one more beside all apps. For a path, a directory is asked in this order:
+//! its guard (who may enter), its prologue (children that come before files and pages), the files and pages if it is
+//! the root of an app, its named children, its own function, its unnamed children. The search collects these as steps;
+//! then the steps are taken until one of them answers.
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -18,33 +23,33 @@ use crate::lua::{World, budget};
 
 /// A place in the URL space where a script may answer.
 pub struct Directory {
-    /// `None`: a fallback of its parent, which sees the same paths.
+    /// `None` for a directory that sees the same paths as its parent, and is asked last.
     name: Option<String>,
-    /// -127 to 127, high first.
+    /// -127 to 127; the highest is asked first.
     priority: i32,
     function: RefCell<Option<Function>>,
-    /// Who may enter.
     guard: RefCell<Option<Rc<Guard>>>,
-    /// What responses from here carry, instead of the server's default headers.
+    /// Headers of responses from here, instead of the server's default ones.
     headers: RefCell<Option<Rc<HeaderMap>>>,
-    /// Asked before everything else in here, in the same order as `children`.
+    /// Children that are asked before anything else in here, in the same order as `children`.
     prologue: RefCell<Vec<Rc<Directory>>>,
-    /// By priority, equal ones in the order of their insertion.
+    /// By priority; those of equal priority in the order of their insertion.
     children: RefCell<Vec<Rc<Directory>>>,
     parent: RefCell<Weak<Directory>>,
-    /// Roots only: where the tree is mounted, and what tells other threads about it.
+    /// For roots only.
     root: Option<Root>,
-    /// That of the app to which it belongs.
+    /// The life of the app whose script made it.
     life: Life,
 }
 
+/// Where a tree is mounted, and what other threads know about it.
 struct Root {
     uri: String,
     shared: Arc<Shared>,
 }
 
 impl Directory {
-    /// The root of an app's tree. `shared` is kept up to date with it.
+    /// The root of a tree that is mounted at `uri`. `shared` is told of changes.
     pub fn root(uri: String, shared: Arc<Shared>, life: Life) -> Rc<Self> {
         Self::make(None, 0, Some(Root { uri, shared }), life)
     }
@@ -70,18 +75,19 @@ impl Directory {
         })
     }
 
+    /// Sets the function that answers for what is below, or removes it.
     pub fn set_function(&self, function: Option<Function>) {
         *self.function.borrow_mut() = function;
         self.note_use();
     }
 
-    /// From now on only clients whom `guard` admits get anything from here.
+    /// Protects everything in here by `guard`, or by nothing any more.
     pub fn set_guard(&self, guard: Option<Guard>) {
         *self.guard.borrow_mut() = guard.map(Rc::new);
         self.note_use();
     }
 
-    /// The default headers of everything here, in the place of what was set before.
+    /// Sets the headers of responses from here, in the place of earlier ones.
     pub fn set_headers(&self, headers: HeaderMap) {
         if let Some(root) = &self.root {
             root.shared.set_headers(headers.clone());
@@ -89,13 +95,14 @@ impl Directory {
         *self.headers.borrow_mut() = Some(Rc::new(headers));
     }
 
-    /// Mounts `child` below, and takes it away from where it was. False when it contains this directory.
+    /// Mounts `child` below this directory, and unmounts it from where it was. False, without a change, if that would
+    /// make a cycle.
     pub fn insert(self: &Rc<Self>, child: &Rc<Directory>) -> bool {
         self.insert_into(&self.children, child)
     }
 
-    /// Mounts `child` so that it is asked before anything else in here, files and pages of an app included. False when
-    /// it contains this directory.
+    /// Mounts `child` as [`Directory::insert`] does, but so that it is asked before anything else in here, files and
+    /// pages of an app included.
     pub fn insert_prologue(self: &Rc<Self>, child: &Rc<Directory>) -> bool {
         self.insert_into(&self.prologue, child)
     }
@@ -114,6 +121,7 @@ impl Directory {
         true
     }
 
+    /// Whether `other` is this directory or below it.
     fn contains(self: &Rc<Self>, other: &Rc<Directory>) -> bool {
         let mut at = Some(other.clone());
         while let Some(directory) = at {
@@ -129,7 +137,7 @@ impl Directory {
         self.parent.borrow().upgrade()
     }
 
-    /// Takes the directory out of its parent; false when it has none.
+    /// Unmounts the directory; false if it is not mounted.
     pub fn unlink(self: &Rc<Self>) -> bool {
         let Some(parent) = self.parent() else { return false };
         parent.children.borrow_mut().retain(|child| !Rc::ptr_eq(child, self));
@@ -138,7 +146,7 @@ impl Directory {
         true
     }
 
-    /// Ends the children that a script of this app has made.
+    /// Ends and removes the children that scripts of this app have made.
     pub fn end_children_of(&self, life: &Life) {
         for list in [&self.children, &self.prologue] {
             let ended: Vec<_> = list.borrow_mut().extract_if(.., |child| child.life.is(life)).collect();
@@ -146,7 +154,8 @@ impl Directory {
         }
     }
 
-    /// Lets go of the scripts' functions here and below: one that refers to its own directory would never be freed.
+    /// Drops the scripts' functions here and below. A function that refers to its own directory would never be freed
+    /// otherwise.
     pub fn end(&self) {
         self.function.take();
         self.guard.take();
@@ -155,7 +164,7 @@ impl Directory {
         }
     }
 
-    /// The path from the server's root, with a slash at both ends; of a tree that is not mounted, from its top.
+    /// The path from the server's root, or from the top of a tree that is not mounted; with a slash at both ends.
     pub fn base_uri(&self) -> String {
         let above = match (&self.root, self.parent()) {
             (Some(root), _) => root.uri.clone(),
@@ -165,6 +174,7 @@ impl Directory {
         self.name.as_ref().map_or_else(|| above.clone(), |name| format!("{above}{name}/"))
     }
 
+    /// Tells other threads that requests for this app have to be brought here.
     fn note_use(&self) {
         let Some(root) = &self.root else { return };
         if self.function.borrow().is_some() || !self.children.borrow().is_empty() {
@@ -175,7 +185,7 @@ impl Directory {
         }
     }
 
-    /// What is asked before the files and pages of this directory: its guard, then the prologue.
+    /// Adds what comes before files and pages: the guard, then the prologue.
     fn search_gate(&self, path: &str, found: &mut Found) {
         if let Some(guard) = &*self.guard.borrow() {
             found.steps.push(Step::Admit(guard.clone(), path.to_owned()));
@@ -183,7 +193,7 @@ impl Directory {
         search_all(self.prologue.borrow().iter(), path, found);
     }
 
-    /// What is asked behind files and pages: named children, then the directory's own function, then unnamed children.
+    /// Adds what comes after files and pages: named children, the directory's own function, unnamed children.
     fn search(&self, path: &str, found: &mut Found) {
         let children = self.children.borrow();
         let is_named = |child: &&Rc<Directory>| child.name.is_some();
@@ -196,6 +206,7 @@ impl Directory {
     }
 }
 
+/// Searches those of the children that `path` leads to.
 fn search_all<'a>(children: impl IntoIterator<Item = &'a Rc<Directory>>, path: &str, found: &mut Found) {
     for child in children {
         let Some(name) = child.name.as_deref() else {
@@ -211,21 +222,22 @@ fn search_all<'a>(children: impl IntoIterator<Item = &'a Rc<Directory>>, path: &
     }
 }
 
-/// The outcome of a search.
+/// The result of a search.
 #[derive(Default)]
 pub struct Found {
-    /// The path names a directory but lacks the slash behind it.
+    /// Whether the path names a directory, but lacks the slash at its end.
     needs_slash: bool,
-    /// In the order in which they are taken.
+    /// What to do, in this order.
     steps: Vec<Step>,
     /// The headers of the directory that is being searched.
     headers: Option<Rc<HeaderMap>>,
 }
 
+/// One step towards an answer, and the path that guard or function see.
 enum Step {
-    /// Goes on only if the guard admits the client, which sees this path.
+    /// If the guard does not admit the client, the guard has answered, and no further step is taken.
     Admit(Rc<Guard>, String),
-    /// Goes on only if the function, which sees this path, returns false.
+    /// If the function does not return false, it has answered, and no further step is taken.
     Ask { function: Function, path: String, headers: Option<Rc<HeaderMap>>, life: Life },
 }
 
@@ -245,14 +257,14 @@ impl Found {
         self.headers = outer;
     }
 
-    /// All that may answer `path` below a root, apart from files and pages.
+    /// What may answer `path` below a root, after its files and pages.
     pub fn behind_files(root: &Directory, path: &str) -> Self {
         let mut found = Self::default();
         root.search(path, &mut found);
         found
     }
 
-    /// The functions alone, with the paths they see: for a script that goes there on its own.
+    /// The functions alone, with the paths that they see: for a page that includes them, which needs no permission.
     pub fn into_functions(self) -> Vec<(Function, String)> {
         let function = |step| match step {
             Step::Ask { function, path, .. } => Some((function, path)),
@@ -262,7 +274,7 @@ impl Found {
     }
 }
 
-/// Asks the guard and the prologue of an app's own directory.
+/// Asks the guard and the prologue of an app's root directory.
 pub async fn enter(world: &Rc<World>, id: AppId, path: String, request: Box<PageRequest>, reply: Reply<PageReply>) {
     let Some(app) = world.apps.get(id) else { return };
     let mut found = Found::default();
@@ -283,6 +295,7 @@ pub async fn serve_beside(world: &Rc<World>, path: String, request: Box<PageRequ
     answer(world, None, found, request, reply).await;
 }
 
+/// Answers a request by what was found. If that declines, HTTP gets the request back.
 async fn answer(
     world: &Rc<World>,
     app: Option<&Rc<super::AppState>>,
@@ -308,8 +321,8 @@ async fn answer(
     }
 }
 
-/// Takes the steps; says whether one of them was the last for this request. Of functions only `false` means that it
-/// was not.
+/// Takes the steps until one of them has answered the request. False if none has: only a function that returns `false`,
+/// and has not begun a response, leaves the request to the next step.
 async fn take(world: &World, request: &Request, steps: Vec<Step>) -> Result<bool> {
     for step in steps {
         let (function, path, life) = match step {
@@ -343,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_knows_its_place() {
+    fn the_base_uri_of_a_directory_begins_where_its_tree_is_mounted() {
         let (root, outer, inner) = (root(), Directory::new(Some("a".into()), 0), Directory::new(Some("b".into()), 0));
         assert!(outer.insert(&inner) && root.insert(&outer));
         assert_eq!(inner.base_uri(), "/app/a/b/");

@@ -1,4 +1,4 @@
-//! What a browser shows of a script's error, for its author.
+//! The page that shows a script's error to its author, in a browser.
 
 use crate::bindings::console::Described;
 
@@ -17,7 +17,7 @@ pub fn error_page(heading: &str, error: &Described) -> String {
     )
 }
 
-/// Text as HTML.
+/// Escapes text for HTML.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

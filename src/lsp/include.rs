@@ -1,4 +1,4 @@
-//! `response:include` and `response:forward`: one page goes to another page, a file, or a directory function.
+//! `response:include` and `response:forward`: finding and running another page, a file, or directory functions.
 
 use std::fs::{File, Metadata};
 use std::io::Read;
@@ -15,7 +15,7 @@ use crate::bindings::request::Request;
 use crate::http::site::INDEX;
 use crate::lua::{World, budget};
 
-/// Bytes of a file that are in memory at a time.
+/// The most bytes of a file that are in memory at a time.
 const PIECE: usize = 16 * 1024;
 
 /// What a path leads to.
@@ -26,13 +26,14 @@ pub enum Target {
 }
 
 impl Target {
+    /// The app to which it belongs.
     pub fn app(&self) -> &Rc<State> {
         match self {
             Self::Page { app, .. } | Self::File { app, .. } | Self::Functions { app, .. } => app,
         }
     }
 
-    /// From the app's root.
+    /// Its path from the app's root.
     pub fn path(&self) -> &str {
         match self {
             Self::Page { path, .. } | Self::File { path, .. } | Self::Functions { path, .. } => path,
@@ -40,9 +41,9 @@ impl Target {
     }
 }
 
-/// Finds what `path` means to the page at `base`: a path beside that page, looked for in its own app first, or `/...`
-/// from the server's root. Hidden files are found, too; what lies outside all apps is not. There may be several: the
-/// next stands in for directory functions that decline.
+/// Finds what `path` means to the page at `base`: relative to that page, and looked for in its own app first, or `/...`
+/// from the server's root. Hidden files are found, too; nothing outside the apps is. There may be several targets, to
+/// be tried in this order, since directory functions may decline.
 pub fn find(world: &World, own: Option<&Rc<State>>, base: &str, path: &str) -> Vec<Target> {
     let Some(full) = absolute(base, path) else { return Vec::new() };
     let own = own.filter(|_| !path.starts_with('/')).cloned();
@@ -51,7 +52,7 @@ pub fn find(world: &World, own: Option<&Rc<State>>, base: &str, path: &str) -> V
     own.iter().cloned().chain(others).filter_map(|app| find_in(app, &full)).collect()
 }
 
-/// `None` when the path leads above the server's root, or is none.
+/// The path from the server's root; `None` if it leads above that, or is no valid path.
 fn absolute(base: &str, path: &str) -> Option<String> {
     if path.is_empty() || path.contains(['\0', '\\']) {
         return None;
@@ -93,7 +94,7 @@ fn find_file(io: &LuaIo, below: &str) -> Option<(String, Metadata)> {
     metadata.is_file().then(|| (below.to_owned(), metadata))
 }
 
-/// Runs the target for a request: what it writes goes into the request's response. False when it declined.
+/// Runs the target, which writes to the request's response. False if it declined.
 pub async fn run(world: &World, request: &Request, target: &Target) -> Result<bool> {
     match target {
         Target::Page { app, path, stamp } => page::run(world, app, path, *stamp, request).await?,
@@ -107,6 +108,7 @@ pub async fn run(world: &World, request: &Request, target: &Target) -> Result<bo
     Ok(true)
 }
 
+/// Sends a file. Errors call it `path`.
 async fn send(request: &Request, mut file: File, path: &str) -> Result<()> {
     let mut piece = vec![0; PIECE];
     loop {
@@ -119,7 +121,7 @@ async fn send(request: &Request, mut file: File, path: &str) -> Result<()> {
     }
 }
 
-/// Whether one of the functions did not return false, or has answered all the same.
+/// Calls the functions until one has answered: it did not return false, or has begun a response nevertheless.
 async fn ask(world: &World, request: &Request, functions: &[(Function, String)]) -> Result<bool> {
     let was_answered = request.is_answered();
     for (function, path) in functions {

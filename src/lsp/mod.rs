@@ -1,7 +1,7 @@
-//! Application folders on the Lua thread: `.preload`, pages, directory functions, `onunload`.
+//! Apps: folders or zip files with `.preload`, pages (Lua Server Pages), directory functions, `onunload`.
 //!
-//! [`App`] is what HTTP holds: it may be shared by all threads and hops to the Lua thread for each call. What an app
-//! consists of there is an entry of [`Apps`].
+//! [`App`] is what HTTP holds. It can be used on any thread, and asks the Lua thread for each call; flags tell when
+//! that is not necessary. The app itself is an entry of [`Apps`], on the Lua thread.
 
 mod app;
 pub mod archive;
@@ -39,28 +39,29 @@ use shared::Shared;
 /// Which folder or zip file to serve, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppSpec {
-    /// The app is mounted at `/NAME/`; empty: at `/`.
+    /// The app is mounted at `/NAME/`, or at `/` if this is empty.
     pub name: String,
-    /// -127 to 127; of apps that are mounted at the same place the highest is asked first.
+    /// -127 to 127. Of several apps that a path could belong to, the highest is asked first.
     pub priority: i32,
     pub path: PathBuf,
 }
 
-/// A mounted app.
+/// A mounted app, for any thread.
 pub struct App {
     id: AppId,
     name: String,
     priority: i32,
-    /// What was named to be served: a folder, or a zip file.
+    /// What the user has named: a folder or a zip file.
     path: PathBuf,
     root: PathBuf,
-    /// Of a zip file.
+    /// For a zip file.
     unpacked: Option<Unpacked>,
     lua: LuaThread,
+    /// What is known about the app's directories.
     shared: Arc<Shared>,
-    /// Of the directories beside all apps.
+    /// What is known about the directories beside all apps.
     server_shared: Arc<Shared>,
-    /// Whether it was unloaded: the server stops, or another app takes its place.
+    /// Whether it was unloaded, because the server stops or the app is reloaded.
     is_unloaded: AtomicBool,
 }
 
@@ -94,21 +95,22 @@ impl Apps {
         AppId(self.next_id.get())
     }
 
-    /// In the order in which they are asked, as the [`Site`](crate::http::site::Site) does.
+    /// The apps in the order in which they are asked: the same as that of the [`Site`](crate::http::site::Site).
     fn by_priority(&self) -> Vec<Rc<app::State>> {
         let mut apps: Vec<_> = self.apps.borrow().iter().map(|(id, app)| (*id, app.clone())).collect();
         apps.sort_by_key(|(id, app)| (-app.priority, app.name.is_empty(), id.0));
         apps.into_iter().map(|(_, app)| app).collect()
     }
 
-    /// Where `dir:insert()` without a parent mounts.
+    /// The directory at the server's root, beside all apps, where `dir:insert()` without an argument mounts.
     pub(crate) fn server_root(&self) -> &Rc<Directory> {
         &self.server
     }
 }
 
 impl App {
-    /// Runs the folder's `.preload`. When that fails the error has its message and traceback, and there is no app.
+    /// Opens the folder or zip file, and runs its `.preload`. If that fails, the error has the script's message and
+    /// traceback.
     pub async fn load(lua: &LuaThread, spec: &AppSpec) -> Result<Arc<App>> {
         let path = spec.path.canonicalize().with_context(|| format!("cannot open the app {}", spec.path.display()))?;
         let unpacked = if path.is_dir() { None } else { Some(Unpacked::new(&path)?) };
@@ -127,11 +129,12 @@ impl App {
         Ok(Arc::new(App { id, name, priority, path, root, unpacked, lua, shared, server_shared, is_unloaded }))
     }
 
-    /// Empty for the root app.
+    /// The name, which is empty for an app at `/`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
+    /// See [`AppSpec::priority`].
     pub fn priority(&self) -> i32 {
         self.priority
     }
@@ -141,25 +144,26 @@ impl App {
         &self.path
     }
 
-    /// The folder where the app's files are, with all symbolic links resolved; of a zip file, where it is unpacked.
+    /// The folder with the app's files, with all symbolic links resolved. For a zip file, that is where it was
+    /// unpacked.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Where a file below [`App::root`] is as gzip, which it may be in a zip file.
+    /// The gzip form of a file below [`App::root`], which files of a zip file may have.
     pub fn gzip_of(&self, file: &Path) -> Option<PathBuf> {
         self.unpacked.as_ref()?.gzip_of(file)
     }
 
-    /// Runs the page at `path`, which is relative to the root and has been checked to lie in it. `metadata` tells
-    /// whether the page has to be compiled anew.
+    /// Answers with the page at `path`, which is relative to the root and must not lead out of it. `metadata` is the
+    /// file's, and tells whether the page has to be compiled again.
     pub async fn page(&self, path: &str, metadata: &Metadata, request: Box<PageRequest>) -> PageReply {
         let stamp = page::Stamp::of(metadata);
         let (id, path) = (self.id, path.to_owned());
         self.ask(move |world, reply| async move { page::serve(&world, id, path, stamp, request, reply).await }).await
     }
 
-    /// Asks the directory functions that are responsible for `path`, which is relative to the root and decoded.
+    /// Asks the directory functions for `path`, which is relative to the root and decoded.
     pub async fn directories(&self, path: &str, request: Box<PageRequest>) -> PageReply {
         if !self.has_directories() {
             return PageReply::NotMine(request);
@@ -168,48 +172,48 @@ impl App {
         self.ask(move |world, reply| async move { directory::serve(&world, id, path, request, reply).await }).await
     }
 
-    /// Asks the directory functions that scripts mounted beside all apps. Every app leads there; `path` is relative to
-    /// the server's root and decoded.
+    /// Asks the directory functions that scripts have mounted beside all apps, which any app can be used for. `path` is
+    /// relative to the server's root and decoded.
     pub async fn directories_beside(&self, path: &str, request: Box<PageRequest>) -> PageReply {
         let path = path.to_owned();
         self.ask(move |world, reply| async move { directory::serve_beside(&world, path, request, reply).await }).await
     }
 
-    /// Whether there is anything for [`App::directories_beside`]. Costs no hop to the Lua thread.
+    /// Whether [`App::directories_beside`] could find anything. Does not ask the Lua thread.
     pub fn has_directories_beside(&self) -> bool {
         self.server_shared.has_directories()
     }
 
-    /// Whether there is any directory function that [`App::directories`] could find. Costs no hop to the Lua thread.
+    /// Whether [`App::directories`] could find anything. Does not ask the Lua thread.
     pub fn has_directories(&self) -> bool {
         self.shared.has_directories()
     }
 
-    /// Whether [`App::enter`] has to be asked before anything else: the app's own directory has an authenticator or a
-    /// prologue. Costs no hop to the Lua thread.
+    /// Whether [`App::enter`] has to be asked before anything else, since the app's root directory has an authenticator
+    /// or a prologue. Does not ask the Lua thread.
     pub fn has_gate(&self) -> bool {
         self.shared.has_gate()
     }
 
-    /// Authenticates the client where the app's own directory asks for it, then asks its prologue directories.
-    /// [`PageReply::NotMine`] means that the request may go on to the files and pages of the app.
+    /// Authenticates the client, if the app's root directory has an authenticator, and asks the prologue directories.
+    /// [`PageReply::NotMine`] means that the files and pages of the app may answer the request.
     pub async fn enter(&self, path: &str, request: Box<PageRequest>) -> PageReply {
         let (id, path) = (self.id, path.to_owned());
         self.ask(move |world, reply| async move { directory::enter(&world, id, path, request, reply).await }).await
     }
 
-    /// Adds the headers of `dir:header`, when the app has set some for its own directory.
+    /// Adds the headers that the app has set for its root directory, see `dir:header`.
     pub fn add_headers(&self, response: &mut Response) {
         if let Some(headers) = self.shared.headers() {
             crate::http::add_app_headers(response, &headers);
         }
     }
 
-    /// Calls the app's `onunload` and forgets the app. Errors are logged.
+    /// Calls the app's `onunload` and removes the app; for a server that stops. Errors are logged.
     pub async fn unload(&self) {
         self.is_unloaded.store(true, Ordering::Relaxed);
         let id = self.id;
-        // When the Lua thread has ended there is nothing left to unload.
+        // If the Lua thread has ended, there is nothing left to unload.
         let _ = self.lua.call(move |world| async move { app::unload(&world, id).await }).await;
     }
 
@@ -217,11 +221,12 @@ impl App {
     pub async fn retire(&self) {
         self.is_unloaded.store(true, Ordering::Relaxed);
         let id = self.id;
-        // Likewise.
+        // If the Lua thread has ended, there is nothing left to unload.
         let _ = self.lua.call(move |world| async move { app::retire(&world, id).await }).await;
     }
 
-    /// Starts `work` on the Lua thread and waits for its reply, not for its end: a page may run on after its headers.
+    /// Starts `work` on the Lua thread and waits for its reply, not for its end: a page goes on after its headers are
+    /// sent.
     async fn ask<F>(&self, work: impl FnOnce(Rc<World>, Reply<PageReply>) -> F + Send + 'static) -> PageReply
     where
         F: Future<Output = ()> + 'static,

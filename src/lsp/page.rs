@@ -1,4 +1,5 @@
-//! Lua Server Pages: compiled when first asked for and again when the file changes, run once for each request.
+//! Lua Server Pages. A page is compiled when it is first asked for and when its file has changed, and run for each
+//! request.
 
 use std::cell::RefCell;
 use std::fs::Metadata;
@@ -19,7 +20,7 @@ use crate::lua::hop::Reply;
 use crate::lua::life::Life;
 use crate::lua::{World, budget};
 
-/// Changes when the file is changed.
+/// The time and size of a file, by which a change of the file is noticed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     modified: Option<SystemTime>,
@@ -27,6 +28,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// The stamp of the file with this metadata.
     pub fn of(metadata: &Metadata) -> Self {
         Self { modified: metadata.modified().ok(), size: metadata.len() }
     }
@@ -34,7 +36,7 @@ impl Stamp {
 
 /// A page file.
 pub struct Page {
-    /// What pages know as `page`: it outlives edits of the file, and the file itself.
+    /// What the page knows as `page`. It stays the same when the file is changed.
     table: Table,
     compiled: RefCell<Option<(Stamp, Function)>>,
 }
@@ -50,7 +52,7 @@ impl State {
         Ok(page)
     }
 
-    /// The page's function for the file as it is now.
+    /// The page's function. Compiles the file if that has changed.
     async fn function(&self, lua: &Lua, page: &Page, path: &str, stamp: Stamp) -> Result<Function> {
         if let Some((compiled, function)) = &*page.compiled.borrow()
             && *compiled == stamp
@@ -77,7 +79,7 @@ pub async fn serve(
     request: Box<PageRequest>,
     reply: Reply<PageReply>,
 ) {
-    // An app that has just been unloaded answers no more; the dropped reply says so.
+    // The app may have been unloaded just now. Dropping the reply tells HTTP so.
     let Some(app) = world.apps.get(id) else { return };
     let request = Request::new(world, request, reply, Defaults::Page);
     request.start_in(Some(&app), format!("{}{path}", app.uri()));
@@ -85,7 +87,7 @@ pub async fn serve(
     finish(world, &request, outcome).await;
 }
 
-/// Lets an app answer a request. It fails when the app ends meanwhile.
+/// Waits for an app's answer; an error if the app ends meanwhile.
 pub async fn within<T>(life: &Life, answer: impl Future<Output = Result<T>>) -> Result<T> {
     let ended = || Err(Error::runtime("the app was loaded again meanwhile"));
     life.clone().run(answer).await.unwrap_or_else(ended)

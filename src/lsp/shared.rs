@@ -1,4 +1,4 @@
-//! What other threads know of an app's directories, so that a request that no script waits for costs no hop to Lua.
+//! What other threads know about an app's directories, so that they need not ask the Lua thread about each request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hyper::HeaderMap;
 use parking_lot::RwLock;
 
-/// A flag that is true without need costs only a search. One that is false would hide a directory, or admit clients that its
-/// authenticator would not. So flags are set and never cleared.
+/// Flags, which are set and never cleared. A flag that is set without need costs a search. One that is missing would
+/// hide a directory, or let in a client that an authenticator would not.
 #[derive(Default)]
 pub struct Shared {
     directories: AtomicBool,
@@ -16,26 +16,32 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Whether any directory function may answer after files and pages.
     pub fn has_directories(&self) -> bool {
         self.directories.load(Ordering::Acquire)
     }
 
+    /// Sets what [`Shared::has_directories`] tells.
     pub fn note_directories(&self) {
         self.directories.store(true, Ordering::Release);
     }
 
+    /// Whether there may be a guard or a prologue, which comes before files and pages.
     pub fn has_gate(&self) -> bool {
         self.gate.load(Ordering::Acquire)
     }
 
+    /// Sets what [`Shared::has_gate`] tells.
     pub fn note_gate(&self) {
         self.gate.store(true, Ordering::Release);
     }
 
+    /// The headers of responses from the app, if its root directory has set some.
     pub fn headers(&self) -> Option<Arc<HeaderMap>> {
         self.headers.read().clone()
     }
 
+    /// Sets what [`Shared::headers`] gives.
     pub fn set_headers(&self, headers: HeaderMap) {
         *self.headers.write() = Some(Arc::new(headers));
     }
