@@ -1,4 +1,4 @@
-//! Flags and the configuration file, and what they add up to.
+//! The command line, the configuration file, and the [`Config`] that both give.
 
 mod file;
 pub mod value;
@@ -33,7 +33,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What `smq` is to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve one or more apps: folders or zip files
@@ -114,22 +114,26 @@ pub struct ServeArgs {
 /// What to serve, where, and within which limits.
 #[derive(Debug, PartialEq)]
 pub struct Config {
-    /// Address or host name.
+    /// The address or host name to listen on.
     pub host: String,
-    /// 0 for a free one.
+    /// The port for HTTP; 0 for a free one.
     pub port: u16,
+    /// `None` if HTTPS is not served.
     pub tls: Option<TlsConfig>,
     pub apps: Vec<AppSpec>,
+    /// The number of threads that serve connections.
     pub shards: NonZeroUsize,
+    /// The most connections at a time.
     pub max_connections: usize,
-    /// 0 for no limit.
+    /// The most connections at a time from one address; 0 for no limit.
     pub max_connections_per_address: usize,
+    /// How long a script may run without waiting.
     pub budget: Budget,
-    /// Whether clients are shown scripts' errors, and apps are loaded again when they change.
+    /// Whether browsers are shown the errors of scripts, and apps are reloaded when they change.
     pub is_dev: bool,
-    /// Further files for `/rtl/`.
+    /// A folder with further files for `/rtl/`.
     pub rtl: Option<PathBuf>,
-    /// All that the configuration file says, for scripts to read.
+    /// All fields of the configuration file, for scripts to read.
     pub conf: Vec<(ConfigValue, ConfigValue)>,
     /// Whether scripts may run programs.
     pub allow_exec: bool,
@@ -138,21 +142,23 @@ pub struct Config {
 /// Where HTTPS is served, and with which certificate.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TlsConfig {
-    /// Address or host name.
+    /// The address or host name to listen on.
     pub host: String,
-    /// 0 for a free one.
+    /// The port; 0 for a free one.
     pub port: u16,
+    /// The certificate chain, in PEM form.
     pub certificate: PathBuf,
+    /// The private key, in PEM form.
     pub key: PathBuf,
 }
 
 impl Config {
-    /// Reads the configuration file, if one is named. What the command line says takes precedence.
+    /// Reads the configuration file, if one is named, and adds the command line, which has precedence.
     pub fn from_args(args: ServeArgs) -> Result<Self> {
         let file = args.config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
         let apps = [args.apps, args.linked].concat();
         let pair = args.cert.zip(args.key).or(file.certificate);
-        // An address that a flag names is for both ports.
+        // An address on the command line is for both ports.
         let tls_host = args.host.clone().or(file.tls_host).or_else(|| file.host.clone());
         let budget = budget(args.script_warning.or(file.script_warning), args.script_limit.or(file.script_limit));
         Ok(Self {
@@ -170,10 +176,8 @@ impl Config {
             allow_exec: args.allow_exec || file.allow_exec,
         })
     }
-}
 
-impl Config {
-    /// A server for tests: on a free port of this machine, with errors shown.
+    /// A server for `smq test`: on a free port of the loopback interface, with errors shown.
     pub fn for_tests(args: TestArgs) -> Self {
         let own = || AppSpec { name: String::new(), priority: 0, path: args.dir.clone() };
         Self {
@@ -193,7 +197,7 @@ impl Config {
     }
 }
 
-/// From milliseconds.
+/// The budget of scripts, given in milliseconds.
 fn budget(warning: Option<u64>, limit: Option<u64>) -> Budget {
     let usual = Budget::default();
     let or = |given: Option<u64>, usual| given.map_or(usual, Duration::from_millis);
@@ -227,7 +231,7 @@ fn tls(
     }
 }
 
-/// One processor is left to the Lua thread.
+/// One thread per processor; but one processor is left to the Lua thread.
 fn default_shards() -> NonZeroUsize {
     let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     NonZeroUsize::new(processors - 1).unwrap_or(NonZeroUsize::MIN)
@@ -245,17 +249,18 @@ impl FromStr for AppSpec {
             return app_spec("", 0, text);
         }
         let priority = if priority.is_empty() { Ok(0) } else { priority.parse() };
-        app_spec(name, priority.map_err(|_| format!("the priority in `{text}` is no number"))?, path)
+        app_spec(name, priority.map_err(|_| format!("the priority in `{text}` is not a number"))?, path)
     }
 }
 
+/// Checks the parts of an [`AppSpec`].
 fn app_spec(name: &str, priority: i64, path: &str) -> Result<AppSpec, String> {
     if path.is_empty() {
         return Err("the path of the app is empty".to_owned());
     }
     let name = name.trim_matches('/');
     if name.starts_with('.') {
-        return Err(format!("the app name {name} begins with a dot, and what does is never served"));
+        return Err(format!("the app name {name} begins with a dot: such paths are never served"));
     }
     let priority = i32::try_from(priority).ok().filter(|priority| (-127..=127).contains(priority));
     let priority = priority.ok_or_else(|| format!("the priority of the app {path} is not within -127 to 127"))?;
@@ -280,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn an_impossible_app_is_refused() {
+    fn an_app_without_a_path_or_with_a_priority_out_of_range_is_refused() {
         for text in ["", "::", "a:b:c", "a:128:c", "a:-128:c"] {
             assert!(text.parse::<AppSpec>().is_err(), "{text}");
         }
@@ -325,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_win_over_the_configuration() {
+    fn flags_have_precedence_over_the_configuration_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("smq.conf");
         std::fs::write(&path, "port = 1; host = 'h'; apps = {'a'}; scriptlimit = 5").unwrap();

@@ -1,4 +1,4 @@
-//! The configuration file: Lua, whose globals say what holds.
+//! The configuration file: a Lua script whose globals are the settings.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use super::value::ConfigValue;
 use crate::bindings::{auth, io};
 use crate::lsp::AppSpec;
 
-/// What a configuration file says.
+/// The settings of a configuration file; see [`Config`](super::Config) for what they are.
 #[derive(Default)]
 pub struct ConfigFile {
     pub host: Option<String>,
@@ -20,14 +20,18 @@ pub struct ConfigFile {
     /// Certificate and key.
     pub certificate: Option<(PathBuf, PathBuf)>,
     pub apps: Vec<AppSpec>,
+    /// In milliseconds.
     pub script_warning: Option<u64>,
+    /// In milliseconds.
     pub script_limit: Option<u64>,
+    /// All globals that the file has set.
     pub all: Vec<(ConfigValue, ConfigValue)>,
     pub allow_exec: bool,
 }
 
 impl ConfigFile {
-    /// Runs the file in an environment of its own, in a Lua state of its own, and reads the globals it left.
+    /// Runs the file in a Lua state of its own, and reads the globals that it has set. An error if one has a wrong
+    /// value.
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.display();
         let source = std::fs::read(path).with_context(|| format!("cannot read the configuration {name}"))?;
@@ -45,7 +49,7 @@ impl ConfigFile {
             tls_host: get(lua, table, "sslhost", "a string")?,
             tls_port: get(lua, table, "sslport", "a number from 0 to 65535")?,
             certificate: get(lua, table, "certificate", "a table")?.as_ref().map(certificate).transpose()?,
-            // To Lua nearly everything is true, which is not good enough here.
+            // Not by Lua's own rule, by which `allowexec = "no"` would be true.
             allow_exec: match get::<Value>(lua, table, "allowexec", "true or false")? {
                 None => false,
                 Some(Value::Boolean(allowed)) => allowed,
@@ -64,6 +68,7 @@ impl ConfigFile {
     }
 }
 
+/// Runs the file. The result holds its globals; those of Lua can be read through its metatable.
 fn run(lua: &Lua, source: &[u8], name: &str) -> mlua::Result<Table> {
     let environment = lua.create_table()?;
     let meta = lua.create_table()?;
@@ -73,7 +78,7 @@ fn run(lua: &Lua, source: &[u8], name: &str) -> mlua::Result<Table> {
     Ok(environment)
 }
 
-/// A mistake here would only be noticed by whoever cannot log in.
+/// Checks the users at once. Otherwise a mistake would be noticed only when somebody cannot log in.
 fn check_users(lua: &Lua, table: &Table) -> Result<()> {
     match get::<Value>(lua, table, "users", "a table of users")? {
         None => Ok(()),
@@ -82,7 +87,7 @@ fn check_users(lua: &Lua, table: &Table) -> Result<()> {
     }
 }
 
-/// A key that the file itself has set: what the environment falls back to does not count.
+/// The value of a global, if the file itself has set it.
 fn get<T: FromLua>(lua: &Lua, table: &Table, key: &str, expected: &str) -> Result<Option<T>> {
     let value: Value = table.raw_get(key).map_err(plain)?;
     if value.is_nil() {
@@ -104,7 +109,7 @@ fn certificate(table: &Table) -> Result<(PathBuf, PathBuf)> {
     Ok((field("cert", 1)?, field("key", 2)?))
 }
 
-/// A gap would hide the apps behind it, and a name instead of a place the app that has it.
+/// The apps of a list. An error if it has gaps or names, since the apps behind a gap, or with a name, would be missed.
 fn apps(lua: &Lua, list: &Table) -> Result<Vec<AppSpec>> {
     let apps: Vec<_> = list.sequence_values().map(|value| app(lua, &value.map_err(plain)?)).collect::<Result<_>>()?;
     let count = list.pairs::<Value, Value>().count();
@@ -131,7 +136,7 @@ fn app(lua: &Lua, value: &Value) -> Result<AppSpec> {
     spec.map_err(anyhow::Error::msg)
 }
 
-/// What is misspelt here would be missed by nobody until the wrong app answers.
+/// Refuses unknown fields. A misspelt one would not be noticed until the wrong app answers.
 fn check_fields(app: &Table) -> Result<()> {
     for pair in app.pairs::<Value, Value>() {
         let field = pair.map_err(plain)?.0.to_string().map_err(plain)?;
@@ -143,7 +148,7 @@ fn check_fields(app: &Table) -> Result<()> {
     Ok(())
 }
 
-/// mlua's errors stay on their thread; their text need not.
+/// The text of an error of mlua, which itself cannot be sent to another thread.
 fn plain(error: mlua::Error) -> anyhow::Error {
     anyhow!("{error}")
 }
@@ -176,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_may_begin_as_editors_and_shells_like_it() {
+    fn a_file_may_begin_with_a_byte_order_mark_or_a_line_for_the_shell() {
         for source in ["\u{feff}port = 5", "#!/usr/bin/lua\nport = 5"] {
             assert_eq!(read(source).unwrap().port, Some(5), "{source}");
         }
@@ -202,10 +207,7 @@ mod tests {
                 "apps = {{path = 'www', priority = 'x'}}",
                 "`priority` must be a number from -127 to 127, not this string",
             ),
-            (
-                "apps = {{path = 'www', name = '.x'}}",
-                "the app name .x begins with a dot, and what does is never served",
-            ),
+            ("apps = {{path = 'www', name = '.x'}}", "the app name .x begins with a dot: such paths are never served"),
             ("apps = {shop = 'shop'}", NO_LIST),
             ("apps = {'www', nil, 'shop'}", NO_LIST),
             ("certificate = {cert = 'c'}", "`certificate` must name two files, as {cert=FILE, key=FILE}"),

@@ -1,11 +1,11 @@
-//! Values of a configuration file that outlive the Lua state in which it ran.
+//! Values of a configuration file, copied from the Lua state in which it ran, so that they can be copied into another.
 
 use mlua::{Lua, Result, Table, Value};
 
-/// How deep tables may nest; what lies deeper is left out, so that a table within itself has an end.
+/// How deep tables may be nested. Deeper ones are left out, so that a table that contains itself is finite.
 const MAX_DEPTH: usize = 16;
 
-/// What scripts may read of the configuration. Functions are left out.
+/// A value that scripts may read. Functions are left out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ConfigValue {
     Boolean(bool),
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_pass_from_one_lua_state_to_another_without_functions_and_without_end() {
+    fn values_are_copied_to_another_lua_state_without_functions_and_endless_tables() {
         let (from, to) = (Lua::new(), Lua::new());
         let source = "local t = {port = 1, x = 1.5, users = {'a', true}, f = print} t.t = t return t";
         let table: Table = from.load(source).eval().unwrap();
