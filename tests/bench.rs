@@ -105,8 +105,8 @@ fn what_fails_is_told() {
     let hub = Hub::new();
     let server = hub.server.http();
     for (url, expected) in [
-        (format!("http://{server}/static.txt"), "no hub answers there: HTTP/1.1 200 OK"),
-        (format!("http://{server}/none.txt"), "no hub answers there: HTTP/1.1 404 Not Found"),
+        (format!("http://{server}/static.txt"), "the URL does not lead to a hub: HTTP/1.1 200 OK"),
+        (format!("http://{server}/none.txt"), "the URL does not lead to a hub: HTTP/1.1 404 Not Found"),
         (format!("https://{server}/"), "name the certificate to trust with --ca FILE"),
         (format!("ftp://{server}/"), "a URL begins with http://, https://, mqtt:// or nats://"),
     ] {

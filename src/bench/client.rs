@@ -1,4 +1,4 @@
-//! One connection: its socket, its session, and what is on its way.
+//! One client: its connection, its session, and its buffers.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -15,61 +15,67 @@ use super::session::{self, Event, Role, Session};
 use super::stream::Stream;
 use super::target::Target;
 
+/// The most bytes of one read.
 const READ: usize = 256 * 1024;
-/// Reads in a row before others have their turn.
+/// The number of reads in a row before other clients have a turn.
 const READS_PER_TURN: usize = 4;
 
-/// What the clients of a run do together.
+/// What the clients of a run do together. Each client is known by its slot, its index among the roles.
 pub trait Workload: 'static {
-    /// The client in `slot` has nothing to do; it may publish. Whoever gives it something to do wakes `waker`.
+    /// Called when the client in `slot` may publish. If it cannot publish as much as it wants, it keeps `waker`, to be
+    /// woken when it can.
     fn fill(&mut self, slot: usize, sender: &mut Sender<'_>, waker: &Waker);
 
-    /// The client in `slot` got a message.
+    /// Called when the client in `slot` has received a message.
     ///
     /// # Errors
-    /// When it should not have got it.
+    /// If it should not have received it.
     fn on_message(&mut self, slot: usize, payload: &[u8], sender: &mut Sender<'_>, now: Instant) -> Result<()>;
 }
 
-/// Sends for a client.
+/// By which a workload sends messages of one client.
 pub struct Sender<'a> {
     session: &'a mut dyn Session,
     out: &'a mut Vec<u8>,
 }
 
 impl Sender<'_> {
+    /// Publishes to the client's topic.
     pub fn publish(&mut self, payload: &[u8]) {
         self.session.publish(payload, self.out);
     }
 
+    /// Answers the message that the client has received last.
     pub fn reply(&mut self, payload: &[u8]) {
         self.session.reply(payload, self.out);
     }
 }
 
-/// What all clients share: they are tasks of one thread.
+/// What all clients share. They are tasks of one thread.
 pub struct Crew<W> {
     pub workload: RefCell<W>,
-    /// What a read brings.
+    /// The buffer for reads.
     buffer: RefCell<Vec<u8>>,
 }
 
 impl<W> Crew<W> {
+    /// The crew of a workload.
     pub fn new(workload: W) -> Rc<Self> {
         Rc::new(Self { workload: RefCell::new(workload), buffer: RefCell::new(vec![0; READ]) })
     }
 }
 
+/// A client, which is connected.
 pub struct Client {
     stream: Stream,
     session: Box<dyn Session>,
-    /// The beginning of what has yet to come.
+    /// The beginning of an event whose rest has not arrived.
     undecoded: Vec<u8>,
     unsent: Vec<u8>,
 }
 
 impl Client {
-    /// Connects and sets up the client's topic.
+    /// Connects, and waits until the broker has set up the client's topic.
     pub async fn open(target: &Target, role: &Role, uid: &str) -> Result<Self> {
         let mut client = Self {
             stream: target.connect().await?,
@@ -102,7 +108,7 @@ impl Client {
         Ok(false)
     }
 
-    /// Says goodbye, ends the stream, and waits until the broker has ended it, too.
+    /// Disconnects, and waits until the broker has closed the connection.
     pub async fn leave(mut self) -> Result<()> {
         self.session.disconnect(&mut self.unsent);
         self.stream.write_all(&self.unsent).await?;
@@ -113,9 +119,9 @@ impl Client {
             match self.stream.read_buf(&mut self.undecoded).await {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
-                // The broker need not wait for what it has not read.
+                // The broker may close the connection without reading everything.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
-                // Without a close_notify, as brokers end TLS.
+                // Brokers may end TLS without a close_notify.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
@@ -128,6 +134,7 @@ impl Client {
         worked.with_context(|| format!("client {slot}"))
     }
 
+    /// Publishes and receives until there is nothing to receive, or other clients should have a turn.
     fn poll_turn<W: Workload>(&mut self, cx: &mut Context<'_>, slot: usize, crew: &Crew<W>) -> Poll<Result<()>> {
         for _ in 0..READS_PER_TURN {
             let mut sender = Sender { session: &mut *self.session, out: &mut self.unsent };
@@ -141,6 +148,7 @@ impl Client {
         Poll::Pending
     }
 
+    /// Sends what is unsent. Pending if the connection does not take all of it.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.unsent.is_empty() {
             return Poll::Ready(Ok(()));
@@ -170,6 +178,7 @@ impl Client {
         Poll::Ready(self.take(buffer.filled(), slot, &mut *crew.workload.borrow_mut()))
     }
 
+    /// Handles what was received, and keeps an incomplete event for later.
     fn take(&mut self, fresh: &[u8], slot: usize, workload: &mut impl Workload) -> Result<()> {
         let now = Instant::now();
         if self.undecoded.is_empty() {
@@ -185,7 +194,7 @@ impl Client {
         Ok(())
     }
 
-    /// Handles whole events; returns how many bytes they took.
+    /// Handles all complete events. Returns the number of their bytes.
     fn decode(&mut self, input: &[u8], slot: usize, workload: &mut impl Workload, now: Instant) -> Result<usize> {
         let mut used = 0;
         while let Some((length, event)) = self.session.decode(&input[used..], &mut self.unsent)? {

@@ -5,36 +5,40 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-/// Ticks per second in `/proc/PID/stat`: the same on all Linux systems.
+/// Clock ticks per second in `/proc/PID/stat`: the same on all Linux systems.
 const TICKS: f64 = 100.0;
 
-/// What the broker and this process spend.
+/// Measures the broker and this process.
 pub struct Meter {
+    /// The broker's process, if it is known.
     broker: Option<u32>,
 }
 
+/// CPU times up to a point in time, in seconds.
 pub struct Sample {
     at: Instant,
     broker_cpu: Option<f64>,
     own_cpu: Option<f64>,
 }
 
-/// What was spent between two samples, in seconds.
+/// The differences between two samples, in seconds. CPU time is user and system time of a whole process.
 pub struct Usage {
     pub elapsed: f64,
-    /// User and system time of the whole process.
+    /// `None` if the broker's process is not known.
     pub broker_cpu: Option<f64>,
+    /// That of this process, the load generator.
     pub own_cpu: Option<f64>,
 }
 
 impl Meter {
-    /// `broker` is a process of this machine.
+    /// `broker` is the broker's process, if it runs on this machine. An error if there is no such process.
     pub fn new(broker: Option<u32>) -> Result<Self> {
         let meter = Self { broker };
         meter.sample()?;
         Ok(meter)
     }
 
+    /// The CPU times up to now.
     pub fn sample(&self) -> Result<Sample> {
         Ok(Sample {
             broker_cpu: self.broker.map(|pid| cpu_seconds(&pid.to_string())).transpose()?,
@@ -43,6 +47,7 @@ impl Meter {
         })
     }
 
+    /// What was used since `start`.
     pub fn usage_since(&self, start: &Sample) -> Result<Usage> {
         let end = self.sample()?;
         let spent = |from: Option<f64>, to: Option<f64>| Some(to? - from?);
@@ -53,26 +58,27 @@ impl Meter {
         })
     }
 
-    /// The broker's resident memory in bytes.
+    /// The broker's resident memory in bytes; `None` if its process is not known.
     pub fn broker_memory(&self) -> Result<Option<u64>> {
         let Some(pid) = self.broker else { return Ok(None) };
         let status = read(&pid.to_string(), "status")?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        Ok(Some(1024 * kibibytes.with_context(|| format!("/proc/{pid}/status tells no memory"))?))
+        Ok(Some(1024 * kibibytes.with_context(|| format!("/proc/{pid}/status has no VmRSS in kB"))?))
     }
 }
 
 fn read(pid: &str, file: &str) -> Result<String> {
-    fs::read_to_string(format!("/proc/{pid}/{file}")).with_context(|| format!("no figures about the process {pid}"))
+    let path = format!("/proc/{pid}/{file}");
+    fs::read_to_string(&path).with_context(|| format!("cannot read {path}: is {pid} the broker's process?"))
 }
 
 fn cpu_seconds(pid: &str) -> Result<f64> {
     let stat = read(pid, "stat")?;
-    cpu_ticks(&stat).map(|ticks| ticks as f64 / TICKS).with_context(|| format!("/proc/{pid}/stat is not understood"))
+    cpu_ticks(&stat).map(|ticks| ticks as f64 / TICKS).with_context(|| format!("/proc/{pid}/stat has no CPU times"))
 }
 
-/// Fields 14 and 15, user and system time, of all threads that ever were. The name in field 2 may hold spaces.
+/// Fields 14 and 15: user and system time of all threads, past ones included. The name in field 2 may contain spaces.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let (_, behind_name) = stat.rsplit_once(") ")?;
     let mut fields = behind_name.split(' ').skip(11);
@@ -86,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_name_may_look_like_anything() {
+    fn cpu_times_are_found_whatever_the_process_is_called() {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 100 0 0 0 12 30 0 0 20 0 1 0";
         assert_eq!(cpu_ticks(stat), Some(42));
     }

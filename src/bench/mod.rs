@@ -1,16 +1,17 @@
-//! `smq bench`: puts a load on a broker and tells how it fares, as `nats bench` does for NATS.
+//! `smq bench`: puts a load on a broker and measures it, as `nats bench` does for NATS.
 //!
 //! | module | owns |
 //! | --- | --- |
 //! | [`args`] | the command line |
 //! | `target` | the broker's URL, and how to connect to it |
 //! | `session` | the client's side of each protocol, without I/O |
-//! | `client`, `stream` | one connection: its session, socket and buffers |
-//! | `workload` | what the clients do, one file each |
-//! | `meter`, `progress`, `report` | what came of it |
+//! | `client`, `stream` | one client: its connection, session and buffers |
+//! | `workload` | what the clients do, one file for each workload |
+//! | `phases` | connecting, warming up, measuring |
+//! | `meter`, `progress`, `report` | CPU time and memory, the line on the terminal, the result |
 //!
-//! All clients are tasks of one thread: they share their workload without locks, and leave the other processors to the
-//! broker.
+//! All clients are tasks of one thread, so they share their workload without locks, and the other processors are free
+//! for the broker.
 
 pub mod args;
 mod client;
@@ -35,12 +36,12 @@ use report::Report;
 use target::Target;
 use workload::{churn, flow, idle, rtt};
 
-/// Runs a workload and prints what came of it.
+/// Runs a workload and prints the result.
 ///
 /// # Errors
-/// When the broker cannot be reached, breaks its protocol, or closes a connection.
+/// If the broker cannot be reached, breaks its protocol, or closes a connection.
 pub fn run(args: BenchArgs) -> Result<()> {
-    // Descriptors are what thousands of clients need; too few are told by the connection that fails.
+    // Thousands of clients need as many file descriptors. If there are too few, the connection that fails will tell.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let report = LocalSet::new().block_on(&runtime, measure(&args))?;

@@ -1,4 +1,4 @@
-//! The phases that all runs have in common: connect, warm up, measure.
+//! The phases that all runs have in common: connecting, warming up, measuring.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -15,15 +15,18 @@ use super::progress::Progress;
 use super::session::Role;
 use super::target::Target;
 
-/// Clients being set up at a time before the load starts.
+/// The number of clients that are set up at the same time before the load starts.
 const SETUP_CONCURRENCY: usize = 32;
-/// The longest a client may take to be set up.
+/// How long setting up one client may take.
 const SETUP_TIME: Duration = Duration::from_secs(10);
-/// Messages on their way at the end are lost when none has come for this long.
+/// At the end of a run, messages that are under way count as lost when none has arrived for this time.
 const GRACE: Duration = Duration::from_secs(3);
+/// How often the rate is shown.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
+/// How often it is checked, at the end of a run, whether messages are under way.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(10);
 
+/// What all workloads need for a run.
 pub struct Run {
     pub target: Rc<Target>,
     pub meter: Meter,
@@ -32,17 +35,18 @@ pub struct Run {
     pub progress: Progress,
 }
 
-/// What a workload counts.
+/// A workload that counts messages, or whatever its unit of work is.
 pub trait Counted: Workload {
-    /// So far: whatever it counts.
+    /// The count since measuring has started.
     fn count(&self) -> u64;
 
-    /// What is on its way.
+    /// How many are under way.
     fn outstanding(&self) -> u64;
 
+    /// Starts counting.
     fn start_measuring(&mut self);
 
-    /// No new work: what is on its way comes home.
+    /// Starts nothing new from now on; what is under way still arrives.
     fn stop(&mut self);
 }
 
@@ -57,7 +61,8 @@ impl Run {
         })
     }
 
-    /// Connects one client per role, in their order, at most `concurrency` at a time.
+    /// Connects one client per role, at most `concurrency` at a time. Returns them in the order of the roles, and how
+    /// long each took.
     pub async fn open_all(&self, roles: &[Role], concurrency: usize) -> Result<(Vec<Client>, Latencies)> {
         let mut opening = JoinSet::new();
         let mut clients: Vec<Option<Client>> = roles.iter().map(|_| None).collect();
@@ -77,12 +82,13 @@ impl Run {
         Ok((clients.into_iter().flatten().collect(), times))
     }
 
+    /// Connects one client per role. Returns them in the order of the roles.
     pub async fn connect(&self, roles: &[Role]) -> Result<Vec<Client>> {
         Ok(self.open_all(roles, SETUP_CONCURRENCY).await?.0)
     }
 
-    /// Lets the clients work: warm-up, measured time, and until what is on its way has come or is lost. Returns what was
-    /// spent and counted in the measured time.
+    /// Lets the clients work: warm-up, measuring, and then until all that is under way has arrived or is lost. Returns
+    /// what was used and counted while measuring.
     pub async fn work<W: Counted>(&self, clients: Vec<Client>, workload: W) -> Result<(Rc<Crew<W>>, Usage, u64)> {
         let crew = Crew::new(workload);
         let mut tasks = JoinSet::new();
@@ -101,7 +107,8 @@ impl Run {
         Ok((crew, usage, count))
     }
 
-    /// The same for work that counts without a crew.
+    /// Warm-up and measuring, for a workload without a [`Crew`], whose `tasks` do the work. `reset` is called in
+    /// between.
     pub async fn measure(
         &self,
         tasks: &mut JoinSet<Result<()>>,
@@ -117,7 +124,7 @@ impl Run {
         Ok(usage)
     }
 
-    /// Lets time pass, shows the rate, and stops at the first failure.
+    /// Waits for `time` and shows the rate. An error if one of the tasks fails.
     async fn pass(
         &self,
         time: Duration,
@@ -146,6 +153,7 @@ impl Run {
     }
 }
 
+/// Connects the client of one slot, and measures how long that takes.
 async fn open(target: Rc<Target>, role: Role, slot: usize) -> Result<(usize, Client, Duration)> {
     let start = Instant::now();
     let uid = uid(slot);
@@ -154,11 +162,12 @@ async fn open(target: Rc<Target>, role: Role, slot: usize) -> Result<(usize, Cli
     Ok((slot, client, start.elapsed()))
 }
 
-/// Universally unique, as far as this machine goes.
+/// A client id that is unique on this machine.
 pub fn uid(number: usize) -> String {
     format!("smq-bench-{}-{number}", std::process::id())
 }
 
+/// Waits until nothing is under way, or nothing has arrived for [`GRACE`].
 async fn drain<W: Counted>(crew: &Rc<Crew<W>>, tasks: &mut JoinSet<Result<()>>) -> Result<()> {
     let mut last = (crew.workload.borrow().outstanding(), Instant::now());
     while last.0 > 0 && last.1.elapsed() < GRACE {
@@ -174,15 +183,16 @@ async fn drain<W: Counted>(crew: &Rc<Crew<W>>, tasks: &mut JoinSet<Result<()>>) 
     Ok(())
 }
 
-/// In nanoseconds.
+/// A distribution of times in nanoseconds.
 pub type Latencies = Histogram<u64>;
 
-/// Up to a minute, exact to three digits.
+/// An empty distribution of times up to a minute, exact to three digits.
 pub fn latencies() -> Latencies {
     // The bounds are constants within what the histogram takes.
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("valid bounds")
 }
 
+/// Adds a time.
 pub fn record(latencies: &mut Latencies, time: Duration) {
     latencies.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
 }

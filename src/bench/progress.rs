@@ -1,9 +1,10 @@
-//! A line on the terminal that tells how the run goes on.
+//! A line on the terminal that shows the progress of a run.
 
 use std::cell::Cell;
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
+/// The line changes at most this often.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Writes to standard error, if that is a terminal.
@@ -18,6 +19,7 @@ impl Progress {
         Self { workload, is_shown: stderr().is_terminal(), last: Cell::new(None) }
     }
 
+    /// Shows a text, unless another one was shown just now.
     pub fn show(&self, text: &str) {
         if !self.is_shown || self.last.get().is_some_and(|last| last.elapsed() < INTERVAL) {
             return;
@@ -26,6 +28,7 @@ impl Progress {
         write(&format!("{}: {text}", self.workload));
     }
 
+    /// Clears the line.
     pub fn clear(&self) {
         if self.is_shown {
             write("");
@@ -33,7 +36,7 @@ impl Progress {
     }
 }
 
-/// Replaces the line. Nobody misses it if the terminal is gone.
+/// Replaces the line. A failure, such as a terminal that is gone, does not matter.
 fn write(line: &str) {
     let mut out = stderr().lock();
     let _ = write!(out, "\r\x1b[K{line}").and_then(|()| out.flush());

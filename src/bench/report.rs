@@ -1,11 +1,11 @@
-//! What came of a run, for people and for programs.
+//! The result of a run, as a table for people and as JSON for programs.
 
 use std::fmt::Write;
 
 use super::meter::Usage;
 use super::phases::Latencies;
 
-/// Figures in the order in which they are told.
+/// The figures, in the order in which they are shown. Each has a key, for programs, and a label, for people.
 #[derive(Default)]
 pub struct Report {
     rows: Vec<Row>,
@@ -25,25 +25,29 @@ enum Value {
 }
 
 impl Report {
+    /// Adds a text.
     pub fn text(&mut self, key: &'static str, label: &'static str, text: &str) {
         self.add(key, label, Value::Text(text.to_owned()));
     }
 
+    /// Adds a whole number.
     pub fn count(&mut self, key: &'static str, label: &'static str, count: impl Into<u64>) {
         self.add(key, label, Value::Count(count.into()));
     }
 
+    /// Adds a number; one that is infinite or no number is shown as unknown.
     pub fn number(&mut self, key: &'static str, label: &'static str, number: f64) {
         self.add(key, label, if number.is_finite() { Value::Number(number) } else { Value::Unknown });
     }
 
-    /// A figure that is told if it is known.
+    /// Adds a number if it is known.
     pub fn maybe(&mut self, key: &'static str, label: &'static str, number: Option<f64>) {
         if let Some(number) = number {
             self.number(key, label, number);
         }
     }
 
+    /// Adds the percentiles of a distribution, in microseconds.
     pub fn latencies(&mut self, latencies: &Latencies) {
         let microseconds = |nanoseconds: u64| nanoseconds as f64 / 1e3;
         for (key, label, quantile) in [
@@ -57,7 +61,8 @@ impl Report {
         self.number("max_us", "largest, us", microseconds(latencies.max()));
     }
 
-    /// CPU time, per one of `count` as `key` and `label` name it, in nanoseconds.
+    /// Adds CPU times: the broker's in nanoseconds for each one of `count`, which `key` and `label` name; then totals
+    /// in seconds.
     pub fn usage(&mut self, usage: &Usage, key: &'static str, label: &'static str, count: u64) {
         self.maybe(key, label, usage.broker_cpu.map(|seconds| seconds * 1e9 / count as f64));
         self.maybe("broker_cpu_s", "broker CPU, s", usage.broker_cpu);
@@ -75,6 +80,7 @@ impl Report {
         format!("{{{}}}", fields.join(","))
     }
 
+    /// A table with one line for each figure.
     pub fn to_table(&self) -> String {
         let width = self.rows.iter().map(|row| row.label.len()).max().unwrap_or(0);
         let mut table = String::new();
@@ -110,7 +116,7 @@ impl Value {
     }
 }
 
-/// Thousands apart.
+/// The number in groups of three digits.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -123,6 +129,7 @@ fn grouped(number: u64) -> String {
     text
 }
 
+/// A JSON string.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars() {
@@ -152,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_get_one_line_of_json() {
+    fn the_json_form_is_one_line_with_all_figures() {
         let json: serde_json::Value = serde_json::from_str(&report().to_json()).unwrap();
         let expected = serde_json::json!({"url": "a \"b\"\n", "delivered": 1_234_567, "rate": 1.5, "share": null});
         assert_eq!(json, expected);
@@ -160,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn people_get_a_table() {
+    fn the_table_is_aligned_and_groups_the_digits_of_large_numbers() {
         let table = report().to_table();
         assert!(table.contains("delivered  1 234 567\nrate       1.50\nshare      -\n"), "{table}");
     }

@@ -17,21 +17,25 @@ use super::args::BenchArgs;
 use super::session::Protocol;
 use super::stream::Stream;
 
-/// Clients of a loopback broker come from this many addresses, lest the ports of one run out while closed connections are
-/// remembered.
+/// The number of loopback addresses that clients of a broker on this machine use in turn. With one address its ports
+/// would run out, since closed connections block theirs for a while (TIME_WAIT).
 const LOOPBACK_ADDRESSES: u32 = 200;
 
+/// The broker under load.
 pub struct Target {
     pub protocol: Protocol,
-    /// For the Host header.
+    /// Host and port, for the Host header.
     pub authority: String,
+    /// Path and query of the URL.
     pub path: String,
     address: SocketAddr,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// How many connections were made.
     connected: AtomicU32,
 }
 
 impl Target {
+    /// Reads the URL, and finds an address of its host that answers.
     pub async fn resolve(args: &BenchArgs) -> Result<Self> {
         let url = &args.url;
         let (protocol, default_port) = match url.scheme_str() {
@@ -55,6 +59,7 @@ impl Target {
         })
     }
 
+    /// Opens a connection, with TLS for https.
     pub async fn connect(&self) -> Result<Stream> {
         let stream = self.dial().await.with_context(|| format!("cannot connect to {}", self.authority))?;
         stream.set_nodelay(true)?;
@@ -62,11 +67,12 @@ impl Target {
             None => Stream::Plain(stream),
             Some((connector, name)) => {
                 let stream = connector.connect(name.clone(), stream).await;
-                Stream::Tls(Box::new(stream.with_context(|| format!("no TLS with {}", self.authority))?))
+                Stream::Tls(Box::new(stream.with_context(|| format!("TLS with {} failed", self.authority))?))
             }
         })
     }
 
+    /// Opens a TCP connection.
     async fn dial(&self) -> std::io::Result<TcpStream> {
         let IpAddr::V4(ip) = self.address.ip() else { return TcpStream::connect(self.address).await };
         if !ip.is_loopback() || !cfg!(target_os = "linux") {
@@ -79,7 +85,7 @@ impl Target {
     }
 }
 
-/// The first address of the host that answers: a broker need not listen on all of them.
+/// The first address of the host that accepts connections. A broker need not listen on all of them.
 async fn reachable(host: &str, port: u16) -> Result<SocketAddr> {
     let mut failure = anyhow!("no address is known for {host}");
     for address in lookup_host((host, port)).await? {
@@ -91,6 +97,7 @@ async fn reachable(host: &str, port: u16) -> Result<SocketAddr> {
     Err(failure)
 }
 
+/// What TLS needs: the trusted certificates, and the name that the broker has to prove.
 fn tls(args: &BenchArgs, host: &str) -> Result<(TlsConnector, ServerName<'static>)> {
     let ca = args.ca.as_deref();
     let ca = ca.with_context(|| format!("{}: name the certificate to trust with --ca FILE", args.url))?;
@@ -100,10 +107,11 @@ fn tls(args: &BenchArgs, host: &str) -> Result<(TlsConnector, ServerName<'static
         .context("TLS is not available")?
         .with_root_certificates(trusted(ca)?)
         .with_no_client_auth();
-    let name = ServerName::try_from(host.to_owned()).with_context(|| format!("{host} is no name for TLS"))?;
+    let name = ServerName::try_from(host.to_owned()).with_context(|| format!("{host} is not a valid name for TLS"))?;
     Ok((TlsConnector::from(Arc::new(config)), name))
 }
 
+/// The certificates of a PEM file.
 fn trusted(path: &Path) -> Result<RootCertStore> {
     let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut roots = RootCertStore::empty();

@@ -1,5 +1,5 @@
-//! The client's side of each protocol, without I/O: a session turns what came into events, and appends what it wants sent
-//! to a buffer.
+//! The client's side of each protocol, without I/O: a session turns received bytes into events, and appends what is to
+//! be sent to a buffer.
 
 mod mqtt;
 mod nats;
@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use super::target::Target;
 
-/// What a client does. A requester and the responder of the same topic form a pair.
+/// What a client does with which topic. A requester and the responder of the same topic form a pair.
 #[derive(Clone, Debug)]
 pub enum Role {
     Publisher(String),
@@ -19,39 +19,42 @@ pub enum Role {
     Responder(String),
 }
 
+/// What was received.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// Nothing the workload need know.
+    /// Nothing that concerns the workload.
     Housekeeping,
     /// The broker has accepted the client and set up its topic.
     Ready,
-    /// A message for this client: its payload.
+    /// The payload of a message for this client.
     Message(&'a [u8]),
 }
 
-/// How many bytes of the input an event took; `None` while the input holds no whole one.
+/// An event, and the number of its bytes; `None` if it is incomplete.
 pub type Step<'a> = Result<Option<(usize, Event<'a>)>>;
 
+/// The client's side of one connection. What is to be sent is appended to `out`.
 pub trait Session {
-    /// The connection is open.
+    /// Called when the connection is open.
     fn start(&mut self, out: &mut Vec<u8>);
 
-    /// Takes the event that `input` begins with.
+    /// Reads the event that `input` begins with.
     ///
     /// # Errors
-    /// When the broker refuses the client or breaks its protocol.
+    /// If the broker refuses the client or breaks its protocol.
     fn decode<'a>(&mut self, input: &'a [u8], out: &mut Vec<u8>) -> Step<'a>;
 
-    /// Sends to the topic of a publisher or requester.
+    /// Publishes to the topic; for publishers and requesters.
     fn publish(&mut self, payload: &[u8], out: &mut Vec<u8>);
 
-    /// Answers the message decoded last; for responders.
+    /// Answers the message that was decoded last; for responders.
     fn reply(&mut self, payload: &[u8], out: &mut Vec<u8>);
 
-    /// Says goodbye, where the protocol has a word for it.
+    /// Disconnects, if the protocol has a message for that.
     fn disconnect(&mut self, out: &mut Vec<u8>);
 }
 
+/// The protocols that a broker may speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     Smq,
@@ -65,6 +68,7 @@ impl Protocol {
         if websocket { Self::SmqWebSocket } else { Self::Smq }
     }
 
+    /// The name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Smq => "SMQ",
@@ -75,7 +79,7 @@ impl Protocol {
     }
 }
 
-/// The session of a new client with this universally unique id.
+/// The session of a new client. `uid` is unique among all clients of the broker.
 pub fn new(target: &Target, role: &Role, uid: &str) -> Box<dyn Session> {
     match target.protocol {
         Protocol::Smq => Box::new(smq::Smq::raw(role, uid, &target.authority, &target.path)),
@@ -85,7 +89,7 @@ pub fn new(target: &Target, role: &Role, uid: &str) -> Box<dyn Session> {
     }
 }
 
-/// Where a requester awaits its answers, in the protocols that cannot address a single client.
+/// The topic of a requester's answers, in protocols that cannot address a single client.
 fn reply_topic(topic: &str) -> String {
     format!("{topic}.reply")
 }

@@ -14,7 +14,7 @@ pub struct Nats {
     subscription: Option<String>,
     /// The words of a PUB in front of the payload's length.
     publish_words: Vec<u8>,
-    /// Where an answer to the message received last belongs.
+    /// Where to send the answer to the message that was received last.
     reply_subject: Vec<u8>,
 }
 

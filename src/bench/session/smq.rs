@@ -50,12 +50,12 @@ impl Smq {
         let line = head.lines().next().unwrap_or_default();
         let is_hub = match line.split(' ').nth(1) {
             Some("101") => self.is_websocket,
-            // A page that is no hub's may well be found, too.
+            // Any other page would be answered with 200, too.
             Some("200") => !self.is_websocket && head.to_ascii_lowercase().contains("\r\nsmqbroker:"),
             _ => false,
         };
         if !is_hub {
-            bail!("no hub answers there: {line}");
+            bail!("the URL does not lead to a hub: {line}");
         }
         self.awaits_response = false;
         Ok(Some((end + 4, Event::Housekeeping)))

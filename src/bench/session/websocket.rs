@@ -1,4 +1,4 @@
-//! The part of RFC 6455 that a client of whole binary messages needs.
+//! The part of the WebSocket protocol (RFC 6455) that a client needs whose messages are binary and not fragmented.
 
 use anyhow::{Result, bail};
 
@@ -6,14 +6,14 @@ use crate::transport::websocket::{BINARY, CLOSE, PING, PONG};
 
 const FINAL: u8 = 0x80;
 const MASKED: u8 = 0x80;
-/// Any mask will do: it guards proxies against scripts in browsers, and there is none here.
+/// A constant mask is enough here. Random masks protect proxies from malicious scripts in browsers.
 const MASK: [u8; 4] = [0x5A, 0xC3, 0x96, 0x0F];
 
-/// The headers of the request, behind Host.
+/// The headers of the request that come after Host.
 pub const HEADERS: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                            Sec-WebSocket-Key: c21xIGJlbmNoIGNsaWVudA==\r\n";
 
-/// A frame of the server: its payload if it is a binary message, and its whole length.
+/// A frame of the server: its payload, if it is a binary message, and the length of the whole frame.
 pub struct Frame<'a> {
     pub message: Option<&'a [u8]>,
     pub length: usize,
@@ -75,7 +75,7 @@ mod tests {
     use crate::transport::websocket;
 
     #[test]
-    fn what_a_client_sends_the_server_understands() {
+    fn the_server_can_read_the_frames_of_a_client() {
         for length in [1, 125, 126, 65_000] {
             let (mut sent, mut packets) = (Vec::new(), Vec::new());
             encode(BINARY, &vec![8; length], &mut sent);
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_servers_frame_is_taken_when_it_is_whole() {
+    fn a_frame_of_the_server_is_read_when_it_is_complete() {
         for length in [0, 125, 126, 65_535, 65_536] {
             let (mut sent, mut out) = (Vec::new(), Vec::new());
             websocket::encode(BINARY, &vec![8; length], &mut sent);

@@ -1,4 +1,4 @@
-//! Clients that connect, subscribe, disconnect and start over.
+//! Clients that connect, subscribe, disconnect, and connect again.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -43,7 +43,7 @@ pub async fn run(run: &Run, args: &ChurnArgs, report: &mut Report) -> Result<()>
     Ok(())
 }
 
-/// Cycle after cycle, each as a client of its own.
+/// Runs one cycle after the other, each as a new client.
 async fn cycles(target: Rc<Target>, churn: Rc<Churn>, slot: usize) -> Result<()> {
     let role = Role::Subscriber(format!("bench.{slot}"));
     loop {

@@ -20,7 +20,7 @@ pub struct Plan {
     shape: Shape,
     size: usize,
     window: usize,
-    /// Where publishers send to, if not to the topic of their subscribers.
+    /// The topic that publishers send to, if it is not that of their subscribers.
     via: Option<String>,
 }
 
@@ -84,7 +84,7 @@ fn roles(plan: &Plan) -> Vec<Role> {
 struct Flow {
     ledger: Ledger,
     first_publisher: usize,
-    /// Publishers that wait for room in their windows.
+    /// The publishers that wait for room in their windows.
     asleep: Vec<Option<Waker>>,
     payload: Vec<u8>,
     start: Instant,

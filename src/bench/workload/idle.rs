@@ -1,4 +1,4 @@
-//! Connections with one subscription each that do nothing: what it costs to hold them.
+//! Idle clients with one subscription each: what it costs to keep them connected.
 
 use anyhow::Result;
 use tokio::task::JoinSet;

@@ -1,9 +1,9 @@
-//! What publishers sent, and what arrived where.
+//! The account of a run: which messages were published, and which subscriber has received which of them.
 
 use anyhow::{Context, Result, bail};
 
-/// Which clients there are: `topics` topics, each with its own publishers and subscribers. Both are numbered through,
-/// topic by topic.
+/// Which clients there are: each of `topics` topics has so many publishers and subscribers. Publishers are numbered
+/// over all topics, and so are subscribers.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub topics: usize,
@@ -24,9 +24,9 @@ impl Shape {
 pub struct Ledger {
     windows: Vec<Window>,
     inboxes: Vec<Inbox>,
-    /// Deliveries that are still to come.
+    /// The number of deliveries that are still to come.
     pub outstanding: u64,
-    /// Deliveries that a later message has overtaken.
+    /// The number of deliveries that will not come, since a later message has come first.
     pub lost: u64,
     pub duplicates: u64,
 }
@@ -84,7 +84,8 @@ impl Ledger {
         Some(sequence)
     }
 
-    /// Enters a delivery. True if it was the message's first to this subscriber.
+    /// Enters a delivery. False if the subscriber has received this message before. An error if it should never receive
+    /// it.
     pub fn deliver(&mut self, subscriber: usize, publisher: usize, sequence: u32) -> Result<bool> {
         let inbox = self.inboxes.get_mut(subscriber).context("a publisher got a message")?;
         let place = publisher.checked_sub(inbox.first_publisher);
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_again_is_a_duplicate() {
+    fn a_message_that_comes_again_is_a_duplicate() {
         let mut ledger = ledger(1, 1, 1);
         ledger.publish(0);
         assert!(ledger.deliver(0, 0, 0).unwrap());
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_to_the_wrong_place_is_an_error() {
+    fn a_message_that_comes_to_the_wrong_subscriber_is_an_error() {
         let mut ledger = ledger(2, 2, 1);
         ledger.publish(2);
         for (subscriber, publisher, sequence) in [(0, 2, 0), (2, 2, 0), (1, 2, 1), (1, 9, 0)] {
