@@ -1,7 +1,7 @@
-//! `smq test DIR`: runs Lua test scripts against a server of their own.
+//! `smq test DIR`: runs Lua test scripts against a server that is started for them.
 //!
-//! The scripts run on a Lua thread of their own, beside the server in the same process, so that they meet the app as its
-//! clients do. What they have at hand is in `lua/internal/testing.lua`.
+//! The scripts run in the same process, but on a Lua thread of their own, so that they reach the app only as its
+//! clients do. What scripts can call is in `lua/internal/testing.lua`.
 
 mod http;
 
@@ -26,28 +26,29 @@ const ENDING: &str = "_test.lua";
 /// How long one script may take with all its tests.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What came of the tests of one script.
+/// The result of one script.
 #[derive(Default)]
 struct Outcome {
+    /// The number of tests that passed.
     passed: usize,
-    /// One text for each test that failed, beginning with file and line.
+    /// A message for each test that failed, beginning with file and line.
     failures: Vec<String>,
-    /// The test that runs.
+    /// The name of the test that is running.
     current: Option<String>,
 }
 
 impl Outcome {
-    /// One failure more: that of the whole script, which ended for this reason.
+    /// Adds a failure of the script itself, which has ended for this reason.
     fn end(&mut self, problem: String) {
         let problem = match self.current.take() {
-            Some(test) => format!("{problem}, in the test \"{test}\"; the tests behind it have not run"),
+            Some(test) => format!("{problem}, in the test \"{test}\"; the tests after it have not run"),
             None => problem,
         };
         self.failures.push(problem);
     }
 }
 
-/// Runs all tests and tells what failed; false if anything did.
+/// Runs all tests and prints what failed. False if anything did. An error if the tests could not be run to their end.
 pub fn run(args: TestArgs) -> Result<bool> {
     let scripts = scripts(&args.dir)?;
     if scripts.is_empty() {
@@ -61,7 +62,7 @@ async fn run_all(args: TestArgs, scripts: Vec<PathBuf>) -> Result<bool> {
     let mut signals = Signals::new()?;
     let mut server = Server::bind(Config::for_tests(args), None)?;
     let app = server.lua().clone();
-    // A signal, too, leaves nothing behind of what apps were unpacked into.
+    // The server is closed after a signal, too, so that the folders of unpacked zip files are removed.
     let counts = tokio::select! {
         counts = load_and_run(&mut server, settings, scripts) => counts,
         code = app.exit_code() => Err(anyhow!("the app under test has called os.exit({code}), with tests left to run")),
@@ -73,7 +74,7 @@ async fn run_all(args: TestArgs, scripts: Vec<PathBuf>) -> Result<bool> {
     Ok(failed == 0)
 }
 
-/// How many tests passed and how many failed.
+/// Opens the server and runs the scripts one after the other. Returns how many tests passed and how many failed.
 async fn load_and_run(server: &mut Server, settings: Settings, scripts: Vec<PathBuf>) -> Result<(usize, usize)> {
     server.load().await;
     ensure!(server.is_whole(), "the app under test cannot be loaded");
@@ -94,7 +95,7 @@ async fn load_and_run(server: &mut Server, settings: Settings, scripts: Vec<Path
     Ok((passed, failed))
 }
 
-/// All test scripts below the folder, in order of their names.
+/// All test scripts below the folder, ordered by path. Links to folders are not followed.
 fn scripts(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let entries = fs::read_dir(folder).with_context(|| format!("cannot read the folder {}", folder.display()))?;
@@ -110,6 +111,7 @@ fn scripts(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Runs one script on the Lua thread of the tests. `url` is the server's.
 async fn run_script(lua: &LuaThread, script: PathBuf, url: String) -> Result<Outcome> {
     let source = fs::read(&script).with_context(|| format!("cannot read {}", script.display()))?;
     let name = script.display().to_string();
@@ -119,7 +121,7 @@ async fn run_script(lua: &LuaThread, script: PathBuf, url: String) -> Result<Out
         let problem = match timeout(PATIENCE, run).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(console::describe(&error).message),
-            Err(_) => Some(format!("{name}: not at its end after {PATIENCE:?}")),
+            Err(_) => Some(format!("{name}: not finished after {PATIENCE:?}")),
         };
         let mut outcome = outcome.take();
         if let Some(problem) = problem {
@@ -142,7 +144,7 @@ async fn run_source(
     budget::call(&chunk, ()).await
 }
 
-/// The globals of one script.
+/// The globals of one script, which add to `outcome`.
 fn environment(lua: &Lua, name: &str, url: &str, outcome: &Rc<RefCell<Outcome>>) -> mlua::Result<Table> {
     let begun = outcome.clone();
     let begin = lua.create_function(move |_, test: LuaString| {

@@ -190,7 +190,7 @@ fn a_test_that_is_stopped_is_named_and_those_behind_it_are_not_forgotten() {
         test('left out', function() end)",
     );
     let (code, said, log) = run(&app);
-    assert!(said.contains(", in the test \"it loops\"; the tests behind it have not run\n"), "{said}{log}");
+    assert!(said.contains(", in the test \"it loops\"; the tests after it have not run\n"), "{said}{log}");
     assert!(said.ends_with("\n1 passed, 1 failed\n"), "{said}{log}");
     assert_eq!(code, Some(1));
 }

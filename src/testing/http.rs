@@ -1,4 +1,4 @@
-//! The HTTP client of test scripts: one request on a connection of its own, the answer whole.
+//! The HTTP client of test scripts: each request has a connection of its own, and the response is read as a whole.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use mlua::{Error, Function, Lua, LuaString, Result, Table};
 use tokio::net::TcpStream;
 
-/// The longest answer that a test gets to see, in bytes.
+/// The most bytes of a response.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 /// `request(method, url, headers, body)`: a table with `status`, `headers` (names in lower case) and `body`.
