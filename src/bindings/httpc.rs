@@ -1,7 +1,10 @@
-//! `require"httpc"`: an HTTP client for scripts, on hyper. A coroutine that waits for the other server holds up nobody.
+//! `require"httpc"`: an HTTP client for scripts, on hyper. While a coroutine waits for the server, others go on.
 //!
-//! `request` reads what scripts pass, `exchange` is one request and its response, `redirect` and `unpack` help it, here is
-//! what scripts call.
+//! This file has what scripts call. `request` reads their options, `exchange` is one request and its response,
+//! `redirect` and `unpack` are parts of that.
+//!
+//! What a script does wrong is raised as an error. What the server does wrong is returned: nil, a word to compare with,
+//! and a sentence for people ([`Failure`]).
 
 mod exchange;
 mod redirect;
@@ -21,7 +24,7 @@ use crate::dial;
 use exchange::{Exchange, Failure, Kept};
 use request::{Defaults, Request};
 
-/// The most that `read"*a"` gives, in bytes, unless `maxsize` says otherwise.
+/// The most bytes that `read"*a"` returns, unless the client has a `maxsize`.
 const MAX_ALL: usize = 16 << 20;
 
 pub fn install(lua: &Lua) -> Result<()> {
@@ -32,18 +35,20 @@ pub fn install(lua: &Lua) -> Result<()> {
     })
 }
 
-/// A client: it makes one request at a time, and keeps the connection for the next one.
+/// A client. It makes one request at a time, and keeps the connection for the next one.
 struct Client {
     defaults: Defaults,
-    /// Held while a coroutine waits for the other server.
+    /// Locked while a coroutine waits for the server.
     state: Mutex<State>,
-    /// Tells those who wait that the client is closed.
+    /// Notifies the coroutines that wait when the client is closed.
     closed: Rc<Notify>,
 }
 
 #[derive(Default)]
 struct State {
+    /// The last request, whose response may yet be read.
     exchange: Option<Exchange>,
+    /// A connection for the next request.
     kept: Option<Kept>,
 }
 
@@ -71,7 +76,7 @@ impl UserData for Client {
     }
 }
 
-/// Does what may wait for the other server, unless another coroutine closes the client meanwhile.
+/// Does work that may wait for the server. Fails if another coroutine closes the client meanwhile.
 async fn until_closed(
     lua: Lua,
     this: UserDataRef<Client>,
@@ -86,7 +91,7 @@ async fn until_closed(
     }
 }
 
-/// What the other server does wrong: nil, a word and a sentence.
+/// What scripts get for a failure: nil, a word and a sentence.
 fn failed(lua: &Lua, failure: &Failure) -> Result<MultiValue> {
     (Value::Nil, failure.code(), failure.to_string()).into_lua_multi(lua)
 }
@@ -158,7 +163,7 @@ async fn header(lua: Lua, this: UserDataRef<Client>, args: MultiValue) -> Result
     }
 }
 
-/// `http:headerpairs()`: an iterator over all names and values.
+/// `http:headerpairs()`: an iterator over all names and values, repeated names included.
 async fn headerpairs(lua: Lua, this: UserDataRef<Client>, _: MultiValue) -> Result<MultiValue> {
     let mut state = this.state.lock().await;
     let mut pairs = match current(&mut state, "http:headerpairs")?.head().await {
@@ -168,7 +173,7 @@ async fn headerpairs(lua: Lua, this: UserDataRef<Client>, _: MultiValue) -> Resu
     let mut last = None;
     let next = lua.create_function_mut(move |lua, _: MultiValue| match pairs.next() {
         Some((name, value)) => {
-            // Only the first of repeated names is given.
+            // `HeaderMap` gives a repeated name only once, with its first value.
             last = name.or_else(|| last.take());
             let name = last.as_ref().map(|name| name.as_str().to_owned());
             (name, lua.create_string(value.as_bytes())?).into_lua_multi(lua)
@@ -178,8 +183,8 @@ async fn headerpairs(lua: Lua, this: UserDataRef<Client>, _: MultiValue) -> Resu
     next.into_lua_multi(&lua)
 }
 
-/// `http:read()`: what has come next of the body; `http:read(n)`: so many bytes, fewer at the end; `http:read"*a"`: all
-/// that is left. Nil at the end, `""` for `"*a"`; or nil, a word and a sentence.
+/// `http:read()`: the next bytes of the body, as many as have arrived; `http:read(n)`: `n` bytes, or fewer at the end;
+/// `http:read"*a"`: all that is left. At the end nil, or `""` for `"*a"`. On failure nil, a word and a sentence.
 async fn read(lua: Lua, this: UserDataRef<Client>, args: MultiValue) -> Result<MultiValue> {
     let args = Args::new(&lua, "http:read", args);
     let max = this.defaults.max_size.unwrap_or(MAX_ALL);
@@ -190,7 +195,7 @@ async fn read(lua: Lua, this: UserDataRef<Client>, args: MultiValue) -> Result<M
             let why = format!("\"*a\" or a number of bytes expected, got \"{}\"", form.to_string_lossy());
             return Err(args.refuse(1, "size", &why));
         }
-        // The range fits by far.
+        // The range fits into a usize.
         _ => (args.integer_in(1, "size", 1..=1 << 30)? as usize, false),
     };
     let mut state = this.state.lock().await;
@@ -207,8 +212,8 @@ async fn read(lua: Lua, this: UserDataRef<Client>, args: MultiValue) -> Result<M
     }
 }
 
-/// The WebSocket that the current request of an HTTP client has become, and what has come on it already. A client of
-/// `require"http"` is a table around one of `require"httpc"`.
+/// The WebSocket that the request of an HTTP client has become, and the bytes that were received on it already. The
+/// client may also be one of `require"http"`, which is a table around one of `require"httpc"`.
 pub async fn take_websocket(
     args: &Args<'_>,
     position: usize,
@@ -224,6 +229,7 @@ pub async fn take_websocket(
     Ok(current(&mut state, "ba.socket.http2sock")?.take_websocket().await)
 }
 
+/// The last request. An error, which begins with `function`, if there was none.
 fn current<'state>(state: &'state mut State, function: &str) -> Result<&'state mut Exchange> {
     let none = || mlua::Error::runtime(format!("{function}: there is no request; call http:request first"));
     state.exchange.as_mut().ok_or_else(none)

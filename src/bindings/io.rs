@@ -1,4 +1,4 @@
-//! The file system object that pages and `ba.openio` get: the files below one folder, and nothing outside it.
+//! `io` objects, as pages and `ba.openio` get them: the files below one folder, and nothing outside it.
 
 mod read;
 
@@ -23,8 +23,8 @@ pub struct LuaIo {
 }
 
 impl LuaIo {
-    /// `root` should be canonical: links are compared with it after they are resolved. When its mode lets nobody write,
-    /// as that of an unpacked zip file does, scripts cannot write anywhere below.
+    /// `root` must be canonical, since resolved links are compared with it. If its mode forbids writing, as that of an
+    /// unpacked zip file does, scripts cannot write anywhere below, not even in a process of root.
     pub fn new(root: PathBuf) -> Self {
         let is_read_only = fs::metadata(&root).is_ok_and(|metadata| metadata.permissions().readonly());
         Self { root, is_read_only }
@@ -35,7 +35,7 @@ impl LuaIo {
         &self.root
     }
 
-    /// The files below a folder in here, which cannot be written where these cannot.
+    /// The files below a folder in here. They are read-only if these are.
     pub fn below(&self, path: &str) -> io::Result<Self> {
         let root = self.resolve(path)?;
         if !fs::metadata(&root)?.is_dir() {
@@ -60,7 +60,7 @@ impl LuaIo {
         File::open(self.resolve(path)?)
     }
 
-    /// The same as [`LuaIo::resolve`], for what is going to be changed.
+    /// The same as [`LuaIo::resolve`], for writing.
     fn resolve_to_write(&self, path: &str) -> io::Result<PathBuf> {
         self.check_writable()?;
         self.resolve(path)
@@ -70,7 +70,7 @@ impl LuaIo {
         if self.is_read_only { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
     }
 
-    /// Where the path leads on disk. The last part need not exist.
+    /// The path on disk, with all links resolved. Its last part need not exist. An error if it leads out of the root.
     fn resolve(&self, path: &str) -> io::Result<PathBuf> {
         let path = self.root.join(relative(path)?);
         match fs::canonicalize(&path) {
@@ -81,7 +81,7 @@ impl LuaIo {
     }
 
     fn resolve_new(&self, path: &Path) -> io::Result<PathBuf> {
-        // A link whose target is missing would be followed when the file is made.
+        // Refuse a link whose target is missing: creating the file would follow it.
         if fs::symlink_metadata(path).is_ok() {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -91,7 +91,8 @@ impl LuaIo {
         Ok(self.confined(fs::canonicalize(parent)?)?.join(name))
     }
 
-    /// The name itself, not what a link of that name points to: for removing and renaming.
+    /// The path on disk, where only the folder's links are resolved: removing and renaming are about a link itself, not
+    /// about what it points to.
     fn resolve_entry(&self, path: &str) -> io::Result<PathBuf> {
         self.check_writable()?;
         let relative = relative(path)?;
@@ -106,7 +107,7 @@ impl LuaIo {
     }
 }
 
-/// The path without `.`, `..` and leading slashes; an error when it leads above its start.
+/// The path without `.`, `..` and leading slashes. An error if it leads above its start.
 fn relative(path: &str) -> io::Result<PathBuf> {
     if path.contains('\0') {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -122,7 +123,7 @@ fn relative(path: &str) -> io::Result<PathBuf> {
     Ok(clean)
 }
 
-/// What scripts get for an error of the file system.
+/// The name that scripts get for an error of the file system.
 fn error_name(error: &io::Error) -> String {
     use io::ErrorKind::*;
     match error.kind() {
@@ -137,7 +138,7 @@ fn error_name(error: &io::Error) -> String {
     .into()
 }
 
-/// What a call gives a script: the values, or nil and the error's name.
+/// The result of a call for a script: the values, or nil and the error's name.
 pub fn answer<T: IntoLuaMulti>(lua: &Lua, result: io::Result<T>) -> Result<MultiValue> {
     outcome(lua, result.map_err(|error| error_name(&error)))
 }
@@ -201,7 +202,7 @@ fn stat_table(lua: &Lua, name: &str, metadata: &Metadata) -> Result<Table> {
     Ok(table)
 }
 
-/// Seconds since 1970, 0 where the system does not say.
+/// The time of the last change in seconds since 1970; 0 if it is not known.
 fn modified(metadata: &Metadata) -> u64 {
     metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |age| age.as_secs())
 }
@@ -230,7 +231,7 @@ fn files(lua: &Lua, io: &LuaIo, args: MultiValue) -> Result<MultiValue> {
         None => Value::Nil.into_lua_multi(lua),
         Some(name) if !detailed => name.into_lua_multi(lua),
         Some(name) => {
-            // The folder above the root is outside; its entry is shown as the folder itself.
+            // What is above may be outside of the root: show the folder itself for `..`.
             let shown = if name == ".." { folder.clone() } else { folder.join(&name) };
             match fs::metadata(shown) {
                 Ok(metadata) => (name, metadata.is_dir(), modified(&metadata), metadata.len()).into_lua_multi(lua),
@@ -257,7 +258,7 @@ fn load(lua: &Lua, io: &LuaIo, args: &Args) -> Result<std::result::Result<Functi
     }
 }
 
-/// Compiles a script file. A byte order mark and a first line that begins with `#` are no part of the program.
+/// Compiles a script, which errors call `name`. A byte order mark, and a first line that begins with `#`, are skipped.
 pub fn chunk(lua: &Lua, source: &[u8], name: &str, environment: Option<Table>) -> Result<Function> {
     let source = source.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(source);
     let is_script_line = source.starts_with(b"#");
@@ -269,7 +270,7 @@ pub fn chunk(lua: &Lua, source: &[u8], name: &str, environment: Option<Table>) -
     }
 }
 
-/// `io:dofile(path[, env])`: runs the file and returns its values; throws when there is no such file.
+/// `io:dofile(path[, env])`: runs the file and returns its values. An error if it cannot be read.
 async fn dofile(lua: Lua, mut args: MultiValue) -> Result<MultiValue> {
     let this = args.pop_front().unwrap_or(Value::Nil);
     let chunk = {
@@ -281,7 +282,7 @@ async fn dofile(lua: Lua, mut args: MultiValue) -> Result<MultiValue> {
     budget::call(&chunk, ()).await
 }
 
-/// An open file.
+/// A file as scripts see it; `None` when it is closed.
 struct LuaFile {
     file: RefCell<Option<File>>,
 }
@@ -300,7 +301,7 @@ fn open(lua: &Lua, io: &LuaIo, args: MultiValue) -> Result<MultiValue> {
         } else {
             io.resolve(&path)?
         };
-        // Opening a folder succeeds on Unix; reading it then fails in a way that nobody understands.
+        // On Unix, opening a folder succeeds, and reading it fails later with a confusing error.
         if path.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { options.open(path) }
     };
     answer(lua, open().map(|file| LuaFile { file: RefCell::new(Some(file)) }))
@@ -321,7 +322,7 @@ fn open_options(mode: &str) -> Option<OpenOptions> {
 }
 
 impl LuaFile {
-    /// Does something with the file; nil, "closed" when it is closed.
+    /// Does something with the file, if that is open; otherwise the result is nil, "closed".
     fn with<T: IntoLuaMulti>(&self, lua: &Lua, work: impl FnOnce(&mut File) -> io::Result<T>) -> Result<MultiValue> {
         match self.file.borrow_mut().as_mut() {
             Some(file) => answer(lua, work(file)),

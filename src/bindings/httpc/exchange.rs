@@ -1,4 +1,7 @@
 //! One request and its response.
+//!
+//! A server may close a kept connection at any time, also while a request is on its way. So a request on such a
+//! connection is sent once more on a new one, if it does no harm that the server may see it twice ([`is_repeatable`]).
 
 use std::future::Future;
 use std::io;
@@ -29,11 +32,11 @@ use crate::http;
 use crate::tls::client::Trust;
 use crate::transport::websocket::accept_key;
 
-/// Pieces of a request's body on their way; who writes more waits.
+/// How many pieces of a request's body may wait to be sent. A script that writes more waits.
 const PIECES: usize = 4;
-/// The rest of a response that is read, in bytes, to keep its connection for the next request.
+/// To keep a connection, the rest of its response has to be read: at most so many bytes.
 const MAX_REST: usize = 64 * 1024;
-/// Time for that rest.
+/// How long reading that rest may take.
 const REST_TIME: Duration = Duration::from_millis(200);
 
 /// Why there is no response, or no more of it.
@@ -45,7 +48,7 @@ pub enum Failure {
     Timeout,
     #[error("the connection is gone: {0}")]
     Closed(hyper::Error),
-    #[error("the server's answer is no HTTP: {0}")]
+    #[error("the server's answer is not HTTP: {0}")]
     Invalid(hyper::Error),
     #[error("the body of this request is complete")]
     NoBody,
@@ -55,7 +58,7 @@ pub enum Failure {
     Over,
     #[error("the script has closed the client meanwhile")]
     Abandoned,
-    /// The request could not be made.
+    /// The request could not be made, for this reason.
     #[error("{0}")]
     Before(Rc<Failure>),
     #[error("more than {} redirects in a row", redirect::MAX)]
@@ -64,12 +67,12 @@ pub enum Failure {
     Packed(io::Error),
     #[error("the request did not become a WebSocket: the server answered with {0}")]
     NotUpgraded(StatusCode),
-    #[error("the server answered to another WebSocket's key")]
+    #[error("the server's Sec-WebSocket-Accept does not match the key that it was sent")]
     WrongKey,
 }
 
 impl Failure {
-    /// One word for scripts to compare with.
+    /// A word that scripts can compare with.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Dial(failure) => failure.code(),
@@ -91,7 +94,7 @@ impl From<hyper::Error> for Failure {
     }
 }
 
-/// A connection that may serve further requests, and with whom it is.
+/// A connection that may be used for further requests.
 pub struct Kept {
     sender: SendRequest<http::Body>,
     whom: Whom,
@@ -99,54 +102,67 @@ pub struct Kept {
     local: SocketAddr,
 }
 
-/// Who is at the other end, and how that was checked.
+/// The server of a connection: host, port, and for TLS, by what it was trusted. Only a request with the same may use
+/// it.
 #[derive(Clone, PartialEq)]
 struct Whom(String, u16, Option<Trust>);
 
+/// The head of a response that is awaited.
 type Answer = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>>>>;
 
+/// A request and its response.
 pub struct Exchange {
     kept: Option<Kept>,
     /// Open while the script may write the request's body.
     body: Option<mpsc::Sender<Bytes>>,
     stage: Stage,
-    /// The same request, to be sent on a connection of its own if the kept one turns out to be closed.
+    /// The same request, to be sent on a new connection if the kept one turns out to be closed.
     again: Option<Request>,
+    /// For each step: the head of the response, each piece of a body.
     timeout: Duration,
-    /// The way so far, if redirects are followed.
+    /// What is needed to follow redirects; `None` if they are not followed.
     trail: Option<Trail>,
-    /// Whether the response is unpacked if it comes compressed.
+    /// Whether a compressed response is decompressed.
     unpacks: bool,
-    /// Of a request for a WebSocket.
+    /// The key of a request for a WebSocket.
     key: Option<HeaderValue>,
 }
 
+/// How far the exchange is.
 enum Stage {
+    /// The request is being sent, or its response awaited.
     Asked(Answer),
+    /// The head of the response is there.
     Answered(Box<Answered>),
+    /// The response failed, or its connection was taken.
     Failed,
-    /// There was never a connection.
+    /// The request could not be made.
     NotMade(Rc<Failure>),
 }
 
+/// A response whose head is there.
 struct Answered {
     head: Parts,
+    /// The body.
     rest: Incoming,
+    /// Whether all of the body has arrived.
     has_ended: bool,
-    /// What has come of the body, and was not read.
+    /// What has arrived of the body, decompressed, and was not read by the script.
     input: BytesMut,
-    /// Of a compressed body.
+    /// For a compressed body.
     unpacker: Option<Unpacker>,
-    /// When the connection has changed its protocol.
+    /// For a connection that has changed its protocol (status 101).
     upgrade: Option<OnUpgrade>,
 }
 
 impl Exchange {
+    /// Sends the request, on `kept` if that is a connection to the same server, else on a new one.
     pub async fn start(request: Request, kept: Option<Kept>) -> Result<Self, Failure> {
         let target = &request.target;
         let whom = Whom(target.host.clone(), target.port, target.tls.clone());
         if kept.is_some() {
-            // The server may have closed it while the script ran, and nobody else did: whatever drives it has its turn first.
+            // The server may have closed the connection while the script was running. The task that drives it has to
+            // run to notice that.
             yield_now().await;
         }
         let (mut kept, again) = match kept.filter(|kept| kept.whom == whom && kept.sender.is_ready()) {
@@ -160,7 +176,7 @@ impl Exchange {
         Ok(Self { kept: Some(kept), body, stage: Stage::Asked(answer), again, timeout, trail, unpacks, key })
     }
 
-    /// What is left of a request that could not be made: the reason, whatever is asked of it.
+    /// An exchange for a request that could not be made: all its methods fail for that reason.
     pub fn not_made(failure: Rc<Failure>) -> Self {
         let stage = Stage::NotMade(failure);
         let (timeout, trail, unpacks) = (Duration::ZERO, None, false);
@@ -178,17 +194,18 @@ impl Exchange {
         }
         match timeout(self.timeout, body.send(data.into())).await {
             Ok(Ok(())) => Ok(()),
-            // The response says more about why nobody reads the body.
+            // The server does not read the body any more. If it has sent a response, that tells why.
             Ok(Err(_)) => self.head().await.and(Err(Failure::NoBody)),
             Err(_) => Err(Failure::Timeout),
         }
     }
 
-    /// Waits for the head of the response. The request's body ends here.
+    /// Waits for the head of the response. Ends the request's body.
     pub async fn head(&mut self) -> Result<&Parts, Failure> {
         self.answered().await.map(|answered| &answered.head)
     }
 
+    /// Waits for the response; repeats the request or follows redirects as needed.
     async fn answered(&mut self) -> Result<&mut Answered, Failure> {
         self.body = None;
         while let Stage::Asked(answer) = &mut self.stage {
@@ -213,19 +230,21 @@ impl Exchange {
         }
     }
 
+    /// Makes the request that a redirect asks for.
     async fn follow(&mut self, request: Request) -> Result<(), Failure> {
         let kept = self.take_kept().await;
         self.stage = Stage::Failed;
         self.restart(request, kept).await
     }
 
+    /// Starts over with another request.
     async fn restart(&mut self, request: Request, kept: Option<Kept>) -> Result<(), Failure> {
         let trail = self.trail.take();
         *self = Self { trail, ..Self::start(request, kept).await? };
         Ok(())
     }
 
-    /// The body's next `least` bytes, fewer at its end; with `is_exact` not more either.
+    /// The next bytes of the body: at least `least`, or fewer at its end. With `is_exact` not more, either.
     pub async fn read(&mut self, least: usize, is_exact: bool) -> Result<BytesMut, Failure> {
         let time = self.timeout;
         let answered = self.answered().await?;
@@ -236,7 +255,8 @@ impl Exchange {
         Ok(answered.input.split_to(length))
     }
 
-    /// The connection, if it can serve another request: what is left of this response is read, unless that takes long.
+    /// The connection, if it can be used for another request. Reads what is left of this response, unless that is much
+    /// or takes long.
     pub async fn take_kept(&mut self) -> Option<Kept> {
         let Stage::Answered(answered) = &mut self.stage else { return None };
         let drain = async {
@@ -250,13 +270,13 @@ impl Exchange {
             timeout(REST_TIME, drain).await.ok()??;
         }
         let mut kept = self.kept.take()?;
-        // hyper may still be at it.
+        // hyper may not have finished with the response yet.
         timeout(REST_TIME, kept.sender.ready()).await.ok()?.ok()?;
         Some(kept)
     }
 
-    /// The WebSocket that the connection has become, and what has come on it already. If it has not, the response is
-    /// still there to be read.
+    /// The WebSocket that the connection has become, and the bytes that were received on it already. If the server did
+    /// not accept it, the response can still be read.
     pub async fn take_websocket(&mut self) -> Result<(dial::Connection, Bytes), Failure> {
         let expected = self.key.as_ref().map(|key| accept_key(key.as_bytes()));
         let answered = self.answered().await?;
@@ -286,7 +306,7 @@ impl Answered {
         Self { head, rest, has_ended: false, input: BytesMut::new(), unpacker, upgrade }
     }
 
-    /// Adds some of the body to the input, or notes its end.
+    /// Adds more of the body to `input`, or notes its end.
     async fn receive(&mut self, time: Duration) -> Result<(), Failure> {
         if let Some(unpacker) = &mut self.unpacker
             && unpacker.step(&mut self.input).map_err(Failure::Packed)?
@@ -309,23 +329,24 @@ impl Answered {
     }
 }
 
+/// Opens a connection, and starts the task that drives it.
 async fn connect(target: &dial::Target, whom: Whom) -> Result<Kept, Failure> {
     let dial::Connection { stream, peer, local, .. } = target.connect().await?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     spawn_local(async move {
-        // Whoever waits for the response is told of the error, too.
+        // An error is reported to the one who waits for the response, too.
         let _ = connection.with_upgrades().await;
     });
     Ok(Kept { sender, whom, peer, local })
 }
 
-/// Whether it makes no difference if the request reaches the server twice (RFC 9110, section 9.2.2): a server that closes a
-/// kept connection may or may not have seen what was on its way.
+/// Whether the request may reach the server twice without harm: its method is idempotent (RFC 9110, section 9.2.2), and
+/// its body is still there.
 fn is_repeatable(request: &Request) -> bool {
     request.method.is_idempotent() && matches!(request.body, Body::Whole(_))
 }
 
-/// The request as hyper sends it, and where its body is written to.
+/// The request for hyper, and the channel through which a script writes its body.
 fn message(request: Request) -> (hyper::Request<http::Body>, Option<mpsc::Sender<Bytes>>) {
     let (sender, body) = match request.body {
         Body::Whole(data) => (None, http::whole(data)),
@@ -339,7 +360,7 @@ fn message(request: Request) -> (hyper::Request<http::Body>, Option<mpsc::Sender
     *message.method_mut() = request.method;
     *message.uri_mut() = request.path;
     *message.headers_mut() = request.headers;
-    // An empty POST has a length, too: some servers insist.
+    // Some servers require a length even for an empty body.
     let takes_body = matches!(*message.method(), Method::POST | Method::PUT | Method::PATCH);
     if takes_body && sender.is_none() && !has_length {
         message.headers_mut().insert(CONTENT_LENGTH, 0.into());

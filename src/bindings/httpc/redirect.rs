@@ -1,4 +1,4 @@
-//! Following redirects of requests that change nothing (GET and HEAD).
+//! Following redirects, of requests that change nothing (GET and HEAD).
 
 use hyper::header::{AUTHORIZATION, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION};
 use hyper::http::response::Parts;
@@ -10,10 +10,10 @@ use crate::bindings::request::resolve_url;
 use crate::dial::Target;
 use crate::tls::client::Trust;
 
-/// Redirects in a row.
+/// The most redirects in a row.
 pub const MAX: usize = 10;
 
-/// A request that may be made once more with another URL.
+/// A request whose redirects are followed: the last one that was made, and how many more there may be.
 pub struct Trail {
     request: Request,
     trust: Trust,
@@ -29,13 +29,14 @@ impl Trail {
         is_harmless.then(|| Self { request: request.clone(), trust, left: MAX })
     }
 
-    /// The request that this response asks for, if it does. One that leads nowhere is a response like others.
+    /// The request that this response redirects to. `None` if it is no redirect, or one to no valid URL, which is left
+    /// to the script. An error if there were too many.
     pub fn next(&mut self, response: &Parts) -> Result<Option<Request>, Failure> {
         let Some((target, path)) = self.destination(response) else { return Ok(None) };
         self.left = self.left.checked_sub(1).ok_or(Failure::Redirects)?;
         let from = &self.request.target;
         if (&target.host, target.port, &target.tls) != (&from.host, from.port, &from.tls) {
-            // What was meant for one server is not for another.
+            // Credentials and cookies are for one server only.
             for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
                 self.request.headers.remove(name);
             }
@@ -46,6 +47,7 @@ impl Trail {
         Ok(Some(self.request.clone()))
     }
 
+    /// The server, and path and query, that a redirect leads to.
     fn destination(&self, response: &Parts) -> Option<(Target, Uri)> {
         let is_redirect = matches!(
             response.status,

@@ -1,4 +1,4 @@
-//! Requests of the HTTP client, as scripts describe them.
+//! Reads the options of the HTTP client and of its requests.
 
 use std::time::Duration;
 
@@ -17,14 +17,17 @@ use crate::bindings::options::Options;
 use crate::dial::Target;
 use crate::tls::client::Trust;
 
+/// The default timeout.
 const TIMEOUT: Duration = Duration::from_secs(20);
 const AGENT: &str = concat!("smq/", env!("CARGO_PKG_VERSION"));
 
-/// What holds for all requests of a client.
+/// The options of a client, which are for all its requests.
 pub struct Defaults {
+    /// By what to trust servers.
     pub trust: Trust,
     /// For each step: the connection, the head of the response, each piece of a body.
     pub timeout: Duration,
+    /// The most bytes that are read at once with `read"*a"`.
     pub max_size: Option<usize>,
     headers: HeaderMap,
     follows: bool,
@@ -40,17 +43,18 @@ pub struct Request {
     pub path: Uri,
     pub headers: HeaderMap,
     pub body: Body,
-    /// Whom to trust when a redirect leads to TLS; `None` if redirects are not to be followed.
+    /// By what to trust the server that a redirect leads to; `None` if redirects are not followed.
     pub follow: Option<Trust>,
-    /// Whether the response is unpacked if it comes compressed.
+    /// Whether a compressed response is decompressed.
     pub unpacks: bool,
 }
 
+/// The body of a request.
 #[derive(Clone)]
 pub enum Body {
-    /// All of it, or none.
+    /// The whole body; empty if there is none.
     Whole(Vec<u8>),
-    /// It will be written, as many bytes as its Content-Length says or in chunks.
+    /// It will be written by the script: as many bytes as the Content-Length says, or without one in chunks.
     Written,
 }
 
@@ -83,7 +87,7 @@ fn add_credentials(options: &Options, headers: &mut HeaderMap) -> mlua::Result<(
     Ok(())
 }
 
-/// The credentials are hidden from what hyper may log.
+/// The value of `Authorization` for basic authentication; marked as sensitive, so that hyper does not log it.
 fn basic(user: &[u8], password: &[u8]) -> HeaderValue {
     let text = format!("Basic {}", STANDARD.encode([user, b":", password].concat()));
     // Base64 is made of what a header may hold.
@@ -145,7 +149,7 @@ fn is_websocket(url: &[u8]) -> bool {
     url.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"ws"))
 }
 
-/// What asks for a WebSocket (RFC 6455, 4.1).
+/// Adds the headers that ask for a WebSocket (RFC 6455, section 4.1).
 fn add_handshake(headers: &mut HeaderMap) {
     let key = HeaderValue::try_from(STANDARD.encode(rand::random::<[u8; 16]>()));
     // Base64 is made of what a header may hold.
@@ -155,7 +159,7 @@ fn add_handshake(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
 }
 
-/// Where a URL with its query leads.
+/// The server of a URL, and its path and query; the fields of the option `query` are added to that.
 fn address(options: &Options, url: &[u8], defaults: &Defaults) -> mlua::Result<(Target, Uri)> {
     let target = target(url, &defaults.trust, defaults.timeout);
     let (target, uri) = target.map_err(|mistake| options.refuse("url", &mistake.in_url(url)))?;
@@ -168,14 +172,16 @@ fn address(options: &Options, url: &[u8], defaults: &Defaults) -> mlua::Result<(
     Ok((target, path))
 }
 
-/// Why a URL leads nowhere.
+/// What is wrong with a URL.
 pub enum Mistake {
-    /// Counted from 1.
+    /// A character that must be percent-encoded, at this place, counted from 1.
     Character(usize),
     Syntax(InvalidUri),
-    /// None for HTTP or WebSockets.
+    /// Its scheme is not one of HTTP or WebSockets.
     Kind,
+    /// It contains a user name.
     Credentials,
+    /// Its port is not a number up to 65535.
     Port,
 }
 
@@ -189,7 +195,7 @@ impl Mistake {
             Self::Syntax(error) => format!("\"{url}\": {error}"),
             Self::Kind => format!("an http or https URL expected, got \"{url}\""),
             Self::Port => format!("\"{url}\" has a port that is no number up to 65535"),
-            // What is shown may be logged.
+            // Without the URL itself, since the message may be logged.
             Self::Credentials => {
                 "name and password are options of the client or the request (user, password), no part of a URL".into()
             }
@@ -197,7 +203,7 @@ impl Mistake {
     }
 }
 
-/// Where a URL leads.
+/// The server of a URL, and the URL itself.
 pub fn target(url: &[u8], trust: &Trust, timeout: Duration) -> Result<(Target, Uri), Mistake> {
     if let Some(place) = url.iter().position(|byte| byte.is_ascii_whitespace() || byte.is_ascii_control()) {
         return Err(Mistake::Character(place + 1));
@@ -217,7 +223,7 @@ pub fn target(url: &[u8], trust: &Trust, timeout: Duration) -> Result<(Target, U
     Ok((Target { host, port, tls, timeout }, uri))
 }
 
-/// `None` where none is named.
+/// The port of a URL; `None` if there is none.
 fn port(authority: &Authority) -> Result<Option<u16>, Mistake> {
     match authority.as_str()[authority.host().len()..].strip_prefix(':') {
         None | Some("") => Ok(None),
@@ -244,7 +250,7 @@ fn query(options: &Options) -> mlua::Result<Vec<(String, String)>> {
     Ok(fields)
 }
 
-/// The value of the header Host; `None` if the target has none that a header may hold.
+/// The value of the header Host; `None` if the host contains what a header cannot.
 pub fn host(target: &Target) -> Option<HeaderValue> {
     let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
     let is_usual = target.port == if target.tls.is_some() { 443 } else { 80 };

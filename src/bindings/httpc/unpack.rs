@@ -1,18 +1,20 @@
-//! Responses that the other server has compressed.
+//! Decompressing responses.
 
 use std::io::{self, Write};
 
 use bytes::{Buf, Bytes, BytesMut};
 use flate2::write::MultiGzDecoder;
 
-/// Compressed bytes that are unpacked at a time: what comes out is at most a thousand times as long.
+/// The compressed bytes that are decompressed at a time. The result is at most about a thousand times as long, so that
+/// a small response cannot fill the memory.
 const STEP: usize = 1024;
 
-/// Unpacks gzip, no more of it than is asked for.
+/// Decompresses gzip step by step, as the script reads.
 pub struct Unpacker {
     decoder: MultiGzDecoder<Vec<u8>>,
+    /// What was fed and not decompressed yet.
     packed: Bytes,
-    /// Nothing at all is no broken body: an answer to HEAD has none.
+    /// Whether there was any data. An empty body is allowed, since an answer to HEAD has none.
     is_begun: bool,
 }
 
@@ -21,19 +23,22 @@ impl Unpacker {
         Self { decoder: MultiGzDecoder::new(Vec::new()), packed: Bytes::new(), is_begun: false }
     }
 
-    /// Takes the next bytes from the server. The last ones must have been unpacked.
+    /// Takes the next bytes from the server. All earlier ones must have been decompressed.
     pub fn feed(&mut self, packed: Bytes) {
         self.packed = packed;
     }
 
-    /// Unpacks some of what was fed, behind what is in `output`; false when nothing is left of it.
+    /// Decompresses some of what was fed, and appends it to `output`. False if nothing is left.
     pub fn step(&mut self, output: &mut BytesMut) -> io::Result<bool> {
         if self.packed.is_empty() {
             return Ok(false);
         }
         let count = self.decoder.write(&self.packed[..self.packed.len().min(STEP)])?;
         if count == 0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "bytes behind the end of the compressed data"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "there are bytes after the end of the compressed data",
+            ));
         }
         self.is_begun = true;
         self.packed.advance(count);
@@ -41,7 +46,7 @@ impl Unpacker {
         Ok(true)
     }
 
-    /// The server has sent all.
+    /// Ends the data, and appends the rest to `output`. An error if the data is incomplete.
     pub fn finish(&mut self, output: &mut BytesMut) -> io::Result<()> {
         if self.is_begun {
             self.decoder.try_finish()?;

@@ -11,17 +11,16 @@ use crate::bindings::args::Args;
 /// What is to be read.
 #[derive(Clone, Copy)]
 enum What {
-    /// Up to so many bytes.
+    /// So many bytes, or fewer at the end of the file.
     Count(u64),
+    /// The rest of the file.
     All,
-    /// With or without its end.
-    Line {
-        has_end: bool,
-    },
+    /// A line, with or without its line break.
+    Line { has_end: bool },
 }
 
-/// `file:read(n)`: up to n bytes, nil at the end; `file:read"l"`: a line, `"L"`: with its end, nil at the end;
-/// `file:read"a"`: all that is left, `""` at the end.
+/// `file:read(n)`: up to `n` bytes; `file:read"l"`: a line; `file:read"L"`: a line with its line break; each nil at the
+/// end. `file:read"a"` or `file:read()`: the rest, `""` at the end.
 pub fn read(lua: &Lua, this: &LuaFile, args: MultiValue) -> Result<MultiValue> {
     let what = what(&Args::new(lua, "file:read", args))?;
     let mut data = Vec::new();
@@ -50,7 +49,7 @@ fn what(args: &Args) -> Result<What> {
     }
 }
 
-/// False at the end.
+/// Reads into `data`. False at the end of the file.
 fn take(file: &mut File, what: What, data: &mut Vec<u8>) -> io::Result<bool> {
     match what {
         What::All => file.read_to_end(data).map(|_| true),
@@ -62,7 +61,7 @@ fn take(file: &mut File, what: What, data: &mut Vec<u8>) -> io::Result<bool> {
 fn line(file: &mut File, has_end: bool, data: &mut Vec<u8>) -> io::Result<bool> {
     let start = file.stream_position()?;
     let read = BufReader::new(&mut *file).read_until(b'\n', data)?;
-    // What lies behind the line may have been read, too.
+    // The reader has read more than the line: go back to what follows it.
     file.seek(SeekFrom::Start(start + read as u64))?;
     if !has_end && data.ends_with(b"\n") {
         data.pop();
