@@ -1,5 +1,6 @@
 //! The options of `hub.create`.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use mlua::{Function, Result};
@@ -8,6 +9,9 @@ use super::super::args::Args;
 use super::super::options::Options;
 use super::callbacks::Callbacks;
 use crate::broker::{HANDSHAKE_TIMEOUT, Keepalive};
+
+/// The times of keepalive that can be set, in seconds. The kernel takes no longer ones.
+pub const KEEPALIVE_SECONDS: RangeInclusive<f64> = 1.0..=32_767.0;
 
 /// The options of a hub, checked. Scripts give `readtmo` (the handshake's timeout) in milliseconds, `keepidle` and
 /// `keepintv` in seconds.
@@ -66,6 +70,5 @@ impl Default for HubOptions {
 }
 
 fn seconds(options: &Options<'_>, name: &str) -> Result<Option<Duration>> {
-    // The kernel takes no more than 32767 seconds.
-    Ok(options.number_in(name, 1.0..=32_767.0)?.map(Duration::from_secs_f64))
+    Ok(options.number_in(name, KEEPALIVE_SECONDS)?.map(Duration::from_secs_f64))
 }

@@ -8,6 +8,7 @@ use mlua::{Function, Lua, MultiValue, Result, Table, UserDataRef, Value};
 
 use super::super::super::args::Args;
 use super::super::HubState;
+use super::super::options::KEEPALIVE_SECONDS;
 use super::super::peers::{HubSocket, is_registered};
 use super::arguments::{number, optional_number};
 use crate::broker::Keepalive;
@@ -50,11 +51,11 @@ pub(super) fn etid2peer(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<
 pub(super) fn setkeepalive(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<()> {
     let seconds = |position, name: &str| {
         let seconds = args.number(position, name)?;
-        // The kernel takes no more than 32767 seconds.
-        if (1.0..=32_767.0).contains(&seconds) {
+        if KEEPALIVE_SECONDS.contains(&seconds) {
             return Ok(Duration::from_secs_f64(seconds));
         }
-        Err(args.refuse(position, name, &format!("1..32767 seconds expected, got {seconds}")))
+        let (least, most) = KEEPALIVE_SECONDS.into_inner();
+        Err(args.refuse(position, name, &format!("{least}..{most} seconds expected, got {seconds}")))
     };
     let idle = seconds(1, "keepalive")?;
     // As the API document says: without an interval, the first time is used for both.
