@@ -55,8 +55,8 @@ test("a hash is wrong in what it is told, and used up by its result", function()
    complains([["b64url" expected, got "base32"]], hash"md5", true, "base32")
    local used = hash"md5"
    used(true)
-   complains("the result was taken already", used, true)
-   complains("the result was taken already", used, "x")
+   complains("the result has been taken already", used, true)
+   complains("the result has been taken already", used, "x")
 end)
 
 test("a sealed text is read with its key alone", function()

@@ -1,4 +1,4 @@
-//! `ba.create.dir`: directories whose function answers for what lies below them.
+//! `ba.create.dir`: directories whose function answers requests for what is below them.
 
 use std::rc::{Rc, Weak};
 
@@ -21,7 +21,7 @@ impl Dir {
     }
 }
 
-/// What the methods need to find the server's root.
+/// The world, by which methods find the directory at the server's root.
 struct ServerWorld(Weak<World>);
 
 /// `ba.create.dir([name][, priority])`
@@ -34,7 +34,7 @@ pub fn register(world: &Rc<World>, ba: &Table) -> Result<()> {
 
 fn create_dir(lua: &Lua, args: MultiValue) -> Result<Dir> {
     let args = Args::new(lua, "ba.create.dir", args);
-    // A number in first place is the priority of an unnamed directory.
+    // A number as the first argument is the priority of a directory without a name.
     if matches!(args.value(1), Value::Integer(_) | Value::Number(_)) {
         return Ok(Dir(Directory::new(None, priority(&args, 1)?)));
     }
@@ -44,7 +44,7 @@ fn create_dir(lua: &Lua, args: MultiValue) -> Result<Dir> {
 }
 
 fn priority(args: &Args, position: usize) -> Result<i32> {
-    // The range fits by far.
+    // The range fits into an i32.
     args.integer_in(position, "priority", -127..=127).map(|priority| priority as i32)
 }
 
@@ -91,8 +91,8 @@ fn mount(args: &Args, insert: impl FnOnce(&Rc<Directory>) -> bool) -> Result<boo
     Ok(true)
 }
 
-/// `dir:header{name=value, ...}`: the headers of everything below that does not set them itself, instead of the ones
-/// the server adds otherwise and of those set before.
+/// `dir:header{name=value, ...}`: sets the headers of all responses from below that do not set them themselves. They
+/// replace the server's default headers, and those of an earlier call.
 fn header(lua: &Lua, this: &Dir, args: MultiValue) -> Result<bool> {
     let args = Args::new(lua, "dir:header", args);
     let mut headers = HeaderMap::new();

@@ -1,4 +1,4 @@
-//! `ba.b64encode` and its like: bytes as text and back.
+//! `ba.b64encode`, `ba.urlencode` and the like: encoding bytes as text, and decoding them.
 
 use std::rc::Rc;
 
@@ -13,7 +13,7 @@ use crate::bindings::args::Args;
 use crate::bindings::outcome::outcome;
 use crate::lua::World;
 
-/// What stands for itself in any part of a URL.
+/// All characters but those that RFC 3986 calls unreserved, which need no encoding in any part of a URL.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Takes base64 with padding and without.
@@ -44,7 +44,7 @@ pub fn hex(data: &[u8]) -> String {
     data.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-/// The bytes behind hexadecimal digits of either case; `None` when there is something else, or half a byte.
+/// Decodes hexadecimal digits of either case; `None` for other characters or an odd number of digits.
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.chars().map(|digit| digit.to_digit(16)).collect::<Option<Vec<u32>>>()?;
     let (pairs, []) = digits.as_chunks::<2>() else { return None };
@@ -52,16 +52,17 @@ pub fn unhex(text: &str) -> Option<Vec<u8>> {
     Some(pairs.iter().map(|[high, low]| (high * 16 + low) as u8).collect())
 }
 
+/// Base64 with padding.
 pub fn base64(data: &[u8]) -> String {
     STANDARD.encode(data)
 }
 
-/// The alphabet for URLs, without padding.
+/// Base64 with the alphabet for URLs, without padding.
 pub fn base64_url(data: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(data)
 }
 
-/// Reads either alphabet, with padding or without, and passes over white space.
+/// Decodes base64 of either alphabet, with or without padding; white space is ignored.
 pub fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
     let standard = |byte: &u8| match byte {
         b'-' => b'+',
@@ -77,20 +78,20 @@ pub fn url(data: &[u8]) -> String {
     percent_encode(data, RESERVED).to_string()
 }
 
-/// `ba.b64decode(text)`: the bytes; nil and a reason if it is no base64.
+/// `ba.b64decode(text)`: the bytes; nil and a reason if the text is not base64.
 fn b64decode(lua: &Lua, args: MultiValue) -> Result<MultiValue> {
     let text = Args::new(lua, "ba.b64decode", args).string(1, "text")?;
     let data = from_base64(&text).map(|data| lua.create_string(data)).transpose()?;
     outcome(lua, data.ok_or("no base64"))
 }
 
-/// `ba.urldecode(text)`: `%XX` and `+` replaced; what is no escape stays.
+/// `ba.urldecode(text)`: decodes `%XX` and `+`; a `%` without two digits stays as it is.
 fn urldecode(lua: &Lua, args: MultiValue) -> Result<LuaString> {
     let text = Args::new(lua, "ba.urldecode", args).string(1, "text")?;
     lua.create_string(url_decoded(&text))
 }
 
-/// The same for whoever reads queries and forms.
+/// Decodes a name or value of a query or an urlencoded form.
 pub fn url_decoded(text: &[u8]) -> Vec<u8> {
     let spaced: Vec<u8> = text.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
     percent_decode(&spaced).collect()

@@ -15,8 +15,8 @@ pub fn register(world: &Rc<World>, ba: &Table) -> Result<()> {
     ba.set("mkio", world.lua.create_function(mkio)?)
 }
 
-/// `ba.openio(name)`: the files of the working directory (`home`), of the whole machine (`disk`), those that are part of
-/// the program (`vm`, read-only), or those of web servers (`net`, read-only); nil otherwise.
+/// `ba.openio(name)`: an `io` object for the working directory (`home`), the whole machine (`disk`), the files that are
+/// built into the program (`vm`, read-only), or web servers (`net`, read-only); nil for any other name.
 fn openio(lua: &Lua, args: MultiValue) -> Result<Value> {
     let name = Args::new(lua, "ba.openio", args).text(1, "name")?;
     if name == "net" {

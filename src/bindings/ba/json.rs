@@ -1,8 +1,7 @@
 //! `ba.json`: tables to JSON and back.
 //!
-//! One parser of our own reads everything, straight into Lua tables: comments, single quotes and the other liberties
-//! that apps rely on (see [`decode()`]) are in no kept crate's exact mix, and a strict parser in front of it would be a
-//! second path with the same answers.
+//! The parser is our own and reads straight into Lua tables. Apps rely on a certain mix of extensions, such as comments
+//! and single quotes (see [`decode()`]), which no maintained crate has.
 
 mod decode;
 mod encode;
@@ -18,7 +17,8 @@ use crate::lua::World;
 
 pub use decode::Reason;
 
-/// Tables may be nested this deep, in both directions: what we write we can read, and no input exhausts the stack.
+/// How deep tables may be nested. The limit keeps input from exhausting the stack; it is the same for both directions,
+/// so that what was encoded can be decoded.
 const MAX_DEPTH: usize = 128;
 
 /// Adds `json` to the table `ba`.

@@ -1,5 +1,5 @@
-//! `ba.rnd`, `ba.rnds`, `ba.rndbs`: random numbers and bytes, all from a cryptographic generator, so that a script may
-//! make tokens of them.
+//! `ba.rnd`, `ba.rnds`, `ba.rndbs`: random numbers and bytes. All are from a cryptographic generator, so that scripts
+//! can use them as tokens.
 
 use std::rc::Rc;
 
@@ -9,7 +9,7 @@ use rand::{Rng, RngCore};
 use super::argument;
 use crate::lua::World;
 
-/// Bytes that one call of `ba.rndbs` gives at most.
+/// The most bytes of one call of `ba.rndbs`.
 const MAX_BYTES: i64 = 1 << 20;
 
 /// Adds the three functions to the table `ba`.

@@ -1,5 +1,5 @@
-//! `ba.thread`: jobs that run beside the page that starts them. They are coroutines of the Lua thread: they may wait, and
-//! never run at the same time as other Lua code.
+//! `ba.thread`: jobs that go on independently of the page that starts them. In spite of the name they are coroutines of
+//! the Lua thread, so they never run at the same time as other Lua code.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -11,7 +11,7 @@ use crate::bindings::args::Args;
 use crate::bindings::coroutine::spawn;
 use crate::lua::World;
 
-/// Jobs that may wait or run at a time, of `ba.thread.run` and of each thread.
+/// The most jobs that may run or wait at a time, of `ba.thread.run` and of each thread object.
 const MAX_JOBS: usize = 10_000;
 
 pub fn register(world: &Rc<World>, ba: &Table) -> Result<()> {

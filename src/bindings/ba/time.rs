@@ -19,14 +19,14 @@ pub fn register(world: &Rc<World>, ba: &Table) -> Result<()> {
     ba.set("datetime", world.lua.create_function(datetime)?)
 }
 
-/// `ba.clock()`: milliseconds, from some moment on, that only ever grow.
+/// `ba.clock()`: a monotonic clock in milliseconds.
 fn clock() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
-    // Half a billion years fit.
+    // A u64 holds half a billion years of milliseconds.
     START.get_or_init(Instant::now).elapsed().as_millis() as u64
 }
 
-/// A point in time, to the nanosecond, with an offset from UTC for people.
+/// A point in time, exact to the nanosecond, with the offset from UTC in which it is shown.
 #[derive(Clone, Copy)]
 struct Moment(OffsetDateTime);
 

@@ -1,6 +1,6 @@
-//! `ba.timer(f)`: calls a Lua function later, once or again and again.
+//! `ba.timer(f)`: calls a Lua function later, once or repeatedly.
 //!
-//! A timer that is set lives until it ends, or its app does, also when no variable holds it.
+//! A timer that is set lives until it ends or its app does, even if no variable refers to it.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -28,7 +28,8 @@ pub fn register(world: &Rc<World>, ba: &Table) -> mlua::Result<()> {
     ba.raw_set("timer", world.lua.create_function(create)?)
 }
 
-/// The timer holds its function as a user value: were it in Rust, a function that uses its timer would never be freed.
+/// The function is a user value of the timer. If it were held by Rust, a function that refers to its timer would never
+/// be freed.
 fn create(lua: &Lua, callback: Value) -> mlua::Result<AnyUserData> {
     let Value::Function(function) = &callback else {
         return Err(argument::bad("ba.timer", 1, "function", &callback));
@@ -112,7 +113,8 @@ impl Run {
         Ok(())
     }
 
-    /// Waits until `due`, then moves it on. A late timer leaves ticks out rather than hurry. False when cancelled.
+    /// Waits until `due`, and sets it to the next tick. A timer that is late skips ticks instead of making up for them.
+    /// False if it was cancelled.
     async fn tick(&self, due: &mut Instant) -> bool {
         // However late the timer is, the other tasks of the Lua thread get their turn.
         tokio::task::yield_now().await;

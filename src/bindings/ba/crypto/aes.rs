@@ -1,4 +1,5 @@
-//! `ba.aeskey`, `ba.aesencode`, `ba.aesdecode`: texts that only who has the key can read or change (AES-GCM).
+//! `ba.aeskey`, `ba.aesencode`, `ba.aesdecode`: authenticated encryption (AES-GCM). Without the key a text can be
+//! neither read nor changed.
 
 use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{Aes128Gcm, Aes256Gcm, KeyInit, Nonce};
@@ -9,16 +10,16 @@ use crate::bindings::args::Args;
 use crate::bindings::ba::encoding;
 use crate::bindings::outcome::outcome;
 
-/// Bytes of the nonce, which is random and stands before the sealed text.
+/// The bytes of the nonce, which is random and precedes the ciphertext.
 const NONCE: usize = 12;
 
-/// A key that scripts can use and not print.
+/// A key that scripts can use, but not print.
 #[derive(Clone)]
 pub struct Key(Vec<u8>);
 
 impl UserData for Key {}
 
-/// `ba.aeskey([16 | 32])`: a new random key of so many bytes, 32 unless told. `ba.aeskey(bytes)`: this key.
+/// `ba.aeskey([16 | 32])`: a new random key of so many bytes, by default 32. `ba.aeskey(bytes)`: a given key.
 pub fn aeskey(lua: &Lua, args: MultiValue) -> Result<Key> {
     let args = Args::new(lua, "ba.aeskey", args);
     if let Value::String(bytes) = args.value(1) {
@@ -41,7 +42,7 @@ fn given(args: &Args, bytes: &[u8]) -> Result<Key> {
     }
 }
 
-/// The key, as `aeskey` made it or as its bytes.
+/// The key in argument 1: made by `aeskey`, or its bytes.
 fn key(args: &Args) -> Result<Key> {
     match args.value(1) {
         Value::UserData(data) if data.is::<Key>() => Ok(data.borrow::<Key>()?.clone()),

@@ -1,4 +1,4 @@
-//! `ba.crypto.hash(name)(data)(data)(true, "hex")`: a hash that is fed step by step.
+//! `ba.crypto.hash(name)(data)(data)(true, "hex")`: hashes and HMACs, computed step by step.
 
 use hmac::{Hmac, Mac};
 use md5::Md5;
@@ -11,7 +11,7 @@ use crate::bindings::ba::encoding;
 
 const NAMES: &str = "\"md5\", \"sha1\", \"sha224\", \"sha256\", \"sha384\" or \"sha512\" expected, got ";
 
-/// A hash that is being computed; gone when its result was asked for.
+/// A hash that is being computed; `None` when its result has been taken.
 struct Hash(Option<Box<dyn State>>);
 
 /// What all hashes have in common, with a key or without.
@@ -71,7 +71,7 @@ fn plain(name: &str) -> Option<Box<dyn State>> {
     })
 }
 
-/// Keys of any length are taken, so that only the name can be wrong.
+/// An HMAC. It takes keys of any length, so `None` means that the name is unknown.
 fn keyed(name: &str, key: &[u8]) -> Option<Box<dyn State>> {
     Some(match name {
         "md5" => Box::new(Keyed(Hmac::<Md5>::new_from_slice(key).ok()?)),
@@ -94,7 +94,7 @@ impl UserData for Hash {
 fn call(lua: &Lua, (this, args): (AnyUserData, MultiValue)) -> Result<Value> {
     let args = Args::new(lua, "hash", args);
     if args.value(1) == Value::Boolean(true) {
-        // First, since a mistake in the form should not cost the hash.
+        // Read first, so that after an error the hash can still be used.
         let form = Form::read(&args, 2)?;
         let state = this.borrow_mut::<Hash>()?.0.take().ok_or_else(is_finished)?;
         return lua.create_string(form.write(state.finish()))?.into_lua(lua);
@@ -108,7 +108,7 @@ fn call(lua: &Lua, (this, args): (AnyUserData, MultiValue)) -> Result<Value> {
 }
 
 fn is_finished() -> Error {
-    Error::runtime("hash: the result was taken already; make a new one")
+    Error::runtime("hash: the result has been taken already; make a new hash")
 }
 
 /// How a script wants the result.

@@ -1,4 +1,4 @@
-//! `ba.crypto.hash` and `ba.aeskey`, `aesencode`, `aesdecode`: hashes, message authentication, sealed texts.
+//! `ba.crypto.hash` and `ba.aeskey`, `aesencode`, `aesdecode`: hashes, message authentication, encryption.
 
 mod aes;
 mod hash;

@@ -11,12 +11,12 @@ use tokio::process::Command;
 use super::check;
 use crate::bindings::args::Args;
 
-/// The most output that is taken, in bytes.
+/// The most bytes of output. A command that writes more is stopped.
 const MAX_OUTPUT: u64 = 4 << 20;
 
-/// `ba.exec(command)`: runs a command line of the shell and waits for its end; others go on. What it has written to its
-/// standard output; or nil, the status (exit code × 256, or the signal) and the output if it has failed; or nil and why
-/// it could not be run to its end.
+/// `ba.exec(command)`: runs a shell command and waits for its end, while other scripts go on. The result is its
+/// standard output; if it failed, nil, the status (exit code × 256, or the signal) and the output; if it could not be
+/// run to its end, nil and a reason.
 pub async fn exec(lua: Lua, args: MultiValue) -> Result<MultiValue> {
     let command = Args::new(&lua, "ba.exec", args).text(1, "command")?;
     check(&lua, "ba.exec")?;

@@ -1,6 +1,6 @@
-//! `ba.exec` and `ba.forkpty`: programs that a script runs. Only where the server's configuration allows it, since a
-//! script's mistake is then the whole machine's. So it is with Lua's own `os.execute` and `io.popen`, which stop all other
-//! scripts while they wait.
+//! `ba.exec` and `ba.forkpty`: running programs. They raise an error unless the server was started with permission for
+//! it, since with them a mistake in a script can affect the whole machine. The same goes for Lua's own `os.execute` and
+//! `io.popen`, which moreover hold up all other scripts while they wait.
 
 mod exec;
 mod pty;
@@ -25,13 +25,14 @@ pub fn register(world: &Rc<World>, ba: &Table) -> Result<()> {
     ba.set("forkpty", world.lua.create_async_function(pty::forkpty)?)
 }
 
-/// Puts the error in the place of a function of Lua's own.
+/// Replaces a function of Lua's own by one that raises the error.
 fn take_away(lua: &Lua, library: &str, function: &str) -> Result<()> {
     let name = format!("{library}.{function}");
     let refuse = lua.create_function(move |lua, _: MultiValue| check(lua, &name))?;
     lua.globals().get::<Table>(library)?.set(function, refuse)
 }
 
+/// An error, which begins with `function`, unless programs may be run.
 fn check(lua: &Lua, function: &str) -> Result<()> {
     if lua.app_data_ref::<Allowed>().is_some() {
         return Ok(());

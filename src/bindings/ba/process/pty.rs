@@ -1,4 +1,4 @@
-//! `ba.forkpty`: a program on a terminal of its own, for a shell in the browser and the like.
+//! `ba.forkpty`: a program with a pseudo terminal of its own, such as a shell in the browser.
 
 use std::cell::RefCell;
 use std::io;
@@ -22,7 +22,7 @@ use crate::bindings::outcome::outcome;
 
 /// The most that one read gives, in bytes.
 const PIECE: usize = 16 * 1024;
-/// Time for output that is still on its way when the program has ended.
+/// How long to wait for further output when the program has ended.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// A program and its terminal. Both end when no script holds it any more.
@@ -35,14 +35,14 @@ struct Pty {
     kill: RefCell<Option<oneshot::Sender<()>>>,
 }
 
-/// What the program writes, each until its end.
+/// What the program writes. Each is `None` after its end.
 struct Output {
     stdout: Option<OwnedReadPty>,
-    /// Standard error has a terminal of its own, so that it is told apart and yet looks like a terminal to the program.
+    /// Standard error has a terminal of its own, so that it can be told apart, but is still a terminal to the program.
     stderr: Option<OwnedReadPty>,
 }
 
-/// What `conf` says.
+/// The options in `conf`.
 #[derive(Default)]
 struct Settings {
     start: Option<mlua::Function>,
@@ -133,8 +133,8 @@ async fn open(settings: &Settings, program: &str, arguments: &[String]) -> io::R
     Ok(Pty { output, input: Mutex::new(input), status, kill: RefCell::new(Some(kill)) })
 }
 
-/// Whether the program is started as people start a shell, with nothing but options. A shell needs its standard error on
-/// its own terminal: that is where it looks for job control.
+/// Whether the program may be an interactive shell: it is started with nothing but options. Such a shell needs its
+/// standard error on its controlling terminal, for job control.
 fn is_interactive(arguments: &[String]) -> bool {
     arguments.iter().all(|argument| argument.starts_with('-') && argument != "-c")
 }
@@ -153,12 +153,12 @@ async fn set_terminal(pts: &Pts, arguments: &[String]) -> io::Result<()> {
     }
 }
 
-/// Waits for the program's end, or ends it.
+/// Waits for the program's end, kills the program when asked to, and tells its status.
 async fn attend(mut child: Child, killed: oneshot::Receiver<()>, tell: watch::Sender<Option<i32>>) {
     let status = tokio::select! {
         status = child.wait() => status,
         _ = killed => {
-            // Fails only if it has ended meanwhile.
+            // Fails only if the program has ended meanwhile.
             let _ = child.start_kill();
             child.wait().await
         }
@@ -198,7 +198,8 @@ impl Output {
     }
 }
 
-/// Reads what has come. A terminal without a program gives an error rather than an end.
+/// Reads what has arrived; false at the end. A terminal that no program uses any more gives an error rather than an
+/// end.
 async fn read_some(terminal: &mut Option<OwnedReadPty>, data: &mut Vec<u8>) -> bool {
     match terminal {
         Some(terminal) => matches!(terminal.read_buf(data).await, Ok(1..)),
@@ -277,7 +278,7 @@ async fn write(lua: Lua, this: UserDataRef<Pty>, args: MultiValue) -> Result<Mul
 /// `pty:winsize(rows, columns)`: true, or nil and a reason.
 async fn winsize(lua: Lua, this: UserDataRef<Pty>, args: MultiValue) -> Result<MultiValue> {
     let args = Args::new(&lua, "pty:winsize", args);
-    // The range fits by far.
+    // The range fits into a u16.
     let size = |position, name| args.integer_in(position, name, 1..=10_000).map(|number| number as u16);
     let size = Size::new(size(1, "rows")?, size(2, "columns")?);
     let resized = this.input.lock().await.resize(size);

@@ -11,19 +11,19 @@ use crate::dial::Target;
 use crate::tls::client::Trust;
 use crate::transport::queued::Form;
 
-/// Time for a connection, unless the script says otherwise.
+/// How long connecting may take, by default.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `ba.socket.connect(host, port [, {secure=, trusted=, ca=, timeout=}])`: the socket; or nil, a word and a sentence.
 ///
-/// `secure` asks for TLS, as do the others but `timeout` (milliseconds). The server's certificate is checked against the
-/// machine's authorities, or those of the PEM text `ca`; `trusted=false` switches the check off.
+/// `secure`, `trusted` and `ca` ask for TLS. The server's certificate is checked against the authorities that the
+/// system trusts, or those in the PEM text `ca`; `trusted=false` switches the check off. `timeout` is in milliseconds.
 pub async fn connect(lua: Lua, args: MultiValue) -> Result<MultiValue> {
     let args = Args::new(&lua, "ba.socket.connect", args);
     let options = Options::optional(&args, 3, "options")?;
     let target = Target {
         host: args.text(1, "host")?,
-        // The range fits by far.
+        // The range fits into a u16.
         port: args.integer_in(2, "port", 1..=65535)? as u16,
         tls: trust(&options)?,
         timeout: options.count("timeout")?.map_or(TIMEOUT, Duration::from_millis),
@@ -34,7 +34,7 @@ pub async fn connect(lua: Lua, args: MultiValue) -> Result<MultiValue> {
     }
 }
 
-/// Whether and whom to trust.
+/// By what to trust the server; `None` without TLS.
 fn trust(options: &Options) -> Result<Option<Trust>> {
     Ok(match (options.flag("trusted")?, options.text("ca")?, options.flag("secure")?) {
         (_, _, Some(false)) => None,

@@ -1,4 +1,4 @@
-//! `ba.socket`: sockets for scripts. A coroutine that reads or writes waits, and nobody else does.
+//! `ba.socket`: sockets for scripts. While a coroutine waits to read or write, others go on.
 
 mod connect;
 mod http2sock;
@@ -32,8 +32,8 @@ pub fn register(world: &Rc<World>, ba: &Table) -> Result<()> {
     ba.set("socket", socket)
 }
 
-/// `ba.socket.req2sock(request)`: the request's connection, as a WebSocket if the client asked for one and as a plain
-/// socket otherwise; nil and a reason if it is no longer to be had.
+/// `ba.socket.req2sock(request)`: takes over the request's connection, as a WebSocket if the client asked for one, else
+/// as a plain socket; nil and a reason if it cannot be taken.
 fn req2sock(lua: &Lua, args: MultiValue) -> Result<MultiValue> {
     let args = Args::new(lua, "ba.socket.req2sock", args);
     let value = args.value(1);

@@ -10,7 +10,7 @@ pub fn h2n(lua: &Lua, args: MultiValue) -> Result<LuaString> {
     let size = size(&args)?;
     let number = args.integer(2, "number")?;
     let bits = 8 * size as u32;
-    // Negative numbers as two's complement, unsigned ones in full.
+    // Both signed numbers (two's complement) and unsigned ones of this size are allowed.
     if !(-(1i128 << (bits - 1))..1i128 << bits).contains(&i128::from(number)) {
         return Err(args.refuse(2, "number", &format!("{number} does not fit into {size} bytes")));
     }
@@ -34,6 +34,6 @@ pub fn n2h(lua: &Lua, args: MultiValue) -> Result<i64> {
 }
 
 fn size(args: &Args) -> Result<usize> {
-    // The range fits by far.
+    // The range fits into a usize.
     args.integer_in(1, "size", 1..=8).map(|size| size as usize)
 }

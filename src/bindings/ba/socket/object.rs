@@ -27,16 +27,16 @@ pub struct Description {
     pub form: Form,
 }
 
-/// An open socket, until it is closed from either side. It closes, too, when no script holds it any more.
+/// A socket. It is closed by either side, or when no script holds it any more.
 pub struct Socket {
     description: Description,
     reader: RefCell<Side<Reader>>,
     writer: RefCell<Option<Writer>>,
     /// The status of a WebSocket that the client has closed.
     status: Cell<Option<u16>>,
-    /// Writes that were refused since too many waited.
+    /// The number of writes that failed because too many were waiting.
     lost: Cell<u64>,
-    /// Wakes the coroutine that reads, when another one closes the socket.
+    /// Notifies the coroutine that reads when another one closes the socket.
     closed: Notify,
 }
 
@@ -47,7 +47,8 @@ enum Side<T> {
     Closed,
 }
 
-/// The reader while a coroutine reads; it goes back also when the coroutine is given up.
+/// The reader while a coroutine reads. When this is dropped, also because the coroutine is, the reader goes back to its
+/// socket.
 struct Reading<'socket> {
     socket: &'socket Socket,
     reader: Option<Reader>,
@@ -85,7 +86,7 @@ impl Socket {
         Self::new(reader, writer, description)
     }
 
-    /// Closes the socket behind what was written.
+    /// Closes the socket after what was written has been sent.
     pub fn close(&self) {
         *self.reader.borrow_mut() = Side::Closed;
         *self.writer.borrow_mut() = None;
@@ -138,7 +139,7 @@ impl Socket {
         written
     }
 
-    /// Logs that data was lost: at 1, 2, 4, 8 … losses.
+    /// Logs that data was lost, the 1st, 2nd, 4th, 8th ... time.
     fn note_loss(&self) {
         let lost = self.lost.get() + 1;
         self.lost.set(lost);
@@ -148,7 +149,8 @@ impl Socket {
         }
     }
 
-    /// Whether a script has seen the end of a WebSocket, which has no half that could go on.
+    /// Whether a script has read the end of a WebSocket. Unlike a plain socket it cannot be closed in one direction
+    /// only.
     fn is_over(&self) -> bool {
         self.description.form != Form::Raw && matches!(*self.reader.borrow(), Side::Closed)
     }
@@ -257,7 +259,7 @@ mod tests {
     const CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8];
 
     #[tokio::test]
-    async fn nothing_is_written_to_a_websocket_once_its_end_was_read() {
+    async fn a_websocket_cannot_be_written_to_after_its_end_was_read() {
         let form = Form::WebSocket(Role::Server);
         // The answer to the close does not fit, so the connection is still there.
         let (mut client, server) = duplex(2);
