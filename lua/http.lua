@@ -1,13 +1,13 @@
 -- require"http" and require"httpm": the HTTP client with helpers for JSON and for files.
 local httpc <const> = require"httpc"
 
--- Bytes of a file that are sent at a time.
+-- How many bytes of a file are sent at a time.
 local PIECE <const> = 65536
 
 local Http = {}
 local METHODS <const> = { "request", "write", "status", "header", "headerpairs", "read", "close" }
 
--- The client that a method was called on.
+-- The client of require"httpc" behind the object that a method was called on.
 local function client_of(method, self)
    if getmetatable(self) == Http then return self.client end
    error("http:" .. method .. ": call it with a colon, on what http.create has made", 3)
@@ -23,7 +23,7 @@ end
 Http.__index = Http
 Http.__close = function(self) self.client:close() end
 
--- Raises the error for an argument of a helper, in the name of whoever called that.
+-- Raises the error for a wrong argument of a method, at the line of the script that called it.
 local function bad(method, position, name, expected, value)
    error(("bad argument #%d '%s' to '%s' (%s expected, got %s)"):format(position, name, method, expected, type(value)), 4)
 end
@@ -37,12 +37,12 @@ local function checkop(method, position, op)
 end
 
 local function checkio(method, io)
-   -- Some userdata has no fields at all.
+   -- Called protected, since some userdata raises an error when it is indexed.
    local fine, has = pcall(function() return io.resourcetype ~= nil end)
    if type(io) ~= "userdata" or not fine or not has then bad(method, 2, "io", "io object", io) end
 end
 
--- The options of a request with what the helper itself sets.
+-- The options of the script, with those that the method itself sets.
 local function options(op, settings)
    local all = {}
    for key, value in pairs(op or {}) do all[key] = value end
@@ -50,7 +50,7 @@ local function options(op, settings)
    return all
 end
 
--- Sends the request, and waits for the response; its status.
+-- Sends the request and waits for the response. Returns its status; or nil, a word and a sentence.
 local function ask(self, request)
    local sent, why, sentence = self:request(request)
    if not sent then return nil, why, sentence end
@@ -59,7 +59,8 @@ end
 
 local function is_success(status) return status >= 200 and status < 300 end
 
--- Reads what is left of the response: true, the status and the body; of a failure nil in place of true.
+-- Reads the body of the response. Returns true, the status and the body; nil instead of true if the status is not a
+-- success; or nil, a word and a sentence if the body cannot be read.
 local function outcome(self, status)
    local body, why, sentence = self:read"*a"
    if not body then return nil, why, sentence end
@@ -67,7 +68,8 @@ local function outcome(self, status)
    return nil, status, body
 end
 
--- Sends the request; the decoded response; or nil, the status or a word, and the body or a sentence.
+-- Sends the request. Returns the decoded JSON of the response and its status; or nil, the status or a word, and the
+-- body or a sentence.
 local function exchange(self, request)
    local status, why, sentence = ask(self, request)
    if not status then return nil, why, sentence end
@@ -100,7 +102,7 @@ local MONTHS <const> = {
    Jan = 1, Feb = 2, Mar = 3, Apr = 4, May = 5, Jun = 6, Jul = 7, Aug = 8, Sep = 9, Oct = 10, Nov = 11, Dec = 12,
 }
 
--- `Sun, 06 Nov 1994 08:49:37 GMT` in seconds since 1970; nil if it is something else.
+-- A date of the form `Sun, 06 Nov 1994 08:49:37 GMT` in seconds since 1970; nil for any other text.
 local function seconds(date)
    local day, month, year, hour, min, sec = (date or ""):match"^%a+, (%d+) (%a+) (%d+) (%d+):(%d+):(%d+) GMT$"
    if not (month and MONTHS[month]) then return nil end
@@ -111,7 +113,8 @@ local function seconds(date)
    return moment and (moment:ticks())
 end
 
--- stat(url [, op]): asks with HEAD what there is: a table with `size`, `mtime`, `type` as far as they are known.
+-- stat(url [, op]): asks with HEAD. Returns a table with `size` (bytes), `mtime` (seconds since 1970) and `type` (media
+-- type), as far as the server tells them.
 function Http:stat(url, op)
    client_of("stat", self)
    checkop("http:stat", 2, op)
@@ -125,7 +128,7 @@ function Http:stat(url, op)
 end
 
 -- download(url, io, name [, op]): writes the response to the file `name` of `io`; true and the number of bytes. The file is
--- made when the other server has something to send, and removed when it breaks off.
+-- created when the server has answered, and removed if the response breaks off.
 function Http:download(url, io, name, op)
    client_of("download", self)
    checkio("http:download", io)
@@ -171,7 +174,7 @@ function Http:upload(url, io, name, op)
       sent, why, sentence = self:write(data)
    end
    file:close()
-   -- The response says more about why nobody reads the body.
+   -- The server does not read the body any more. Its response tells why.
    if not sent and why ~= "bodycomplete" then return nil, why, sentence end
    local status
    status, why, sentence = self:status()

@@ -10,7 +10,7 @@
 local rwfile = {}
 
 local function check(method, io)
-   -- Some userdata has no fields at all.
+   -- Called protected, since some userdata raises an error when it is indexed.
    local fine, can_open = pcall(function() return io.open ~= nil end)
    if not (fine and can_open) or type(io) == "string" then
       error(("bad argument #1 'io' to '%s' (io object expected, got %s)"):format(method, type(io)), 3)
@@ -48,7 +48,7 @@ end
 function rwfile.file(io, name, data)
    check("rwfile.file", io)
    if data ~= nil then
-      -- Opening the file empties it.
+      -- Checked first, since opening the file for writing empties it.
       if type(data) ~= "string" and type(data) ~= "number" then
          error(("bad argument #3 'data' to 'rwfile.file' (string expected, got %s)"):format(type(data)), 2)
       end
@@ -66,7 +66,7 @@ function rwfile.json(io, name, tab)
    if not text then
       return nil, reason
    end
-   -- Editors on some systems begin a file with a byte order mark.
+   -- Some editors put a byte order mark at the beginning of a file.
    local value = ba.json.decode((text:gsub("^\u{FEFF}", "")))
    if value == nil then
       return nil, "jsonerr"

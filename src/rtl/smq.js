@@ -11,8 +11,9 @@
 //
 // A classic script that defines the global SMQ; `require` gives the same object, and smq.mjs exports it. Types: smq.d.ts.
 //
-// How it works: every call joins a line and is carried out when its turn comes, so the packets leave in the order of the
-// calls. The line stands still while there is no connection, and while the call at its head waits for the number of a name.
+// How it works: every call is put into a queue, the line, and carried out when its turn comes, so packets are sent in
+// the order of the calls. The line waits while there is no connection, and while its first call needs the number of a
+// name that the server has been asked for.
 (function (root) {
   "use strict";
 
@@ -35,19 +36,19 @@
   const CREATESUBACK = 18;
 
   const PROTOCOL_VERSION = 1;
-  /** The most bytes that a message may carry. */
+  /** The most bytes of a payload. */
   const PAYLOAD_LIMIT = 0xfff0;
-  /** The most bytes that a name may have, or the info: every transport carries them. */
+  /** The most bytes of a name or the info. This many fit into a frame of any transport. */
   const NAME_LIMIT = 60000;
   const SHORTEST_UID = 6;
-  /** The most calls that may stand in line; beyond it they throw, so that a page left offline does not fill the memory. */
+  /** The most calls in the line. Further ones throw, so that a page that stays offline does not fill the memory. */
   const LINE_LIMIT = 10000;
   const SHORTEST_RECONNECT = 1000;
-  /** What a timer can wait for; it would fire at once for more. */
+  /** The longest time of setTimeout, in milliseconds. A longer one would fire at once. */
   const LONGEST_RECONNECT = 0x7fffffff;
   const SOCKET_OPEN = 1;
   const SELF = "self";
-  /** The key of a topic's catch-all among its callbacks: 0 on the wire means "no sub-topic". */
+  /** The key of a topic's catch-all callback: in packets, sub-topic 0 means "no sub-topic". */
   const CATCH_ALL = 0;
 
   const REFUSALS = {
@@ -72,7 +73,7 @@
       return encoder.encode(text);
     },
 
-    /** The text that `length` bytes from `offset` on stand for, or null if they are not UTF-8. */
+    /** The text of `length` bytes of UTF-8 from `offset` on, or null if they are not UTF-8. */
     decode(bytes, offset = 0, length = undefined) {
       const all = asBytes(bytes);
       try {
@@ -82,7 +83,7 @@
       }
     },
 
-    /** How many bytes the text takes as UTF-8. */
+    /** The length of the text in bytes of UTF-8. */
     length(text) {
       return encoder.encode(text).length;
     },
@@ -102,7 +103,7 @@
     throw new TypeError(`an array of bytes holds ${describe(list[wrong])} at index ${wrong}; pubjson sends other values`);
   }
 
-  /** A copy of the payload as bytes, since the caller may reuse its buffer while the message stands in line. */
+  /** A copy of the payload as bytes, since the caller may reuse its buffer while the message is in the line. */
   function payloadOf(data) {
     const bytes = ArrayBuffer.isView(data) || data instanceof ArrayBuffer ? asBytes(data).slice() : asBytes(data);
     if (bytes.length > PAYLOAD_LIMIT) {
@@ -111,7 +112,7 @@
     return bytes;
   }
 
-  /** Received bytes as the subscriber wants them. Throws if they are not what it asked for. */
+  /** Received bytes as the data type that the subscriber asked for. Throws if they are not of that type. */
   function decode(bytes, datatype) {
     if (datatype !== "json" && datatype !== "text") return bytes.slice();
     const text = decoder.decode(bytes);
@@ -137,14 +138,14 @@
     return packet(CONNECT, [], [PROTOCOL_VERSION, name.length, ...name, secret.length, ...secret, ...about]);
   }
 
-  /** The text as UTF-8; throws if the server would not take so many bytes. */
+  /** The text as UTF-8; throws if that is longer than the server accepts. */
   function sized(what, text, least, most) {
     const bytes = encoder.encode(text);
     if (bytes.length >= least && bytes.length <= most) return bytes;
     throw new RangeError(`the ${what} must have ${least} to ${most} bytes, not ${bytes.length}`);
   }
 
-  /** Reads a packet from its second byte on. Throws a RangeError where the packet ends early. */
+  /** Reads a packet from its second byte on. Throws a RangeError if the packet is too short. */
   class Reader {
     constructor(bytes) {
       this.bytes = bytes;
@@ -168,7 +169,7 @@
 
   // ---- Names and answers ----------------------------------------------------------------------------------------
 
-  /** Names and their numbers: one for topics, one for sub-topics. A name without a number waits to be looked up again. */
+  /** Names and their numbers: one object for topics, one for sub-topics. Number 0 means that it has to be looked up again. */
   class Names {
     constructor() {
       this.numbers = new Map();
@@ -205,7 +206,7 @@
       this.onack = onack;
       if (onack) return;
       this.promise = new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
-      // Who does not wait for the promise does not want to hear of its failure either.
+      // Without this, a promise that nobody uses would be reported as an unhandled rejection.
       this.promise.catch(() => {});
     }
     /** `args` are for the callback, `value` is for the promise. */
@@ -214,13 +215,13 @@
       else if (accepted) this.resolve(value);
       else this.reject(new Error(`the server denied ${namesIn(args)}`));
     }
-    /** The answer will never come. Callbacks are not called, as they cannot be told why. */
+    /** There will be no answer. Rejects the promise; a callback is not called, since it has no parameter for the reason. */
     drop(error) {
       if (!this.onack) this.reject(error);
     }
   }
 
-  /** Calls the app. What it throws is its own affair: it is reported and harms nothing here. */
+  /** Calls a function of the app. An exception is reported on the console, and does not disturb the client. */
   function guarded(client, callback, ...args) {
     if (typeof callback !== "function") return undefined;
     try {
@@ -244,10 +245,13 @@
   }
   const isNumber = (value) => Number.isInteger(value) && value >= 0 && value <= 0xffffffff;
 
-  /** The name as the server will send it back: half a surrogate pair has no UTF-8 form. */
+  /** The name as the server will send it back: an unpaired surrogate has no form in UTF-8, and becomes U+FFFD. */
   const wellFormed = (name) => name.replace(/[\uD800-\uDFFF]/gu, "\uFFFD");
 
-  /** A name or a number. The server closes the connection at a name that is too long, and again after each reconnect. */
+  /**
+   * Checks a name or a number. A name that is too long is refused here, since the server would close the connection, and again
+   * after each reconnect.
+   */
   function checkNamed(method, what, value) {
     if (isNumber(value)) return value;
     if (typeof value !== "string")
@@ -289,15 +293,15 @@
       this._subscriptions = new Map();
       /** Topic name, or number without a name, to `{ onchange, isTopic }`. */
       this._observers = new Map();
-      /** What the server was asked and has not answered yet: by packet type, name to the list of who wants to know. */
+      /** Questions that the server has not answered yet: by packet type, a map of names to the list of those who wait. */
       this._asked = { [CREATE]: new Map(), [SUBSCRIBE]: new Map(), [CREATESUB]: new Map() };
       this._line = [];
-      /** How many calls at the head of the line have had their names asked for. */
+      /** For how many calls at the head of the line the server has been asked for the names. */
       this._ahead = 0;
       this._etid = undefined;
-      /** Connack has come: the server knows this client. */
+      /** Whether Connack was received: the server has accepted this client. */
       this._isAccepted = false;
-      /** The line moves: what was set up before is set up again, and the app is told. */
+      /** Whether calls are carried out: what existed before a reconnect has been set up again, and the app has been told. */
       this._up = false;
       this._ended = false;
       this._attempts = 0;
@@ -419,14 +423,14 @@
       const key = this._key(checkTopic("unobserve", topic));
       const run = () => {
         const tid = this._tid(key);
-        // It stands under its number if its name has become known since.
+        // The observer is kept under its number if the name has become known since.
         const isObserved = this._observers.delete(key) || this._observers.delete(tid);
         if (isObserved) this._send(packet(UNOBSERVE, [tid]));
       };
       this._join({ run });
     }
 
-    /** Carries out what was called before, says goodbye to the server and closes. The client cannot be used again. */
+    /** Carries out the calls before this one, then disconnects. The client cannot be used again. */
     disconnect() {
       if (this._ended) return;
       const run = () => {
@@ -478,7 +482,7 @@
       this._advance();
     }
 
-    /** Carries out the calls whose turn has come. A callback that calls the client again finds the line in order. */
+    /** Carries out the calls whose turn has come. Callbacks may call the client again: a call leaves the line before it runs. */
     _advance() {
       while (this._canSend()) {
         this._askAhead();
@@ -490,7 +494,7 @@
       }
     }
 
-    /** Asks for the names of the calls at the head of the line, so that a run of new ones costs one round trip. */
+    /** Asks for the names of several calls at the head of the line at once, so that new names cost one round trip together. */
     _askAhead() {
       for (; this._ahead < this._line.length; this._ahead++) {
         const call = this._line[this._ahead];
@@ -505,12 +509,13 @@
       return this._isAnswered(call, CREATESUB, call.subtopic) && hasTopic;
     }
 
-    /** Does the call have a number for the name, or know that it gets none? If not, the server is asked, once for the call. */
+    /** Whether it is known for the call that the name has a number, or that there is none. If not, asks the server, once. */
     _isAnswered(call, type, name) {
       if (this._isKnown(type, name) || call.lacks !== undefined) return true;
       if (call.asks?.has(type)) return false;
       call.asks = (call.asks || new Set()).add(type);
-      // A Subscribe that is on its way brings the number, too; but who may not subscribe may perhaps publish.
+      // The answer to a Subscribe under way has the number, too. But if that is denied, a Create may still be
+      // permitted.
       const asked = type === CREATE && this._asked[SUBSCRIBE].has(name) ? SUBSCRIBE : type;
       const settle = (accepted) => {
         call.asks.delete(type);
@@ -538,7 +543,7 @@
       return typeof subtopic === "string" ? this._subtopics.number(subtopic) : subtopic;
     }
 
-    /** A topic is kept under its name, as its number may change with a reconnect; an etid has only its number. */
+    /** The key of a topic is its name, since its number may change with a reconnect; that of an etid is the number. */
     _key(topic) {
       return topic === this._etid ? SELF : (this._topics.name(topic) ?? topic);
     }
@@ -565,7 +570,7 @@
       else this._join({ ...call, run: () => settle(true), denied: () => settle(false) });
     }
 
-    /** Sends a Create, Createsub or Subscribe, unless one for that name is on its way already. */
+    /** Sends a Create, Createsub or Subscribe, unless one for that name is under way already. */
     _ask(type, name, waiter) {
       const waiters = this._asked[type].get(name);
       if (waiters) {
@@ -644,7 +649,8 @@
       };
       sock.onmessage = unlessOld((event) => this._packet(event.data));
       sock.onclose = unlessOld((event) => this._lost(event.reason || this._trouble()));
-      // What went wrong is not told to scripts, and a close event follows. In Node an error without a listener is fatal.
+      // Nothing to do: the event does not tell scripts what went wrong, and a close event follows. But in Node an error
+      // event without a listener ends the process.
       sock.onerror = () => {};
       this._sock = sock;
     }
@@ -657,7 +663,7 @@
       if (this._sock) this._sock.send(bytes);
     }
 
-    /** A socket that is closing swallows what it is given: until its close is reported, calls wait in line. */
+    /** Whether calls can be carried out. A socket that is closing silently drops what it is given, so they wait. */
     _canSend() {
       return this._up && this._sock.readyState === SOCKET_OPEN;
     }
@@ -740,7 +746,7 @@
       else this._restore();
     }
 
-    /** The connection stands: the app is told, then the line moves. What the app calls now joins the line behind the rest. */
+    /** Tells the app that the connection is ready, then carries out the line. Calls of that callback are put at its end. */
     _stand(callback) {
       const sock = this._sock;
       guarded(this, callback, this._etid, this._rnd, this._ipaddr);
@@ -760,7 +766,7 @@
       this._stand(this.onreconnect);
     }
 
-    /** Sets up again what was set up on the connection before, and goes on when the server has answered it all. */
+    /** After a reconnect, sets up again what was set up before; then goes on when the server has answered all of it. */
     _restore() {
       this._topics.forgetNumbers();
       this._subtopics.forgetNumbers();
@@ -810,7 +816,7 @@
       this._stand(this.onreconnect);
     }
 
-    /** The server does not want this client: there is no way back. */
+    /** The server has refused this client, and there will be no reconnect. */
     _refused(message) {
       this._end(new Error(message));
       guarded(this, this.onclose, message, false);
@@ -829,14 +835,14 @@
       else this._timer = setTimeout(() => this._reopen(), Math.min(delay, LONGEST_RECONNECT));
     }
 
-    /** Milliseconds until the next attempt, or undefined to stay closed. What onclose returned goes before the back-off. */
+    /** Milliseconds until the next attempt, or undefined to stay closed. What onclose returned has precedence over backoff. */
     _reconnectDelay(wish) {
       if (Number.isFinite(wish) && wish >= SHORTEST_RECONNECT) return wish;
       const backoff = this._options.backoff;
       if (!backoff || wish === false) return undefined;
       const min = backoff.min || SHORTEST_RECONNECT;
       const ceiling = Math.min(backoff.max || 30000, min * 2 ** ++this._attempts);
-      // Jitter: clients that were thrown off together must not come back together.
+      // Jitter, so that clients that lost their connections at the same time do not all reconnect at the same time.
       return min + Math.random() * Math.max(0, ceiling - min);
     }
 
