@@ -105,9 +105,13 @@ impl LuaThread {
         self.stopping.notify_one();
     }
 
-    /// Asks for the end of the process; the first code counts.
-    pub fn exit(&self, code: u8) {
-        self.exit.send_modify(|asked| *asked = asked.or(Some(code)));
+    /// Asks for the end of the process. The first code counts; false if this is not the first.
+    pub fn exit(&self, code: u8) -> bool {
+        self.exit.send_if_modified(|asked| {
+            let is_first = asked.is_none();
+            asked.get_or_insert(code);
+            is_first
+        })
     }
 
     /// Waits until a script asks for the end of the process.

@@ -38,7 +38,8 @@ const UNLOAD_TIME: Duration = Duration::from_millis(1000);
 /// Time to send what is still queued for clients.
 const FAREWELL_TIME: Duration = Duration::from_millis(300);
 
-/// Serves until a signal or a script says to stop, and returns the exit code. Browsers on this machine are shown the traces, if there are any to show.
+/// Serves until a signal or a script says to stop, and returns the exit code. Browsers on this machine are shown the traces,
+/// if there are any to show.
 pub fn run(config: Config, traces: Option<Traces>) -> Result<u8> {
     Builder::new_current_thread().enable_all().build()?.block_on(serve(config, traces))
 }
@@ -59,7 +60,7 @@ async fn serve(config: Config, traces: Option<Traces>) -> Result<u8> {
         code = &mut stop => Some(code),
     };
     if let Some(code) = stopped {
-        unload(&server.apps()).await;
+        server.close().await;
         return Ok(code);
     }
     server.open()?;
@@ -169,14 +170,16 @@ impl Server {
 
     /// Unloads the apps and ends every connection.
     pub async fn close(self) {
+        // From here on `os.exit` has nothing to ask for.
+        self.lua.exit(0);
         if let Some(open) = &self.open {
             // Fails only if every shard has ended already.
             let _ = open.stop.send(true);
         }
         unload(&self.apps()).await;
         exit(&self.lua).await;
-        sleep(FAREWELL_TIME).await;
         if let Some(open) = self.open {
+            sleep(FAREWELL_TIME).await;
             open.shards.close();
         }
         self.lua.stop();

@@ -868,6 +868,34 @@ fn signals_end_the_server_soon_whatever_clients_do() {
 }
 
 #[test]
+fn os_exit_while_the_server_stops_keeps_no_other_function_from_being_called() {
+    let bye = |name: &str| format!("function onunload() trace'{name} unloads' os.exit(3) end");
+    let onexit = "mako.onexit(function() trace'second' end) mako.onexit(function() trace'first' os.exit(4) end)";
+    let other = folder(&[(".preload", &bye("other"))]);
+    let root = folder(&[(".preload", &format!("{} {onexit}", bye("root"))), ("exit.lsp", "<?lsp os.exit(5) ?>")]);
+    let apps = [root.path().display().to_string(), format!("other::{}", other.path().display())];
+    let mut server = Server::start(smq().args(&apps));
+    server.connect().write_all(b"GET /exit.lsp HTTP/1.0\r\n\r\n").unwrap();
+    assert_eq!(server.process.wait().unwrap().code(), Some(5), "the first code counts");
+    let mut log = String::new();
+    server.process.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    let said = ["root unloads", "other unloads", "first", "second"].map(|line| log.find(line));
+    assert!(said.iter().all(Option::is_some) && said.is_sorted(), "{log}");
+    assert_eq!(log.matches("os.exit: the server is stopping already").count(), 3, "{log}");
+}
+
+#[test]
+fn os_exit_in_a_preload_ends_what_was_begun() {
+    let first = folder(&[(".preload", "function onunload() trace'unloaded' end")]);
+    let second = folder(&[(".preload", "mako.onexit(function() trace'the end' end) os.exit(6) trace'behind it'")]);
+    let apps = [first.path().display().to_string(), format!("second::{}", second.path().display())];
+    let ended = smq().args(&apps).args(["--port", "0"]).output().unwrap();
+    let log = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(6), "{log}");
+    assert!(log.contains("unloaded") && log.contains("the end") && !log.contains("behind it"), "{log}");
+}
+
+#[test]
 fn a_server_that_was_told_to_outlive_its_terminal_does() {
     let folder = folder(&[("a.txt", "hello")]);
     let mut nohup = Command::new("sh");

@@ -14,12 +14,16 @@ pub fn install(world: &Rc<World>) -> Result<()> {
         let thread = thread.clone();
         async move {
             let args = Args::new(&lua, "os.exit", args);
-            thread.exit(match args.value(1) {
+            let code = match args.value(1) {
                 Value::Nil | Value::Boolean(true) => 0,
                 Value::Boolean(false) => 1,
                 // What a process can tell; the system would cut it off, too.
                 _ => args.integer(1, "code")? as u8,
-            });
+            };
+            if !thread.exit(code) {
+                // The stop would wait for an `onunload` that waits, and not come to the functions behind it.
+                return Err(mlua::Error::runtime("os.exit: the server is stopping already"));
+            }
             // For whoever calls this nothing comes behind it.
             pending::<Result<()>>().await
         }
