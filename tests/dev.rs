@@ -358,6 +358,50 @@ fn a_directory_beside_all_apps_is_replaced() {
 }
 
 #[test]
+fn what_a_directory_beside_all_apps_is_doing_ends_with_its_app() {
+    let preload = "local d = ba.create.dir'beside'
+        d:setfunc(function(_ENV) response:write'begun' response:flush() while true do ba.sleep(1) end end)
+        d:insert()";
+    let app = App::new().file(".preload", preload).file("version.lsp", VERSION);
+    let server = Server::start_with(app, &["--dev"], &[]);
+    let mut page = server.dial();
+    write!(page, "GET /beside/ HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("the server reads");
+    let mut page = BufReader::new(page);
+    let mut line = String::new();
+    while !line.contains("begun") {
+        assert!(page.read_line(&mut line).expect("the function has begun") > 0, "{line}");
+    }
+    replace_preload(&server, "");
+    let mut rest = String::new();
+    page.read_to_string(&mut rest).expect("the server closes the connection");
+    assert!(rest.contains("the app was loaded again meanwhile"), "{rest}");
+}
+
+/// The root app, and one at `/other/` that stays.
+fn with_other(preload: &str, other: &App) -> Server {
+    let app = App::new().file(".preload", preload).file("version.lsp", VERSION);
+    Server::start_with(app, &["--dev", &format!("other::{}", other.path().display())], &[])
+}
+
+#[test]
+fn a_directory_in_that_of_another_app_is_replaced() {
+    let other = App::new().file(".preload", "_G.place = ba.create.dir'place' dir:insert(place, true)");
+    let preload = "function insert(text)
+            local d = ba.create.dir'inner'
+            d:setfunc(function(_ENV) print(text) return d ~= nil end)
+            place:insert(d, true)
+        end";
+    let server = with_other(&format!("{preload} version = 'one'"), &other);
+    fs::write(server.app().path().join("insert.lsp"), "<?lsp app.insert(app.version) ?>").expect("the folder is ours");
+    server.get("/insert.lsp");
+    assert_eq!(server.get("/other/place/inner/").body, "one\n");
+    replace_preload(&server, preload);
+    assert_eq!(server.get("/other/place/inner/").status, 404);
+    server.get("/insert.lsp");
+    assert_eq!(server.get("/other/place/inner/").body, "two\n");
+}
+
+#[test]
 fn an_app_that_was_replaced_is_freed() {
     // Everything refers to the app's globals, and these to everything.
     let preload = "_G.known = _G.known or setmetatable({}, {__mode = 'k'})

@@ -151,7 +151,7 @@ async fn end(world: &World, state: &State) {
     state.life.end();
     world.hubs.forget(&state.life);
     state.directory.end();
-    world.apps.server.end_children_of(&state.life);
+    world.apps.end_directories_of(&state.life);
     let forgotten = modules::forget(&world.lua, &state.root);
     // The tasks that were ended are dropped in this pause; after that, the sockets and responses that they held can be
     // garbage-collected, which ends these, too.

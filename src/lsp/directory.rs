@@ -146,11 +146,12 @@ impl Directory {
         true
     }
 
-    /// Ends and removes the children that scripts of this app have made.
-    pub fn end_children_of(&self, life: &Life) {
+    /// Ends and removes what scripts of this app have made here and below.
+    pub fn end_all_of(&self, life: &Life) {
         for list in [&self.children, &self.prologue] {
             let ended: Vec<_> = list.borrow_mut().extract_if(.., |child| child.life.is(life)).collect();
             ended.iter().for_each(|child| child.end());
+            list.borrow().iter().for_each(|child| child.end_all_of(life));
         }
     }
 
@@ -188,7 +189,8 @@ impl Directory {
     /// Adds what comes before files and pages: the guard, then the prologue.
     fn search_gate(&self, path: &str, found: &mut Found) {
         if let Some(guard) = &*self.guard.borrow() {
-            found.steps.push(Step::Admit(guard.clone(), path.to_owned()));
+            let (guard, life) = (guard.clone(), self.life.clone());
+            found.steps.push(Step::Admit { guard, path: path.to_owned(), life });
         }
         search_all(self.prologue.borrow().iter(), path, found);
     }
@@ -236,7 +238,7 @@ pub struct Found {
 /// One step towards an answer, and the path that guard or function see.
 enum Step {
     /// If the guard does not admit the client, the guard has answered, and no further step is taken.
-    Admit(Rc<Guard>, String),
+    Admit { guard: Rc<Guard>, path: String, life: Life },
     /// If the function does not return false, it has answered, and no further step is taken.
     Ask { function: Function, path: String, headers: Option<Rc<HeaderMap>>, life: Life },
 }
@@ -268,7 +270,7 @@ impl Found {
     pub fn into_functions(self) -> Vec<(Function, String)> {
         let function = |step| match step {
             Step::Ask { function, path, .. } => Some((function, path)),
-            Step::Admit(..) => None,
+            Step::Admit { .. } => None,
         };
         self.steps.into_iter().filter_map(function).collect()
     }
@@ -310,12 +312,7 @@ async fn answer(
     }
     let request = Request::new(world, request, reply, Defaults::None);
     request.start_in(app, request.decoded_path());
-    let taken = take(world, &request, found.steps);
-    let taken = match app {
-        Some(app) => page::within(&app.life, taken).await,
-        None => taken.await,
-    };
-    match taken {
+    match take(world, &request, found.steps).await {
         Ok(false) => request.not_mine(),
         outcome => page::finish(world, &request, outcome.map(drop)).await,
     }
@@ -326,8 +323,8 @@ async fn answer(
 async fn take(world: &World, request: &Request, steps: Vec<Step>) -> Result<bool> {
     for step in steps {
         let (function, path, life) = match step {
-            Step::Admit(guard, path) => {
-                if !guard.admit(world, request, &path).await? {
+            Step::Admit { guard, path, life } => {
+                if !page::within(&life, guard.admit(world, request, &path)).await? {
                     return Ok(true);
                 }
                 continue;
@@ -338,7 +335,7 @@ async fn take(world: &World, request: &Request, steps: Vec<Step>) -> Result<bool
             }
         };
         let call = budget::call(&function, (request.environment(&world.lua)?, path));
-        let answer: Value = life.scope(call).await?;
+        let answer: Value = page::within(&life, call).await?;
         if answer != Value::Boolean(false) || request.is_answered() {
             return Ok(true);
         }

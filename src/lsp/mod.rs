@@ -106,6 +106,12 @@ impl Apps {
     pub(crate) fn server_root(&self) -> &Rc<Directory> {
         &self.server
     }
+
+    /// Ends the directories that an app's scripts have mounted beside all apps and in others.
+    fn end_directories_of(&self, life: &Life) {
+        self.server.end_all_of(life);
+        self.apps.borrow().values().for_each(|app| app.directory.end_all_of(life));
+    }
 }
 
 impl App {
