@@ -402,6 +402,21 @@ fn a_directory_in_that_of_another_app_is_replaced() {
 }
 
 #[test]
+fn a_job_belongs_to_the_app_that_gives_it_to_a_thread() {
+    let other = App::new().file(
+        ".preload",
+        "_G.steps = 0
+        shared:run(function() while true do ba.sleep(1) _G.steps = _G.steps + 1 end end)",
+    );
+    let preload = "_G.shared = _G.shared or ba.thread.create()
+        shared:run(function() while true do ba.sleep(1) end end)";
+    let server = with_other(preload, &other);
+    fs::write(server.app().path().join("look.lsp"), "<?lsp while steps < 5 do ba.sleep(1) end ?>").expect("it is ours");
+    replace_preload(&server, "");
+    assert_eq!(server.get("/look.lsp").status, 200);
+}
+
+#[test]
 fn an_app_that_was_replaced_is_freed() {
     // Everything refers to the app's globals, and these to everything.
     let preload = "_G.known = _G.known or setmetatable({}, {__mode = 'k'})

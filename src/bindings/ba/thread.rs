@@ -10,6 +10,7 @@ use mlua::{Function, Lua, MultiValue, Result, Table, UserData, UserDataMethods};
 use crate::bindings::args::Args;
 use crate::bindings::coroutine::spawn;
 use crate::lua::World;
+use crate::lua::life::Life;
 
 /// The most jobs that may run or wait at a time, of `ba.thread.run` and of each thread object.
 const MAX_JOBS: usize = 10_000;
@@ -41,7 +42,8 @@ struct Thread(Rc<Jobs>);
 
 #[derive(Default)]
 struct Jobs {
-    waiting: RefCell<VecDeque<Function>>,
+    /// With the life of the app that wants it done: several may share a thread.
+    waiting: RefCell<VecDeque<(Function, Life)>>,
     is_running: Cell<bool>,
 }
 
@@ -53,7 +55,7 @@ impl UserData for Thread {
             if this.0.waiting.borrow().len() >= MAX_JOBS {
                 return Err(mlua::Error::runtime(format!("thread:run: {MAX_JOBS} jobs are waiting already")));
             }
-            this.0.waiting.borrow_mut().push_back(function);
+            this.0.waiting.borrow_mut().push_back((function, Life::current()));
             let waiting = this.0.waiting.borrow().len();
             this.next();
             Ok(waiting)
@@ -67,12 +69,13 @@ impl Thread {
         if self.0.is_running.get() {
             return;
         }
-        let Some(function) = self.0.waiting.borrow_mut().pop_front() else { return };
+        let Some((function, life)) = self.0.waiting.borrow_mut().pop_front() else { return };
         self.0.is_running.set(true);
         let this = self.clone();
-        spawn("thread:run", function, MultiValue::new(), move || {
+        let end = move || {
             this.0.is_running.set(false);
             this.next();
-        });
+        };
+        life.enter(|| spawn("thread:run", function, MultiValue::new(), end));
     }
 }
