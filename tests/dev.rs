@@ -271,6 +271,36 @@ fn clients_of_an_app_that_is_loaded_again_come_to_its_new_hub() {
     }
 }
 
+#[test]
+fn a_client_that_comes_while_its_app_ends_is_not_refused_since_it_would_not_come_back() {
+    // It begins to connect when the others have been closed, and is asked about until there is nobody left to answer.
+    let preload = "hub = require'smq.hub'.create{
+            authenticate = function(_, info) while info.uid == 'late-1' do ba.sleep(1) end return 0 end,
+            onclose = function() _G.isending = true while true do ba.sleep(1) end end,
+            onpublish = function() return true end,
+        }";
+    let app = App::new().file(".preload", preload).file("version.lsp", VERSION).file(
+        "hub.lsp",
+        "<?lsp while request:header'late' and not isending do ba.sleep(1) end app.hub:connect(request) ?>",
+    );
+    let server = Server::start_with(app, &["--dev"], &[]);
+    let mut client = Client::open(&server, Via::Raw, "/hub.lsp");
+    client.login("client-1", "", "");
+    let mut stream = server.dial();
+    write!(stream, "GET /hub.lsp HTTP/1.1\r\nHost: localhost\r\nSimpleMQ: 1\r\nlate: 1\r\n\r\n")
+        .expect("the server reads");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut late = Client::raw(stream);
+            late.read_init();
+            late.send(&connect(b"late-1", b"", b""));
+            late.expect_closed();
+        });
+        replace_preload(&server, "");
+    });
+    client.expect_closed();
+}
+
 /// A `.preload` whose scripts count what they do in `_G`, under the name of their version.
 const BUSY: &str = "version = version or 'one'
     counts = {timer = 0, job = 0, behind = 0, message = 0, root = 0}

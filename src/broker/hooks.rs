@@ -113,8 +113,9 @@ pub trait Hooks: Send + Sync + 'static {
     }
 
     /// May this client connect? Asked if [`Interest::authenticate`] is set. Code and reason of a refusal go into the Connack.
-    fn authenticate(&self, _newcomer: Newcomer) -> Answer<'_, Verdict> {
-        Box::pin(std::future::ready(Verdict::accepted()))
+    /// [`OwnerGone`] closes the connection without one: a client that is refused does not come back.
+    fn authenticate(&self, _newcomer: Newcomer) -> Answer<'_, Result<Verdict, OwnerGone>> {
+        Box::pin(std::future::ready(Ok(Verdict::accepted())))
     }
 
     /// A client is registered and its Connack queued. Called if [`Interest::onconnect`] is set; the client's packets wait

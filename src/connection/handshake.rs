@@ -71,7 +71,8 @@ impl Upgrade {
             address: self.address,
         };
         if self.hub.interest().authenticate {
-            let Verdict { code, reason } = self.hub.hooks().authenticate(newcomer.clone()).await;
+            let verdict = self.hub.hooks().authenticate(newcomer.clone()).await;
+            let Verdict { code, reason } = verdict.map_err(|_| Refusal::ShutDown)?;
             if code != ReturnCode::ACCEPTED {
                 return Err(Refusal::Connack(code, reason));
             }
@@ -137,7 +138,7 @@ struct Introduction {
 enum Refusal {
     /// A Connack tells the client.
     Connack(ReturnCode, Vec<u8>),
-    /// The hub was shut down meanwhile.
+    /// The hub was shut down meanwhile, or its owner has gone.
     ShutDown,
     /// The client has closed its WebSocket, and the answer waits to be sent.
     Closed,

@@ -51,10 +51,10 @@ impl Hooks for Owner {
         let _ = self.thread.send(|_| drop(tokio::task::spawn_local(task)));
     }
 
-    fn authenticate(&self, newcomer: Newcomer) -> Answer<'_, Verdict> {
+    fn authenticate(&self, newcomer: Newcomer) -> Answer<'_, Result<Verdict, OwnerGone>> {
         Box::pin(async move {
             let verdict = self.ask(move |state| state.life.clone().run(state.authenticate(newcomer))).await;
-            verdict.flatten().unwrap_or_else(Verdict::denied)
+            verdict.flatten().ok_or(OwnerGone)
         })
     }
 
