@@ -377,6 +377,27 @@ fn pages_and_sockets_end_with_their_app() {
 }
 
 #[test]
+fn a_socket_that_an_app_keeps_ends_with_it() {
+    let page = |keep: &str| format!("<?lsp local s = ba.socket.req2sock(request) s:write'hello' app.{keep} ?>");
+    let app = App::new()
+        .file(".preload", "")
+        .file("version.lsp", VERSION)
+        .file("socket.lsp", page("kept = s"))
+        .file("behind.lsp", page("timer = ba.timer(function() return s end)"));
+    let server = Server::start_with(app, &["--dev"], &[]);
+    let sockets = ["socket", "behind"].map(|name| {
+        let url = format!("ws://localhost/{name}.lsp");
+        let (mut socket, _) = tungstenite::client(url, server.dial()).expect("a WebSocket");
+        assert_eq!(socket.read().expect("the script writes").into_data(), "hello");
+        socket
+    });
+    replace_preload(&server, "");
+    for mut socket in sockets {
+        assert!(socket.read().expect("a farewell").is_close());
+    }
+}
+
+#[test]
 fn a_directory_beside_all_apps_is_replaced() {
     let preload = "local d = ba.create.dir'beside'
         d:setfunc(function(_ENV) print'one' return d ~= nil end)

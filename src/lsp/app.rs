@@ -93,7 +93,7 @@ pub async fn load(world: &Rc<World>, place: Place, shared: Arc<Shared>) -> Resul
     world.apps.apps.borrow_mut().insert(id, state.clone());
     if let Err(error) = state.life.clone().scope(preload(&world.lua, &state, &path)).await {
         world.apps.apps.borrow_mut().remove(&id);
-        end(world, &state).await;
+        end(world, state).await;
         return Err(error);
     }
     Ok(id)
@@ -128,7 +128,7 @@ pub async fn unload(world: &Rc<World>, id: AppId) {
 pub async fn retire(world: &Rc<World>, id: AppId) {
     let Some(state) = world.apps.apps.borrow_mut().remove(&id) else { return };
     within(UNLOAD_TIME, &state.file_name("onunload"), state.life.clone().scope(run_onunload(&state))).await;
-    end(world, &state).await;
+    end(world, state).await;
 }
 
 /// Waits for `work`, which a warning calls `what`, but not longer than `limit`.
@@ -146,17 +146,20 @@ async fn run_onunload(state: &State) {
 }
 
 /// Ends what the app's scripts have started, and frees the scripts themselves.
-async fn end(world: &World, state: &State) {
+async fn end(world: &World, state: Rc<State>) {
     within(UNLOAD_TIME, &state.file_name("onclose"), world.hubs.shut_down(&state.life)).await;
     state.life.end();
     world.hubs.forget(&state.life);
     state.directory.end();
     world.apps.end_directories_of(&state.life);
     let forgotten = modules::forget(&world.lua, &state.root);
-    // The tasks that were ended are dropped in this pause; after that, the sockets and responses that they held can be
-    // garbage-collected, which ends these, too.
+    let what = state.file_name("onunload");
+    // With it the app's globals.
+    drop(state);
+    // The tasks that were ended are dropped in this pause; after that, the sockets and responses that they and the globals
+    // held can be garbage-collected, which ends these, too.
     tokio::task::yield_now().await;
     if let Err(error) = forgotten.and_then(|()| world.lua.gc_collect()) {
-        console::report(&state.file_name("onunload"), &error);
+        console::report(&what, &error);
     }
 }
