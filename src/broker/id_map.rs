@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn so_does_a_set() {
+    fn a_set_gives_memory_back_when_most_of_its_entries_have_gone() {
         let mut set: IdSet<u32> = (0..10_000).collect();
         for id in 100..10_000 {
             assert!(remove_from_set(&mut set, &id));

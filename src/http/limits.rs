@@ -6,8 +6,8 @@ use std::time::Duration;
 pub const MAX_URI_SIZE: usize = 8 * 1024;
 /// Bytes of a request head; a longer one is refused with 431.
 pub const MAX_HEAD_SIZE: usize = 32 * 1024;
-/// Headers of a request; more are refused with 431. It is hyper's own default: for any number that it is told, it fills
-/// lists of that length for each request.
+/// Headers of a request; more are refused with 431. This is hyper's default, which is not set
+/// explicitly: hyper would then initialize two lists of that length for each request.
 pub const MAX_HEADERS: usize = 100;
 /// Bytes of an urlencoded form; a longer one is refused with 413.
 pub const MAX_BODY_SIZE: usize = 1024 * 1024;
