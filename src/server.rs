@@ -22,7 +22,7 @@ use crate::bindings::mako;
 use crate::config::Config;
 use crate::http::rtl::Rtl;
 use crate::http::site::{Broken, Site};
-use crate::lsp::{App, AppSpec, archive, error_page};
+use crate::lsp::{App, AppSpec, UNLOAD_TIME, archive, error_page};
 use crate::lua::{LuaThread, Settings};
 use crate::seats::Seats;
 use crate::traces::Traces;
@@ -33,8 +33,6 @@ pub use signals::Signals;
 
 /// File descriptors kept for other things than connections: files that are sent, listeners, what scripts open.
 const SPARE_FILES: u64 = 64;
-/// Time for the `onunload` functions of all apps.
-const UNLOAD_TIME: Duration = Duration::from_millis(1000);
 /// Time to send what is still queued for clients.
 const FAREWELL_TIME: Duration = Duration::from_millis(300);
 

@@ -23,8 +23,9 @@ use crate::lua::life::Life;
 use crate::lua::{World, budget};
 
 const PRELOAD: &str = ".preload";
-/// How long the `onunload` of an app that is reloaded may take, and then the `onclose` of its hubs.
-const UNLOAD_TIME: Duration = Duration::from_secs(1);
+/// How long the `onunload` functions of all apps may take when the server stops; also that of an app that is loaded again, and
+/// then the `onclose` of its hubs.
+pub const UNLOAD_TIME: Duration = Duration::from_secs(1);
 
 /// Where an app's files are, and where it is mounted.
 pub struct Place {

@@ -30,6 +30,7 @@ use crate::lua::life::Life;
 use crate::lua::{LuaThread, World};
 
 pub(crate) use app::State as AppState;
+pub use app::UNLOAD_TIME;
 use archive::Unpacked;
 pub(crate) use directory::Directory;
 pub use error_page::error_page;
