@@ -24,7 +24,7 @@
 
 use std::io::{self, IoSlice};
 use std::mem;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
@@ -58,6 +58,8 @@ pub struct Outbound {
     framing: Framing,
     /// Bytes that may be queued before messages are dropped.
     limit: usize,
+    /// Messages that were dropped since the peer did not read.
+    dropped: AtomicU64,
     queue: Mutex<Queue>,
     /// The peer's own task: woken when there is something only it can send.
     task: AtomicWaker,
@@ -68,7 +70,6 @@ struct Queue {
     /// Bytes that count for the limits: those in the queue, and those that the peer's task took and has not sent yet.
     held: usize,
     state: State,
-    dropped: u64,
     /// The peer's last packet is in the queue, or the peer has ended: what comes later is discarded.
     is_sealed: bool,
 }
@@ -113,8 +114,8 @@ impl Outbound {
     /// An outgoing side that only the peer's task uses, until [`Outbound::open`]. `limit`: bytes that may be queued before
     /// messages are dropped.
     pub fn new(framing: Framing, limit: usize) -> Self {
-        let queue = Mutex::new(Queue { bytes: Vec::new(), held: 0, state: State::Task, dropped: 0, is_sealed: false });
-        Self { framing, limit, queue, task: AtomicWaker::new() }
+        let queue = Mutex::new(Queue { bytes: Vec::new(), held: 0, state: State::Task, is_sealed: false });
+        Self { framing, limit, dropped: AtomicU64::new(0), queue, task: AtomicWaker::new() }
     }
 
     /// From now on any thread may write to the peer, unless its last packet is queued already.
@@ -147,7 +148,7 @@ impl Outbound {
 
     /// The number of messages dropped because the peer did not read.
     pub fn dropped(&self) -> u64 {
-        self.queue.lock().dropped
+        self.dropped.load(Ordering::Relaxed)
     }
 
     /// Queues a control packet, which is never dropped. Nothing is written yet: [`Outbound::write`] does that.
@@ -319,8 +320,8 @@ impl Outbound {
             if self.has_room(queue, frame.len()) {
                 queue.append(frame);
             } else {
-                queue.dropped += 1;
-                if queue.dropped.is_power_of_two() {
+                let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+                if dropped.is_power_of_two() {
                     // The task logs the loss.
                     self.task.wake();
                 }

@@ -27,7 +27,7 @@ use std::task::{Poll, Waker};
 use super::Hub;
 use super::peer::Peer;
 use crate::protocol::Target;
-use crate::transport::Framing;
+use crate::transport::{Framing, websocket};
 
 /// Bytes of the arena at which it is flushed before the next read.
 const ARENA: usize = 512 * 1024;
@@ -70,7 +70,7 @@ pub struct Outbox {
     ranges: Vec<Range>,
     /// By a peer's slot: its index in `pending`, valid if the same peer is found there.
     places: Vec<u32>,
-    /// Memory that is kept from one use to the next, to copy or convert frames in.
+    /// Memory that is kept from one use to the next, to copy small ranges together in.
     scratch: Vec<u8>,
     /// What a WebSocket read brings, before it is unmasked into the arena. Empty between reads.
     pub masked: Vec<u8>,
@@ -147,15 +147,12 @@ impl Outbox {
 
     /// Converts raw frames of the arena to another framing; the result is appended to the arena.
     pub fn convert(&mut self, frames: Span, framing: Framing) -> Span {
-        if framing == Framing::Raw {
-            return frames;
+        let start = self.arena.len();
+        match framing {
+            Framing::Raw => return frames,
+            Framing::WebSocket => websocket::convert_within(&mut self.arena, frames.start..frames.end),
         }
-        let mut converted = std::mem::take(&mut self.scratch);
-        converted.clear();
-        framing.convert(frames.of(&self.arena), &mut converted);
-        let span = self.append(&converted);
-        self.scratch = converted;
-        span
+        Span { start, end: self.arena.len() }
     }
 
     /// Notes that `peer` gets the bytes in `span`: whole frames in the peer's framing.

@@ -250,7 +250,7 @@ impl Peer {
     pub fn drops_to_report(&self) -> Option<u64> {
         let dropped = self.outbound.dropped();
         let digits = (u64::BITS - dropped.leading_zeros()) as u8;
-        (self.reported_drops.fetch_max(digits, Ordering::Relaxed) < digits).then_some(dropped)
+        (digits > 0 && self.reported_drops.fetch_max(digits, Ordering::Relaxed) < digits).then_some(dropped)
     }
 }
 

@@ -105,35 +105,19 @@ impl Session {
     /// Handles the Publish frames at the start of `frames` that go to one target, and routes them together. Returns where
     /// the next frame begins.
     fn handle_run(&mut self, outbox: &mut Outbox, frames: Span) -> (usize, Outcome) {
+        let publishes = &outbox.arena[frames.start..frames.end];
+        let target = match self.check_publish(&publishes[..raw::first_length(publishes)]) {
+            Ok(target) => target,
+            Err(fault) => return (frames.start, self.close_for(outbox, fault)),
+        };
+        let run = Span { start: frames.start, end: frames.start + run_length(publishes) };
         let interest = self.hub.interest();
-        let mut run = Span { start: frames.start, end: frames.start };
-        let mut target = None;
-        let mut fault = None;
-        while run.end < frames.end && outbox.arena[run.end + 2] == kind::PUBLISH {
-            let rest = &outbox.arena[run.end..frames.end];
-            let frame = &rest[..raw::first_length(rest)];
-            match self.check_publish(frame) {
-                Err(close) => fault = Some(close),
-                Ok(to) if target.is_none_or(|target| target == to) => {
-                    target = Some(to);
-                    run.end += frame.len();
-                    continue;
-                }
-                Ok(_) => {}
-            }
-            break;
+        if interest.onpublish {
+            return (run.start, Outcome::Ask { from: run.start, dropped: false });
         }
-        if let Some(target) = target {
-            if interest.onpublish {
-                return (run.start, Outcome::Ask { from: run.start, dropped: false });
-            }
-            if !self.hub.route(outbox, target, run) && interest.ondrop {
-                return (run.start, Outcome::Ask { from: run.start, dropped: true });
-            }
-        } else if let Some(fault) = fault {
-            return (run.end, self.close_for(outbox, fault));
+        if !self.hub.route(outbox, target, run) && interest.ondrop {
+            return (run.start, Outcome::Ask { from: run.start, dropped: true });
         }
-        // A faulty frame behind good ones is found again at the start of the next run.
         (run.end, Outcome::Done)
     }
 
@@ -335,6 +319,21 @@ enum Fault {
     Malformed,
     /// It does not name its sender as the publisher.
     WrongPublisher,
+}
+
+/// The bytes of the frames at the start of `frames` that are a Publish as good as the first: with the same target and
+/// publisher, and a whole head.
+fn run_length(frames: &[u8]) -> usize {
+    const HEAD: usize = FRAME_HEAD + PUBLISH_HEAD;
+    let alike = FRAME_HEAD - 1..FRAME_HEAD + 8;
+    let mut end = raw::first_length(frames);
+    while let Some(head) = frames[end..].first_chunk::<HEAD>()
+        && head[alike.clone()] == frames[alike.clone()]
+        && raw::first_length(head) >= HEAD
+    {
+        end += raw::first_length(head);
+    }
+    end
 }
 
 /// Whether an acknowledgement can repeat the name: it is a little longer than the request.

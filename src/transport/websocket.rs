@@ -13,10 +13,14 @@ pub mod messages;
 mod packets;
 mod reader;
 
+use std::ops::Range;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
+use super::raw;
+use crate::protocol::FRAME_HEAD;
 use frame::Frame;
 pub use packets::{Decoder, client_frame_length};
 
@@ -73,8 +77,25 @@ pub fn accept_key(key: &[u8]) -> String {
 
 /// Appends a server's frame: a whole message or a control frame, not masked.
 pub fn encode(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
+    encode_head(opcode, payload.len(), out);
+    out.extend_from_slice(payload);
+}
+
+/// Appends the packets of the whole raw frames at `frames` in `bytes` to `bytes` itself, each as a server's frame, and
+/// copies each only once: for large messages this is much of what a WebSocket costs.
+pub fn convert_within(bytes: &mut Vec<u8>, frames: Range<usize>) {
+    let mut at = frames.start;
+    while at < frames.end {
+        let end = at + raw::first_length(&bytes[at..]).max(FRAME_HEAD);
+        encode_head(BINARY, end - at - 2, bytes);
+        bytes.extend_from_within(at + 2..end);
+        at = end;
+    }
+}
+
+fn encode_head(opcode: u8, length: usize, out: &mut Vec<u8>) {
     out.push(FINAL | opcode);
-    match payload.len() {
+    match length {
         length @ 0..126 => out.push(length as u8),
         length @ 126..0x1_0000 => {
             out.push(126);
@@ -85,7 +106,6 @@ pub fn encode(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
             out.extend_from_slice(&(length as u64).to_be_bytes());
         }
     }
-    out.extend_from_slice(payload);
 }
 
 /// Appends a server's close frame.

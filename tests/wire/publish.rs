@@ -162,6 +162,32 @@ fn the_length_is_checked_before_the_publisher() {
 }
 
 #[test]
+fn messages_in_front_of_a_faulty_one_are_delivered_and_those_behind_it_are_not() {
+    let hub = Hub::new();
+    let mut subscriber = hub.raw("subscriber");
+    let tid = subscriber.subscribe("topic");
+    for via in Via::ALL {
+        for is_short in [false, true] {
+            let mut client = hub.connect(via, "uid-123456");
+            let good = publish(tid, client.etid, 0, "good");
+            let (target, publisher) = (tid.to_be_bytes(), client.etid.to_be_bytes());
+            let faulty = match is_short {
+                true => packet(PUBLISH, &[&target, &publisher]),
+                false => publish(tid, SERVER, 0, "forged"),
+            };
+            client.send_together(&[good.clone(), good.clone(), faulty, good.clone(), good.clone()]);
+            subscriber.expect(&good);
+            subscriber.expect(&good);
+            if !is_short {
+                client.expect(&disconnect("corrupt frame"));
+            }
+            client.expect_closed();
+            subscriber.expect_silence();
+        }
+    }
+}
+
+#[test]
 fn subtids_pass_unchanged_whether_known_or_not() {
     let hub = Hub::new();
     for via in Via::BOTH {
