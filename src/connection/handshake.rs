@@ -93,13 +93,12 @@ impl Upgrade {
         let mut greeting = self.greeting.response().into_bytes();
         if wire.is_tls() && !greeting.is_empty() {
             // In a TLS record of its own: some clients discard what follows the response's head in the same record.
-            wire.write_all(&greeting).await?;
-            greeting.clear();
+            wire.write_all(std::mem::take(&mut greeting)).await?;
         }
         let address = self.address.map(|address| address.ip().to_canonical().to_string()).unwrap_or_default();
         let init = encoded(&Packet::Init { version: VERSION, seed, address: address.as_bytes() });
         wire.framing().convert(&init, &mut greeting);
-        wire.write_all(&greeting).await
+        wire.write_all(greeting).await
     }
 
     /// Registers the client. An older one with the same uid is closed first, and its etid is used again. `None` if the
@@ -173,7 +172,7 @@ async fn read_connect(wire: &mut Wire) -> Result<Introduction, Refusal> {
         match wire.first_message().await {
             Ok(First::Message(message)) => return introduction(&message),
             Ok(First::Malformed) => return Err(malformed()),
-            Ok(First::Answer(answer)) => wire.write_all(&answer).await.map_err(|_| Refusal::Lost)?,
+            Ok(First::Answer(answer)) => wire.write_all(answer).await.map_err(|_| Refusal::Lost)?,
             Ok(First::Closed(answer)) => {
                 wire.add_last_words(&answer);
                 return Err(Refusal::Closed);

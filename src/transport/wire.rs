@@ -354,8 +354,8 @@ impl Wire {
     }
 
     /// Writes `bytes`; on a TLS connection nothing else shares their record. For the handshake.
-    pub async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.sending = Sending { bytes: bytes.to_vec(), at: 0 };
+    pub async fn write_all(&mut self, bytes: Vec<u8>) -> io::Result<()> {
+        self.sending = Sending { bytes, at: 0 };
         self.send_all().await?;
         self.sending = Sending::default();
         poll_fn(|cx| self.poll_flush(cx)).await

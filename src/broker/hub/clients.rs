@@ -79,9 +79,8 @@ impl Hub {
             topic.remove(place);
             tell_change(outbox, directory, tid, topic.len());
         }
-        let end = encoded(&Packet::Change { target: peer.etid().into(), subscribers: 0 });
         for (etid, observer) in member.observers {
-            outbox.control(&observer, &end);
+            outbox.control(&observer, &encoded(&Packet::Change { target: peer.etid().into(), subscribers: 0 }));
             if let Some(observer) = directory.peers.get_mut(&etid) {
                 observer.observing.remove(&peer.etid().into());
             }

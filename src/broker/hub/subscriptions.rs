@@ -72,18 +72,18 @@ impl Hub {
             return;
         }
         let change = Packet::Change { target: tid.into(), subscribers: topic.len() as u32 + 1 };
-        let change = encoded(&change);
         if member.observing.contains(&tid.into()) {
-            outbox.control(peer, &change);
+            outbox.control(peer, &encoded(&change));
         }
         if let Some(ack) = ack {
             outbox.control(peer, &encoded(ack));
         }
         let place = topic.insert(peer.clone());
         member.subscriptions.insert(tid, Subscription { topic, place });
+        // The others learn of it when the peer gets what they publish.
         for (etid, observer) in directory.topic_observers.get(&tid).into_iter().flatten() {
             if *etid != peer.etid() {
-                outbox.control(observer, &change);
+                outbox.control(observer, &encoded(&change));
             }
         }
     }
