@@ -90,7 +90,11 @@ impl<'lua> Args<'lua> {
         if range.contains(&number) {
             return Ok(number);
         }
-        Err(self.refuse(position, name, &format!("{}..{} expected, got {number}", range.start(), range.end())))
+        let expected = match (range.start(), range.end()) {
+            (least, &Integer::MAX) => format!("at least {least}"),
+            (least, most) => format!("{least}..{most}"),
+        };
+        Err(self.refuse(position, name, &format!("{expected} expected, got {number}")))
     }
 
     /// As Lua sees it: everything but nil and false is true.

@@ -876,7 +876,7 @@ async fn an_error_of_a_timer_or_job_in_preload_is_shown_with_its_place() {
     site.page("wait.lsp").await;
     let text = console.text();
     for whose in ["a timer ends", "ba.thread.run"] {
-        let problem = format!("{whose}: .preload:1: bad argument #1 to 'ba.rnds'");
+        let problem = format!("{whose}: .preload:1: bad argument #1 'size' to 'ba.rnds'");
         assert!(text.contains(&problem), "{text}");
     }
 }

@@ -10,9 +10,9 @@ mod tests;
 
 use std::rc::Rc;
 
-use mlua::{IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value, Variadic};
+use mlua::{IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value};
 
-use super::argument;
+use crate::bindings::args::Args;
 use crate::lua::World;
 
 pub use decode::Reason;
@@ -57,24 +57,19 @@ pub fn decode(lua: &Lua, text: &[u8]) -> Result<Value, Reason> {
 }
 
 /// `ba.json.encode(t, ...)`: several tables are written one after the other.
-fn encode_all(lua: &Lua, tables: Variadic<Value>) -> mlua::Result<LuaString> {
-    if tables.is_empty() {
-        return Err(argument::bad("ba.json.encode", 1, "table", &Value::Nil));
-    }
-    let mut text = Vec::new();
-    for (index, value) in tables.iter().enumerate() {
-        let table = value.as_table().ok_or_else(|| argument::bad("ba.json.encode", index + 1, "table", value))?;
-        text.extend(encode(table)?);
+fn encode_all(lua: &Lua, args: MultiValue) -> mlua::Result<LuaString> {
+    let args = Args::new(lua, "ba.json.encode", args);
+    let mut text = encode(&args.table(1, "table")?)?;
+    for position in 2..=args.count() {
+        text.extend(encode(&args.table(position, "table")?)?);
     }
     lua.create_string(text)
 }
 
 /// `ba.json.decode(s)`: all objects and arrays of the text, or nil and the reason.
-fn decode_all(lua: &Lua, text: Value) -> mlua::Result<MultiValue> {
-    let Some(bytes) = lua.coerce_string(text.clone())? else {
-        return Err(argument::bad("ba.json.decode", 1, "string", &text));
-    };
-    match documents(lua, &bytes.as_bytes()) {
+fn decode_all(lua: &Lua, args: MultiValue) -> mlua::Result<MultiValue> {
+    let text = Args::new(lua, "ba.json.decode", args).string(1, "text")?;
+    match documents(lua, &text) {
         Ok(values) => Ok(MultiValue::from_vec(values)),
         Err(Reason::Lua(error)) => Err(error),
         Err(reason) => (Value::Nil, reason.to_string()).into_lua_multi(lua),

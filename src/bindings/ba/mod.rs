@@ -1,6 +1,5 @@
 //! The `ba` table: one file per group of functions, one line each in [`install`].
 
-mod argument;
 mod crypto;
 pub mod dir;
 pub mod encoding;

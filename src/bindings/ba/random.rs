@@ -3,10 +3,10 @@
 
 use std::rc::Rc;
 
-use mlua::{Lua, LuaString, Table, Value};
+use mlua::{Lua, LuaString, MultiValue, Table};
 use rand::{Rng, RngCore};
 
-use super::argument;
+use crate::bindings::args::Args;
 use crate::lua::World;
 
 /// The most bytes of one call of `ba.rndbs`.
@@ -24,34 +24,27 @@ fn add_to(lua: &Lua, ba: &Table) -> mlua::Result<()> {
 }
 
 /// `ba.rnd()`: an unsigned 32-bit number. `ba.rnd(lower, upper)`: an integer of that range, both ends included.
-fn rnd(lua: &Lua, (lower, upper): (Value, Value)) -> mlua::Result<i64> {
-    if lower.is_nil() && upper.is_nil() {
+fn rnd(lua: &Lua, args: MultiValue) -> mlua::Result<i64> {
+    let args = Args::new(lua, "ba.rnd", args);
+    if args.is_absent(1) && args.is_absent(2) {
         return Ok(rand::rng().next_u32().into());
     }
-    let from = argument::integer(lua, "ba.rnd", 1, &lower)?;
-    let to = argument::integer(lua, "ba.rnd", 2, &upper)?;
-    if from > to {
-        return Err(argument::bad("ba.rnd", 2, &format!("integer not below {from}"), &upper));
-    }
+    let from = args.integer(1, "lower")?;
+    let to = args.integer_in(2, "upper", from..=i64::MAX)?;
     Ok(rand::rng().random_range(from..=to))
 }
 
 /// `ba.rnds(n)`: a number of `n` random bytes, 1 to 8. It is never negative, so of 8 bytes one bit is left out.
-fn rnds(lua: &Lua, size: Value) -> mlua::Result<i64> {
-    let bytes = argument::integer(lua, "ba.rnds", 1, &size)?;
-    if !(1..=8).contains(&bytes) {
-        return Err(argument::bad("ba.rnds", 1, "integer from 1 to 8", &size));
-    }
+fn rnds(lua: &Lua, args: MultiValue) -> mlua::Result<i64> {
+    let bytes = Args::new(lua, "ba.rnds", args).integer_in(1, "size", 1..=8)?;
     let bits = (bytes * 8).min(63);
     Ok(rand::rng().random_range(0..=i64::MAX >> (63 - bits)))
 }
 
 /// `ba.rndbs(n)`: a string of `n` random bytes, up to 1 MiB.
-fn rndbs(lua: &Lua, size: Value) -> mlua::Result<LuaString> {
-    let length = argument::integer(lua, "ba.rndbs", 1, &size)?;
-    let length = usize::try_from(length).ok().filter(|_| length <= MAX_BYTES);
-    let length = length.ok_or_else(|| argument::bad("ba.rndbs", 1, "integer from 0 to 1048576", &size))?;
-    let mut bytes = vec![0; length];
+fn rndbs(lua: &Lua, args: MultiValue) -> mlua::Result<LuaString> {
+    let length = Args::new(lua, "ba.rndbs", args).integer_in(1, "size", 0..=MAX_BYTES)?;
+    let mut bytes = vec![0; length as usize];
     rand::rng().fill_bytes(&mut bytes);
     lua.create_string(bytes)
 }
@@ -106,12 +99,12 @@ mod tests {
 
     #[test]
     fn wrong_arguments_are_named() {
-        raises("pcall(ba.rnd, 1)", "bad argument #2 to 'ba.rnd' (integer expected, got nil or nothing)");
-        raises("pcall(ba.rnd, 'x', 1)", "bad argument #1 to 'ba.rnd' (integer expected, got string)");
-        raises("pcall(ba.rnd, 2, 1)", "bad argument #2 to 'ba.rnd' (integer not below 2 expected, got 1)");
-        raises("pcall(ba.rnds, 9)", "bad argument #1 to 'ba.rnds' (integer from 1 to 8 expected, got 9)");
-        raises("pcall(ba.rnds, 0)", "bad argument #1 to 'ba.rnds'");
-        raises("pcall(ba.rndbs, -1)", "bad argument #1 to 'ba.rndbs'");
-        raises("pcall(ba.rndbs, 1048577)", "bad argument #1 to 'ba.rndbs'");
+        raises("pcall(ba.rnd, 1)", "bad argument #2 'upper' to 'ba.rnd' (integer expected, got no value)");
+        raises("pcall(ba.rnd, 'x', 1)", "bad argument #1 'lower' to 'ba.rnd' (integer expected, got string)");
+        raises("pcall(ba.rnd, 2, 1)", "bad argument #2 'upper' to 'ba.rnd' (at least 2 expected, got 1)");
+        raises("pcall(ba.rnds, 9)", "bad argument #1 'size' to 'ba.rnds' (1..8 expected, got 9)");
+        raises("pcall(ba.rnds, 0)", "bad argument #1 'size' to 'ba.rnds'");
+        raises("pcall(ba.rndbs, -1)", "bad argument #1 'size' to 'ba.rndbs'");
+        raises("pcall(ba.rndbs, 1048577)", "bad argument #1 'size' to 'ba.rndbs'");
     }
 }

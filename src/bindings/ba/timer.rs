@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use mlua::thread::AsyncThread;
-use mlua::{AnyUserData, Function, Lua, Table, Thread, UserData, UserDataMethods, Value};
+use mlua::{AnyUserData, Function, Lua, MultiValue, Table, Thread, UserData, UserDataMethods, Value};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::argument;
+use crate::bindings::args::Args;
 use crate::bindings::console;
 use crate::bindings::coroutine::is_page_ended;
 use crate::lua::life::Life;
@@ -30,10 +30,8 @@ pub fn register(world: &Rc<World>, ba: &Table) -> mlua::Result<()> {
 
 /// The function is a user value of the timer. If it were held by Rust, a function that refers to its timer would never
 /// be freed.
-fn create(lua: &Lua, callback: Value) -> mlua::Result<AnyUserData> {
-    let Value::Function(function) = &callback else {
-        return Err(argument::bad("ba.timer", 1, "function", &callback));
-    };
+fn create(lua: &Lua, args: MultiValue) -> mlua::Result<AnyUserData> {
+    let function = Args::new(lua, "ba.timer", args).function(1, "function")?;
     let timer = lua.create_userdata(Timer::default())?;
     timer.set_user_value(function)?;
     Ok(timer)
@@ -48,16 +46,16 @@ struct Timer {
 impl UserData for Timer {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         // t:set(ms [, ref [, now]]); `ref` would keep the timer from being collected, which none of ours is.
-        methods.add_function("set", |lua, (this, ms, _, now): (AnyUserData, Value, Value, bool)| {
+        methods.add_function("set", |lua, (this, args): (AnyUserData, MultiValue)| {
             let timer = this.borrow::<Self>();
             let timer = timer.map_err(|_| mlua::Error::runtime("timer:set: call it with a colon, on a timer"))?;
-            let period = period(lua, "timer:set", &ms)?;
-            timer.start(lua, this.user_value()?, period, now);
+            let args = Args::new(lua, "timer:set", args);
+            timer.start(lua, this.user_value()?, period(&args)?, args.truth(3));
             Ok(())
         });
         // t:reset(ms): a new period, from now; nil when the timer is not set.
-        methods.add_method("reset", |lua, this, ms: Value| {
-            let period = period(lua, "timer:reset", &ms)?;
+        methods.add_method("reset", |lua, this, args: MultiValue| {
+            let period = period(&Args::new(lua, "timer:reset", args))?;
             Ok(this.run().map(|run| run.reset(period)))
         });
         // t:cancel(): nil when the timer is not set. A call of the function that has begun goes on to its end.
@@ -167,10 +165,12 @@ fn next_tick(due: Instant, period: Duration) -> Instant {
     if next > now { next } else { now + period }
 }
 
-fn period(lua: &Lua, function: &str, milliseconds: &Value) -> mlua::Result<Duration> {
-    let number = lua.coerce_number(milliseconds.clone()).ok().flatten().filter(|number| *number >= 0.0);
-    let number = number.ok_or_else(|| argument::bad(function, 1, "milliseconds, a number from 0 on,", milliseconds))?;
-    Ok(Duration::from_millis(number.clamp(1.0, MAX_MILLISECONDS) as u64))
+fn period(args: &Args) -> mlua::Result<Duration> {
+    let number = args.number(1, "milliseconds")?;
+    if number >= 0.0 {
+        return Ok(Duration::from_millis(number.clamp(1.0, MAX_MILLISECONDS) as u64));
+    }
+    Err(args.refuse(1, "milliseconds", &format!("at least 0 expected, got {number}")))
 }
 
 /// The console gets one line: the message alone. That the timer has answered a deferred response, which ends it as it ends a

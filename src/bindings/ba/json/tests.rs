@@ -93,8 +93,10 @@ fn several_tables_are_concatenated() {
 
 #[test]
 fn only_tables_can_be_encoded() {
-    assert!(eval("encode()").contains("bad argument #1 to 'ba.json.encode' (table expected, got nil or nothing)"));
-    assert!(eval("encode({}, 5)").contains("bad argument #2 to 'ba.json.encode' (table expected, got 5)"));
+    assert!(eval("encode()").contains("bad argument #1 'table' to 'ba.json.encode' (table expected, got no value)"));
+    assert!(
+        eval("encode({}, 5)").contains("bad argument #2 'table' to 'ba.json.encode' (table expected, got integer)")
+    );
 }
 
 #[test]
@@ -229,7 +231,7 @@ fn several_values_come_back_one_by_one() {
 
 #[test]
 fn decode_wants_a_string() {
-    assert!(eval("decode()").contains("bad argument #1 to 'ba.json.decode' (string expected, got nil or nothing)"));
+    assert!(eval("decode()").contains("bad argument #1 'text' to 'ba.json.decode' (string expected, got no value)"));
     assert!(eval("decode{}").contains("string expected, got table"));
     assert_eq!(eval("decode(5)"), "nil parse");
 }

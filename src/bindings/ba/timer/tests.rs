@@ -191,10 +191,10 @@ async fn wrong_arguments_are_named() {
         fails(ba.timer) fails(t.set, t) fails(t.set, t, -1) fails(t.reset, t, 0/0)
         t:set(math.huge) log(t:cancel())";
     let expected = [
-        "0 bad argument #1 to 'ba.timer' (function expected, got nil or nothing)",
-        "0 bad argument #1 to 'timer:set' (milliseconds, a number from 0 on, expected, got nil or nothing)",
-        "0 bad argument #1 to 'timer:set' (milliseconds, a number from 0 on, expected, got -1)",
-        "0 bad argument #1 to 'timer:reset' (milliseconds, a number from 0 on, expected, got NaN)",
+        "0 bad argument #1 'function' to 'ba.timer' (function expected, got no value)",
+        "0 bad argument #1 'milliseconds' to 'timer:set' (number expected, got no value)",
+        "0 bad argument #1 'milliseconds' to 'timer:set' (at least 0 expected, got -1)",
+        "0 bad argument #1 'milliseconds' to 'timer:reset' (at least 0 expected, got NaN)",
         "0 true",
     ];
     assert_eq!(run(script).await, expected);
@@ -207,7 +207,7 @@ async fn error_prints_one_line_and_ends_the_timer() {
 
 #[tokio::test(start_paused = true)]
 async fn error_of_a_built_in_function_prints_one_line() {
-    prints_one_line("ba.timer(5)", "bad argument #1 to 'ba.timer' (function expected, got 5)").await;
+    prints_one_line("ba.timer(5)", "bad argument #1 'function' to 'ba.timer' (function expected, got integer)").await;
 }
 
 async fn prints_one_line(failure: &str, message: &str) {
