@@ -31,7 +31,7 @@
 //! | [`http`] | accepting, TLS, static files; hands a request to a page, gives its socket away when asked | SMQ |
 //! | [`lua`] | the thread that runs Lua, and how other threads ask it and are answered | what pages and hubs do |
 //! | [`lsp`], [`bindings`] | pages, apps and what scripts can call | wire bytes |
-//! | [`mod@bench`] | `smq bench`: clients that put a load on a broker | everything but the protocol |
+//! | [`mod@bench`] | `smq bench`: clients that put a load on a broker | everything but the protocol and sockets |
 //! | [`traces`] | what scripts say, for the trace console of `--dev` | HTTP, Lua |
 //! | [`config`], [`server`] | flags, configuration, start and stop | everything below |
 //! | [`testing`] | `smq test`: Lua test scripts against a server of their own | how pages and hubs work |

@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result, bail};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::session::{self, Event, Role, Session};
-use super::stream::Stream;
 use super::target::Target;
+use crate::dial::Duplex;
 
 /// The most bytes of one read.
 const READ: usize = 256 * 1024;
@@ -67,7 +67,7 @@ impl<W> Crew<W> {
 
 /// A client, which is connected.
 pub struct Client {
-    stream: Stream,
+    stream: Box<dyn Duplex>,
     session: Box<dyn Session>,
     /// The beginning of an event whose rest has not arrived.
     undecoded: Vec<u8>,

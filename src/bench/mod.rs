@@ -5,7 +5,7 @@
 //! | [`args`] | the command line |
 //! | `target` | the broker's URL, and how to connect to it |
 //! | `session` | the client's side of each protocol, without I/O |
-//! | `client`, `stream` | one client: its connection, session and buffers |
+//! | `client` | one client: its connection, session and buffers |
 //! | `workload` | what the clients do, one file for each workload |
 //! | `phases` | connecting, warming up, measuring |
 //! | `meter`, `progress`, `report` | CPU time and memory, the line on the terminal, the result |
@@ -20,7 +20,6 @@ mod phases;
 mod progress;
 mod report;
 mod session;
-mod stream;
 mod target;
 mod workload;
 

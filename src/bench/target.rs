@@ -2,20 +2,17 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
 use super::args::BenchArgs;
 use super::session::Protocol;
-use super::stream::Stream;
+use crate::dial::Duplex;
+use crate::tls::client::{Trust, connector};
 
 /// The number of loopback addresses that clients of a broker on this machine use in turn. With one address its ports
 /// would run out, since closed connections block theirs for a while (TIME_WAIT).
@@ -60,14 +57,14 @@ impl Target {
     }
 
     /// Opens a connection, with TLS for https.
-    pub async fn connect(&self) -> Result<Stream> {
+    pub async fn connect(&self) -> Result<Box<dyn Duplex>> {
         let stream = self.dial().await.with_context(|| format!("cannot connect to {}", self.authority))?;
         stream.set_nodelay(true)?;
         Ok(match &self.tls {
-            None => Stream::Plain(stream),
+            None => Box::new(stream),
             Some((connector, name)) => {
                 let stream = connector.connect(name.clone(), stream).await;
-                Stream::Tls(Box::new(stream.with_context(|| format!("TLS with {} failed", self.authority))?))
+                Box::new(stream.with_context(|| format!("TLS with {} failed", self.authority))?)
             }
         })
     }
@@ -101,26 +98,8 @@ async fn reachable(host: &str, port: u16) -> Result<SocketAddr> {
 fn tls(args: &BenchArgs, host: &str) -> Result<(TlsConnector, ServerName<'static>)> {
     let ca = args.ca.as_deref();
     let ca = ca.with_context(|| format!("{}: name the certificate to trust with --ca FILE", args.url))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .context("TLS is not available")?
-        .with_root_certificates(trusted(ca)?)
-        .with_no_client_auth();
+    let pem = fs::read(ca).with_context(|| format!("cannot read {}", ca.display()))?;
+    let connector = connector(&Trust::Pem(pem)).with_context(|| format!("cannot trust {}", ca.display()))?;
     let name = ServerName::try_from(host.to_owned()).with_context(|| format!("{host} is not a valid name for TLS"))?;
-    Ok((TlsConnector::from(Arc::new(config)), name))
-}
-
-/// The certificates of a PEM file.
-fn trusted(path: &Path) -> Result<RootCertStore> {
-    let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| anyhow!("{}: {error:?}", path.display()))?;
-        roots.add(certificate).with_context(|| format!("{} holds an unusable certificate", path.display()))?;
-    }
-    if roots.is_empty() {
-        bail!("{} holds no certificate in PEM form", path.display());
-    }
-    Ok(roots)
+    Ok((connector, name))
 }
