@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 use mlua::{IntoLuaMulti, Lua, MultiValue, Result, Value};
 
-use super::LuaFile;
+use super::file::LuaFile;
 use crate::bindings::args::Args;
 
 /// What is to be read.
