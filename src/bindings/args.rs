@@ -122,8 +122,8 @@ impl<'lua> Args<'lua> {
 
     /// The error for an argument of the wrong type.
     pub fn mismatch(&self, position: usize, name: &str, expected: &str, got: &Value) -> Error {
-        let absent = position > self.values.len();
-        let got = if absent { "no value" } else { got.type_name() };
+        let is_absent = position > self.values.len();
+        let got = if is_absent { Cow::Borrowed("no value") } else { kind(got) };
         self.refuse(position, name, &format!("{expected} expected, got {got}"))
     }
 
@@ -138,6 +138,15 @@ pub fn brief(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(MAX_SHOWN) {
         None => Cow::Borrowed(text),
         Some((end, _)) => Cow::Owned(format!("{}...", &text[..end])),
+    }
+}
+
+/// What messages call a value: its type, or a number itself, since some numbers may be expected and others not.
+pub fn kind(value: &Value) -> Cow<'static, str> {
+    match value {
+        Value::Integer(number) => Cow::Owned(number.to_string()),
+        Value::Number(number) => Cow::Owned(number.to_string()),
+        other => Cow::Borrowed(other.type_name()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use mlua::{Error, Function, Result, Table, Value};
 
-use super::args::{Args, is_truthy, plain_text};
+use super::args::{Args, is_truthy, kind, plain_text};
 
 /// The options in one argument of a call.
 pub struct Options<'args> {
@@ -102,7 +102,7 @@ impl<'args> Options<'args> {
 
     /// The error for an option of the wrong type.
     pub fn mismatch(&self, field: &str, expected: &str, got: &Value) -> Error {
-        self.refuse(field, &format!("{expected} expected, got {}", got.type_name()))
+        self.refuse(field, &format!("{expected} expected, got {}", kind(got)))
     }
 
     /// The error for an option of the right type that will not do, for the reason `why`.

@@ -393,14 +393,14 @@ async fn wrong_arguments_are_refused_by_name() {
         ),
         (
             "ba.create.authenticator, u, 1",
-            "bad argument #2 'options' to 'ba.create.authenticator' (table expected, got integer)",
+            "bad argument #2 'options' to 'ba.create.authenticator' (table expected, got 1)",
         ),
         ("ba.create.authenticator, u, {type='x'}", "'type' must be"),
         ("ba.create.authenticator, u, {type={}}", "'type' must be"),
         ("ba.create.authenticator, u, {type='form'}", "type \"form\" needs 'response'"),
         ("ba.create.authenticator, u, {response=1}", "'response' must be"),
         ("ba.create.authenticator, u, {realm='a\"b'}", "'realm' must be"),
-        ("ba.create.authorizer, 1", "function expected, got integer"),
+        ("ba.create.authorizer, 1", "function expected, got 1"),
         ("app.dir.setauth, app.dir", "authenticator expected, got no value"),
         (
             "app.dir.setauth, app.dir, u",

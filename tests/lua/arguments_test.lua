@@ -112,7 +112,7 @@ test("the options of create are checked when they are given", function()
       for _, bad in ipairs{"text", 5, true, {}} do
          local problem = raises(smqhub.create, {[option] = bad})
          assert(problem:find(option, 1, true), problem)
-         assert(problem:find(math.type(bad) or type(bad), 1, true), problem)
+         assert(problem:find("got "..(math.type(bad) and bad or type(bad)), 1, true), problem)
       end
       smqhub.create{[option] = print}
    end

@@ -51,7 +51,7 @@ test("a hash is wrong in what it is told, and used up by its result", function()
    complains([[#2 'name' to 'ba.crypto.hash' ("md5"]], hash, "hmac", "rot13", "key")
    complains("#3 'key' to 'ba.crypto.hash' (string expected, got no value)", hash, "hmac", "sha1")
    complains("string, or true for the result, expected, got nil", hash"md5", nil)
-   complains("expected, got integer", hash"md5", 5)
+   complains("expected, got 5", hash"md5", 5)
    complains([["b64url" expected, got "base32"]], hash"md5", true, "base32")
    local used = hash"md5"
    used(true)

@@ -30,7 +30,7 @@ test("wrong arguments are named", function()
    assert(raises(ba.thread.run):find("'function' to 'ba.thread.run' (function expected, got no value)", 1, true))
    assert(raises(ba.thread.run, "x"):find("function expected, got string", 1, true))
    local thread = ba.thread.create()
-   assert(raises(thread.run, thread, 5):find("'function' to 'thread:run' (function expected, got integer)", 1, true))
+   assert(raises(thread.run, thread, 5):find("'function' to 'thread:run' (function expected, got 5)", 1, true))
 end)
 
 test("calls and coroutines that return nothing return nothing", function()

@@ -12,6 +12,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{Date, Month, OffsetDateTime, UtcOffset};
 
 use crate::bindings::args::Args;
+use crate::bindings::options::Options;
 use crate::lua::World;
 
 pub fn register(world: &Rc<World>, ba: &Table) -> Result<()> {
@@ -37,7 +38,7 @@ fn datetime(lua: &Lua, args: MultiValue) -> Result<MultiValue> {
     let args = Args::new(lua, "ba.datetime", args);
     let moment = match args.value(1) {
         Value::String(text) => from_text(&text.to_string_lossy()),
-        Value::Table(fields) => from_fields(&fields)?,
+        Value::Table(_) => from_fields(&Options::required(&args, 1, "time")?)?,
         Value::Integer(_) | Value::Number(_) => {
             let nanoseconds = args.optional_integer(2, "nanoseconds")?.unwrap_or(0);
             let offset = args.optional_integer(3, "offset")?.unwrap_or(0);
@@ -66,16 +67,13 @@ fn from_ticks(seconds: i64, nanoseconds: i64, offset: i64) -> Option<Moment> {
     moment.checked_to_offset(offset_of(offset)?).and_then(checked)
 }
 
-fn from_fields(fields: &Table) -> Result<Option<Moment>> {
+fn from_fields(fields: &Options) -> Result<Option<Moment>> {
     let field = |name: &str, default: Option<i64>| -> Result<i64> {
-        match (fields.raw_get::<Value>(name)?, default) {
+        match (fields.value(name)?, default) {
             (Value::Integer(number), _) => Ok(number),
             (Value::Number(number), _) if number.fract() == 0.0 && number.abs() < 9e15 => Ok(number as i64),
             (Value::Nil, Some(default)) => Ok(default),
-            (other, _) => Err(mlua::Error::runtime(format!(
-                "bad argument #1 'time' to 'ba.datetime' (field '{name}': integer expected, got {})",
-                other.type_name()
-            ))),
+            (other, _) => Err(fields.mismatch(name, "integer", &other)),
         }
     };
     let (year, month, day) = (field("year", None)?, field("month", None)?, field("day", None)?);

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use mlua::{Function, IntoLuaMulti, MultiValue, Result, Value};
 
+use super::super::args::kind;
 use super::super::console;
 use super::HubState;
 use super::peers::HubSocket;
@@ -199,7 +200,7 @@ fn verdict(answer: &MultiValue) -> Result<Verdict> {
         Some(_) => None,
     };
     let Some(code) = code else {
-        let got = answer.front().map_or("nothing", |value| value.type_name());
+        let got = answer.front().map_or("nothing".into(), kind);
         return Err(mlua::Error::runtime(format!("a code of 0..255 expected as the first result, got {got}")));
     };
     let reason = match answer.get(1) {

@@ -94,9 +94,7 @@ fn several_tables_are_concatenated() {
 #[test]
 fn only_tables_can_be_encoded() {
     assert!(eval("encode()").contains("bad argument #1 'table' to 'ba.json.encode' (table expected, got no value)"));
-    assert!(
-        eval("encode({}, 5)").contains("bad argument #2 'table' to 'ba.json.encode' (table expected, got integer)")
-    );
+    assert!(eval("encode({}, 5)").contains("bad argument #2 'table' to 'ba.json.encode' (table expected, got 5)"));
 }
 
 #[test]

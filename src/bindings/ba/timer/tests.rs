@@ -207,7 +207,7 @@ async fn error_prints_one_line_and_ends_the_timer() {
 
 #[tokio::test(start_paused = true)]
 async fn error_of_a_built_in_function_prints_one_line() {
-    prints_one_line("ba.timer(5)", "bad argument #1 'function' to 'ba.timer' (function expected, got integer)").await;
+    prints_one_line("ba.timer(5)", "bad argument #1 'function' to 'ba.timer' (function expected, got 5)").await;
 }
 
 async fn prints_one_line(failure: &str, message: &str) {

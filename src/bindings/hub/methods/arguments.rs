@@ -60,14 +60,7 @@ pub(super) fn check_subtopic(args: &Args<'_>, position: usize, value: &Value) ->
     match value {
         Value::Nil | Value::String(_) => Ok(()),
         value if subtopic_number(value).is_some() => Ok(()),
-        other => {
-            let got = match other {
-                Value::Integer(number) => number.to_string(),
-                Value::Number(number) => number.to_string(),
-                other => other.type_name().to_owned(),
-            };
-            Err(args.refuse(position, "subtopic", &format!("string or number of 32 bits expected, got {got}")))
-        }
+        other => Err(args.mismatch(position, "subtopic", "string or number of 32 bits", other)),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use mlua::{Function, IntoLuaMulti, Result, Table, Value};
 
-use crate::bindings::args::Args;
+use crate::bindings::args::{Args, kind};
 use crate::lua::budget;
 
 /// One of the functions, if it is given; bound to the environment if it takes that.
@@ -34,7 +34,7 @@ impl Callbacks {
                 Value::Nil => functions.push(None),
                 Value::Function(function) => functions.push(Some((takes_environment(&function, count), function))),
                 other => {
-                    let why = format!("'{name}' must be a function, got {}", other.type_name());
+                    let why = format!("'{name}' must be a function, got {}", kind(&other));
                     return Err(args.refuse(1, "callbacks", &why));
                 }
             }
