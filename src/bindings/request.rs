@@ -36,7 +36,7 @@ use include::Running;
 pub use methods::{address, read_header};
 pub use output::Defaults;
 use output::Output;
-pub use url::{resolve as resolve_url, with_slash};
+pub use url::resolve as resolve_url;
 
 /// The socket cannot be taken: the response is committed, the socket has been taken already, the end of the request's body
 /// has not been read, or the client is gone.
@@ -235,17 +235,17 @@ impl Request {
 
     /// The client's address; `None` after [`Request::not_mine`].
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.with_input(|input| input.peer)
+        self.with_input(|input| input.ends.peer)
     }
 
     /// The server's address of the connection; `None` after [`Request::not_mine`].
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.with_input(|input| input.local)
+        self.with_input(|input| input.ends.local)
     }
 
     /// Whether the request came by HTTPS.
     pub fn is_tls(&self) -> bool {
-        self.with_input(|input| input.is_tls).unwrap_or(false)
+        self.with_input(|input| input.ends.is_tls).unwrap_or(false)
     }
 
     /// The name of the user who is logged in.

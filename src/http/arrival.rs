@@ -39,14 +39,14 @@ impl Arrival {
     /// cannot be read: too long (413), too slow (408), or broken (400).
     pub async fn into_page_request(self: Box<Self>) -> Result<Box<PageRequest>, StatusCode> {
         let is_upload = self.is_upload();
-        let Self { head, headers, body, ends: Ends { peer, local, is_tls } } = *self;
+        let Self { head, headers, body, ends } = *self;
         let (body, upload) = match is_upload {
             true => (Bytes::new(), Some(Upload::new(body))),
             false if body.is_end_stream() => (Bytes::new(), None),
             // Boxed, since most requests have none.
             false => (Box::pin(read_body(body)).await?, None),
         };
-        Ok(Box::new(PageRequest { head, headers, body, upload, peer, local, is_tls }))
+        Ok(Box::new(PageRequest { head, headers, body, upload, ends }))
     }
 
     /// Whether a page reads the body as it comes.
@@ -67,13 +67,6 @@ pub fn is_form(head: &Parts) -> bool {
         let media_type = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
         media_type.trim_ascii().eq_ignore_ascii_case(URLENCODED)
     })
-}
-
-impl PageRequest {
-    /// Both ends of the connection.
-    pub fn ends(&self) -> Ends {
-        Ends { peer: self.peer, local: self.local, is_tls: self.is_tls }
-    }
 }
 
 /// The URL of `path` on this server as the client would write it: with the host that it asked for, and its query.

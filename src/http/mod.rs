@@ -18,8 +18,6 @@ pub mod trace_console;
 mod upload;
 pub mod url_path;
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::http::request::Parts;
@@ -27,7 +25,7 @@ use hyper::http::request::Parts;
 use crate::socket::Takeover;
 
 pub use answers::{add_app_headers, empty, redirect, whole};
-pub use arrival::{Arrival, authority, is_form};
+pub use arrival::{Arrival, Ends, absolute_url, authority, is_form};
 use head_tap::SentHeaders;
 pub use upload::Upload;
 
@@ -45,12 +43,8 @@ pub struct PageRequest {
     pub body: Bytes,
     /// Any other body, which the page reads as it comes.
     pub upload: Option<Upload>,
-    /// The client's address.
-    pub peer: SocketAddr,
-    /// The address that the client connected to.
-    pub local: SocketAddr,
-    /// Whether the connection is encrypted.
-    pub is_tls: bool,
+    /// The addresses of client and server.
+    pub ends: Ends,
 }
 
 /// What came of a request that was handed to Lua.

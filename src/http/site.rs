@@ -11,11 +11,10 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use parking_lot::RwLock;
 
-use super::arrival::absolute_url;
 use super::connection::Handler;
 use super::rtl::Rtl;
 use super::url_path::{Refused, UrlPath};
-use super::{Arrival, PageReply, PageRequest, Response, answers, rtl, static_files};
+use super::{Arrival, PageReply, PageRequest, Response, absolute_url, answers, rtl, static_files};
 use crate::bindings::request::Admission;
 use crate::lsp::App;
 
@@ -219,7 +218,7 @@ impl Request {
     fn redirect_to_directory(&self, path: &UrlPath) -> PageReply {
         let ends = match self {
             Self::Unread(arrival) => arrival.ends,
-            Self::Read(request) => request.ends(),
+            Self::Read(request) => request.ends,
         };
         self.answer(answers::redirect(&absolute_url(self.head(), ends, &path.to_directory_url())))
     }

@@ -15,8 +15,8 @@ use mlua::{Function, Result, Value};
 use super::shared::Shared;
 use super::{AppId, page};
 use crate::bindings::auth::Guard;
-use crate::bindings::request::{Defaults, Request, with_slash};
-use crate::http::{PageReply, PageRequest, redirect};
+use crate::bindings::request::{Defaults, Request};
+use crate::http::{PageReply, PageRequest, absolute_url, redirect};
 use crate::lua::hop::Reply;
 use crate::lua::life::Life;
 use crate::lua::{World, budget};
@@ -306,8 +306,9 @@ async fn answer(
     reply: Reply<PageReply>,
 ) {
     if found.needs_slash {
+        let url = absolute_url(&request.head, request.ends, &format!("{}/", request.head.uri.path()));
         // A client that is gone needs no answer.
-        reply.send(PageReply::Response(redirect(&with_slash(&request))));
+        reply.send(PageReply::Response(redirect(&url)));
         return;
     }
     let request = Request::new(world, request, reply, Defaults::None);

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use hyper::{Method, Request, StatusCode};
-use smq::http::{PageReply, PageRequest, Response};
+use smq::http::{Ends, PageReply, PageRequest, Response};
 use smq::lsp::{App, AppSpec};
 use smq::lua::LuaThread;
 
@@ -74,9 +74,11 @@ fn request(method: Method, uri: &str, headers: &[(&str, &str)], body: &str) -> P
             .collect(),
         body: Bytes::from(body.to_owned()),
         upload: None,
-        peer: "192.0.2.7:40000".parse().expect("an address"),
-        local: "192.0.2.1:80".parse().expect("an address"),
-        is_tls: false,
+        ends: Ends {
+            peer: "192.0.2.7:40000".parse().expect("an address"),
+            local: "192.0.2.1:80".parse().expect("an address"),
+            is_tls: false,
+        },
     }
 }
 

@@ -44,7 +44,8 @@ async fn a_session_that_was_ended_has_expired() {
 #[tokio::test]
 async fn on_tls_the_cookie_is_secure() {
     let site = site(&[("index.lsp", "<?lsp request:session(true) ?>")]).await;
-    let request = PageRequest { is_tls: true, ..get("/") };
+    let mut request = get("/");
+    request.ends.is_tls = true;
     assert!(header(&site.send("index.lsp", request).await, SET_COOKIE).ends_with("; Secure"));
 }
 

@@ -10,7 +10,7 @@ pub fn decoded_path(request: &PageRequest) -> Vec<u8> {
 }
 
 fn authority(request: &PageRequest) -> String {
-    http::authority(&request.head, request.local)
+    http::authority(&request.head, request.ends.local)
 }
 
 /// The host that the client asked for, without the port.
@@ -24,7 +24,7 @@ pub fn domain(request: &PageRequest) -> String {
 }
 
 fn scheme(request: &PageRequest) -> &'static str {
-    if request.is_tls { "https" } else { "http" }
+    if request.ends.is_tls { "https" } else { "http" }
 }
 
 /// The URL without its query; the path as it was sent.
@@ -58,10 +58,4 @@ fn has_scheme(target: &str) -> bool {
     let Some((scheme, _)) = target.split_once(':') else { return false };
     scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
-}
-
-/// The request's own URL with a slash after its path.
-pub fn with_slash(request: &PageRequest) -> String {
-    let query = request.head.uri.query().map_or_else(String::new, |query| format!("?{query}"));
-    format!("{}/{query}", full(request))
 }
