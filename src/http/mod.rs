@@ -14,6 +14,7 @@ pub mod media_type;
 pub mod rtl;
 pub mod site;
 mod static_files;
+mod streamed;
 pub mod trace_console;
 mod upload;
 pub mod url_path;
@@ -27,6 +28,7 @@ use crate::socket::Takeover;
 pub use answers::{add_app_headers, empty, redirect, whole};
 pub use arrival::{Arrival, Ends, absolute_url, authority, is_form};
 use head_tap::SentHeaders;
+pub use streamed::{Piece, streamed};
 pub use upload::Upload;
 
 /// A response body: complete, a file, or what a page is still writing.

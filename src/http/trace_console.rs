@@ -2,15 +2,10 @@
 //! browsers on this machine see it.
 
 use std::fmt::Write;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
-use hyper::body::{Body as HttpBody, Frame};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
@@ -18,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::rtl::Embedded;
-use super::{Response, static_files};
+use super::{Piece, Response, static_files, streamed};
 use crate::traces::{News, Reader, Traces};
 
 /// The page's place below the server's root.
@@ -56,9 +51,9 @@ impl TraceConsole {
 
     fn events(&self, head: &Parts) -> Response {
         let last = head.headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-        let (sender, events) = mpsc::channel(MAX_WAITING);
-        tokio::spawn(send(self.traces.read_after(last), sender));
-        let mut response = Response::new(Events(events).boxed_unsync());
+        let (events, body) = streamed(MAX_WAITING);
+        tokio::spawn(send(self.traces.read_after(last), events));
+        let mut response = Response::new(body);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -78,9 +73,9 @@ fn is_on_this_machine(head: &Parts, peer: IpAddr) -> bool {
 }
 
 /// Hands events to the connection until it ends.
-async fn send(mut reader: Reader, events: mpsc::Sender<Bytes>) {
+async fn send(mut reader: Reader, events: mpsc::Sender<Piece>) {
     let mut event = Bytes::from_static(GREETING);
-    while events.send(event).await.is_ok() {
+    while events.send(Ok(event)).await.is_ok() {
         let news = tokio::select! {
             () = events.closed() => return,
             news = timeout(SIGN_OF_LIFE, reader.next()) => news,
@@ -108,18 +103,6 @@ fn encode(news: &News) -> String {
             event.push('\n');
             event
         }
-    }
-}
-
-/// The body: events as they come.
-struct Events(mpsc::Receiver<Bytes>);
-
-impl HttpBody for Events {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        self.0.poll_recv(cx).map(|event| event.map(|event| Ok(Frame::data(event))))
     }
 }
 

@@ -8,12 +8,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body_util::BodyExt;
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use hyper::http::response::Parts;
@@ -114,7 +113,7 @@ type Answer = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>>>>;
 pub struct Exchange {
     kept: Option<Kept>,
     /// Open while the script may write the request's body.
-    body: Option<mpsc::Sender<Bytes>>,
+    body: Option<mpsc::Sender<http::Piece>>,
     stage: Stage,
     /// The same request, to be sent on a new connection if the kept one turns out to be closed.
     again: Option<Request>,
@@ -192,7 +191,7 @@ impl Exchange {
         if data.is_empty() {
             return Ok(());
         }
-        match timeout(self.timeout, body.send(data.into())).await {
+        match timeout(self.timeout, body.send(Ok(data.into()))).await {
             Ok(Ok(())) => Ok(()),
             // The server does not read the body any more. If it has sent a response, that tells why.
             Ok(Err(_)) => self.head().await.and(Err(Failure::NoBody)),
@@ -347,12 +346,12 @@ fn is_repeatable(request: &Request) -> bool {
 }
 
 /// The request for hyper, and the channel through which a script writes its body.
-fn message(request: Request) -> (hyper::Request<http::Body>, Option<mpsc::Sender<Bytes>>) {
+fn message(request: Request) -> (hyper::Request<http::Body>, Option<mpsc::Sender<http::Piece>>) {
     let (sender, body) = match request.body {
         Body::Whole(data) => (None, http::whole(data)),
         Body::Written => {
-            let (sender, pieces) = mpsc::channel(PIECES);
-            (Some(sender), Written(pieces).boxed_unsync())
+            let (sender, body) = http::streamed(PIECES);
+            (Some(sender), body)
         }
     };
     let has_length = hyper::body::Body::size_hint(&body).exact().is_some_and(|length| length > 0);
@@ -366,20 +365,4 @@ fn message(request: Request) -> (hyper::Request<http::Body>, Option<mpsc::Sender
         message.headers_mut().insert(CONTENT_LENGTH, 0.into());
     }
     (message, sender)
-}
-
-/// A body that a script writes.
-struct Written(mpsc::Receiver<Bytes>);
-
-impl hyper::body::Body for Written {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
-    }
 }

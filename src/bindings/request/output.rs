@@ -14,8 +14,8 @@ use hyper::{HeaderMap, Response, StatusCode};
 use tokio::sync::mpsc;
 
 use super::AlreadyTaken;
-use super::stream::{self, Piece, Rest};
-use crate::http::{Body, PageReply, PageRequest, add_app_headers, empty, whole};
+use super::stream::{PIECES, Rest};
+use crate::http::{Body, PageReply, PageRequest, Piece, add_app_headers, empty, streamed, whole};
 use crate::lua::hop::Reply;
 use crate::socket::Takeover;
 
@@ -209,7 +209,7 @@ impl Output {
         if self.is_committed() {
             return;
         }
-        let (channel, body) = stream::open();
+        let (channel, body) = streamed(PIECES);
         let length = self.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         self.announced = length.unwrap_or(0);
         let response = self.response(body);

@@ -1,27 +1,12 @@
 //! A response body that is sent to the client while a page writes it.
 
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use bytes::Bytes;
-use http_body_util::BodyExt;
-use hyper::body::Frame;
 use tokio::sync::mpsc;
 
-use crate::http::Body;
+use crate::http::Piece;
 
 /// How many pieces may be on their way to the client. A page that writes more waits.
-const PIECES: usize = 4;
-
-/// A piece of the body. An error closes the connection, so that the client notices that something is missing.
-pub type Piece = io::Result<Bytes>;
-
-/// A channel for pieces, and the body that consists of them.
-pub fn open() -> (mpsc::Sender<Piece>, Body) {
-    let (channel, pieces) = mpsc::channel(PIECES);
-    (channel, Streamed { pieces, failed: false }.boxed_unsync())
-}
+pub const PIECES: usize = 4;
 
 /// The last pieces of a streamed response, which may have to wait for the client.
 pub struct Rest {
@@ -46,26 +31,5 @@ pub async fn hand_over(channel: mpsc::Sender<Piece>) {
         // When there is room for as many pieces as the channel holds, it is empty. That the client is gone will be
         // noticed by the next write.
         let _ = channel.reserve_many(channel.max_capacity()).await;
-    }
-}
-
-/// A body that arrives in pieces.
-struct Streamed {
-    pieces: mpsc::Receiver<Piece>,
-    failed: bool,
-}
-
-impl hyper::body::Body for Streamed {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if self.failed {
-            return Poll::Ready(None);
-        }
-        self.pieces.poll_recv(cx).map(|piece| {
-            self.failed = matches!(piece, Some(Err(_)));
-            piece.map(|piece| piece.map(Frame::data))
-        })
     }
 }
