@@ -30,20 +30,36 @@ pub fn register(registry: &mut UserDataRegistry<Request>) {
 async fn multipart(lua: &Lua, request: &Request, args: MultiValue) -> Result<MultiValue> {
     let args = Args::new(lua, "request:multipart", args);
     let callbacks = Callbacks::read(&args, &request.environment(lua)?)?;
-    let content_type = request.header(CONTENT_TYPE.as_str()).unwrap_or_default();
-    let outcome = match boundary(&content_type) {
-        None => Err("the request is no multipart/form-data with a boundary".to_owned()),
-        Some(boundary) => read(lua, request, Parser::new(&boundary), &callbacks).await?,
-    };
-    match outcome {
+    match read(lua, request, &callbacks).await {
         Ok(()) => {
             callbacks.endofreq.call(()).await?;
             true.into_lua_multi(lua)
         }
-        Err(why) => {
+        Err(Failure::Form(why)) => {
             callbacks.error.call(why.as_str()).await?;
             (Value::Nil, why).into_lua_multi(lua)
         }
+        Err(Failure::Script(error)) => Err(error),
+    }
+}
+
+/// Why a form is not read to its end.
+enum Failure {
+    /// It is no form, or breaks off: the reason for the script.
+    Form(String),
+    /// The script's own error.
+    Script(mlua::Error),
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self::Form(why)
+    }
+}
+
+impl From<mlua::Error> for Failure {
+    fn from(error: mlua::Error) -> Self {
+        Self::Script(error)
     }
 }
 
@@ -55,45 +71,28 @@ enum Current {
     File(bool),
 }
 
-/// Reads the form and calls the callbacks, up to `endofreq`. The inner error is the reason for the script.
-async fn read(
-    lua: &Lua,
-    request: &Request,
-    mut parser: Parser,
-    callbacks: &Callbacks,
-) -> Result<std::result::Result<(), String>> {
+/// Reads the form and calls the callbacks, up to `endofreq`.
+async fn read(lua: &Lua, request: &Request, callbacks: &Callbacks) -> std::result::Result<(), Failure> {
+    let boundary = boundary(&request.header(CONTENT_TYPE.as_str()).unwrap_or_default());
+    let boundary = boundary.ok_or_else(|| "the request is no multipart/form-data with a boundary".to_owned())?;
+    let mut parser = Parser::new(&boundary);
     let mut source = request.body_source("request:multipart")?;
     let (mut current, mut count) = (Current::File(false), 0);
     loop {
-        let event = match parser.next() {
-            Ok(event) => event,
-            Err(malformed) => return Ok(Err(malformed.to_string())),
-        };
-        match event {
-            Event::NeedsMore => match source.next(PIECE).await {
-                Ok(Some(piece)) => parser.feed(&piece),
-                Ok(None) if parser.is_complete() => return Ok(Ok(())),
-                Ok(None) => return Ok(Err("the body ends before its last boundary".into())),
-                Err(why) => return Ok(Err(why)),
+        match parser.next().map_err(|malformed| malformed.to_string())? {
+            Event::NeedsMore => match source.next(PIECE).await? {
+                Some(piece) => parser.feed(&piece),
+                None if parser.is_complete() => return Ok(()),
+                None => return Err("the body ends before its last boundary".to_owned().into()),
             },
+            Event::Begin(_) if count == MAX_PARTS => {
+                return Err(format!("the form has more than {MAX_PARTS} parts").into());
+            }
             Event::Begin(part) => {
                 count += 1;
-                if count > MAX_PARTS {
-                    return Ok(Err(format!("the form has more than {MAX_PARTS} parts")));
-                }
                 current = begin(lua, callbacks, part).await?;
             }
-            Event::Data(data) => match &mut current {
-                Current::Field(_, value) if value.len() + data.len() > MAX_FIELD => {
-                    return Ok(Err(format!("a field has more than {MAX_FIELD} bytes")));
-                }
-                Current::Field(_, value) => value.extend_from_slice(&data),
-                Current::File(is_wanted) if *is_wanted => {
-                    let answer = callbacks.filedata.call(lua.create_string(&data)?).await?;
-                    *is_wanted = answer != Value::Boolean(false);
-                }
-                Current::File(_) => {}
-            },
+            Event::Data(data) => add(lua, callbacks, &mut current, &data).await?,
             Event::End => {
                 if let Current::Field(name, value) = &current {
                     let args = (lua.create_string(name)?, lua.create_string(value)?);
@@ -115,4 +114,20 @@ async fn begin(lua: &Lua, callbacks: &Callbacks, part: Part) -> Result<Current> 
     );
     let answer = callbacks.beginfile.call(args).await?;
     Ok(Current::File(callbacks.filedata.is_given() && answer != Value::Boolean(false)))
+}
+
+/// Adds data to a part. The rest of a file is skipped once `filedata` returns false.
+async fn add(lua: &Lua, callbacks: &Callbacks, current: &mut Current, data: &[u8]) -> std::result::Result<(), Failure> {
+    match current {
+        Current::Field(_, value) if value.len() + data.len() > MAX_FIELD => {
+            return Err(format!("a field has more than {MAX_FIELD} bytes").into());
+        }
+        Current::Field(_, value) => value.extend_from_slice(data),
+        Current::File(false) => {}
+        Current::File(is_wanted) => {
+            let answer = callbacks.filedata.call(lua.create_string(data)?).await?;
+            *is_wanted = answer != Value::Boolean(false);
+        }
+    }
+    Ok(())
 }
