@@ -34,6 +34,7 @@ use mlua::{Lua, MultiValue, Result, Table, Value};
 use tokio::sync::{Mutex, Notify};
 
 use super::args::Args;
+use super::tally::Tally;
 use super::{callback, modules, request};
 use crate::broker::outbound::Duty;
 use crate::broker::{Hub, Options};
@@ -92,16 +93,15 @@ pub struct HubState {
     life: Life,
 }
 
-/// How often each of these has happened. Clients can cause them often, so they are logged the 1st, 2nd, 4th, 8th ...
-/// time.
+/// How often each of these has happened.
 #[derive(Default)]
 struct Tallies {
     /// Messages without a callback.
-    unheard: Cell<u64>,
+    unheard: Tally,
     /// Messages that were dropped because callbacks were nested too deep or too long.
-    nested: Cell<u64>,
+    nested: Tally,
     /// Messages of the server to itself that were dropped because too many callbacks were waiting.
-    crowded: Cell<u64>,
+    crowded: Tally,
 }
 
 /// The coroutines that run the callbacks for messages.

@@ -17,6 +17,7 @@ mod options;
 mod outcome;
 pub mod request;
 pub mod session;
+mod tally;
 pub mod trace;
 
 use std::rc::Rc;

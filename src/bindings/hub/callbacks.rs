@@ -3,7 +3,6 @@
 //!
 //! An error in a callback is logged with its traceback. Where a callback has to permit something, an error denies it.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use mlua::{Function, IntoLuaMulti, MultiValue, Result, Value};
 
 use super::super::args::kind;
 use super::super::console;
+use super::super::tally::Tally;
 use super::HubState;
 use super::peers::HubSocket;
 use crate::broker::hooks::{Interest, Newcomer, Verdict};
@@ -213,14 +213,10 @@ fn verdict(answer: &MultiValue) -> Result<Verdict> {
 // ---- Logging, and running any callback ----
 
 impl HubState {
-    /// Logs something that clients can cause often, when its `tally` reaches 1, 2, 4, 8 ...: through the script's
-    /// `log`, or else to the console.
-    pub(super) fn log_often(self: &Rc<Self>, tally: &Cell<u64>, text: impl FnOnce() -> String) {
-        let count = tally.get() + 1;
-        tally.set(count);
-        if !count.is_power_of_two() {
-            return;
-        }
+    /// Logs something that clients can cause often, when its `tally` says so: through the script's `log`, or else to the
+    /// console.
+    pub(super) fn log_often(self: &Rc<Self>, tally: &Tally, text: impl FnOnce() -> String) {
+        let Some(count) = tally.count() else { return };
         let text = if count == 1 { text() } else { format!("{} ({count} such so far)", text()) };
         match &self.callbacks.log {
             Some(log) => self.run("log", log, (Value::Nil, text)),

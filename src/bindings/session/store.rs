@@ -12,6 +12,7 @@ use mlua::{Lua, Result};
 use tokio::time::{Instant, sleep};
 
 use super::Session;
+use crate::bindings::tally::Tally;
 
 /// The most sessions at a time.
 const MAX_SESSIONS: usize = 10_000;
@@ -37,9 +38,9 @@ pub(super) struct Store {
     /// When the sessions were swept last.
     swept: Cell<Option<Instant>>,
     /// How many newcomers were displaced.
-    displaced: Cell<u64>,
+    displaced: Tally,
     /// How many sessions were not made for want of room.
-    refused: Cell<u64>,
+    refused: Tally,
 }
 
 /// The order in which newcomers are displaced: sessions without a user come first, since users have shown a password;
@@ -72,8 +73,8 @@ impl Sessions {
             limit,
             is_swept: Cell::default(),
             swept: Cell::default(),
-            displaced: Cell::default(),
-            refused: Cell::default(),
+            displaced: Tally::default(),
+            refused: Tally::default(),
         }))
     }
 
@@ -192,11 +193,8 @@ impl Store {
     }
 }
 
-/// Counts what has happened, and logs it the 1st, 2nd, 4th, 8th ... time.
-fn note(counter: &Cell<u64>, what: &str) {
-    let times = counter.get() + 1;
-    counter.set(times);
-    if times.is_power_of_two() {
+fn note(tally: &Tally, what: &str) {
+    if let Some(times) = tally.count() {
         tracing::warn!(times, "{what}");
     }
 }

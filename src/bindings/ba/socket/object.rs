@@ -15,6 +15,7 @@ use crate::bindings::args::Args;
 use crate::bindings::coroutine::spawn;
 use crate::bindings::outcome::outcome;
 use crate::bindings::request::address;
+use crate::bindings::tally::Tally;
 use crate::dial::Connection;
 use crate::transport::queued::{Form, Reader, Received, Unwritten, Writer, queues};
 
@@ -35,7 +36,7 @@ pub struct Socket {
     /// The status of a WebSocket that the client has closed.
     status: Cell<Option<u16>>,
     /// The number of writes that failed because too many were waiting.
-    lost: Cell<u64>,
+    lost: Tally,
     /// Notifies the coroutine that reads when another one closes the socket.
     closed: Notify,
 }
@@ -72,7 +73,7 @@ impl Socket {
             reader: RefCell::new(Side::Free(reader)),
             writer: RefCell::new(Some(writer)),
             status: Cell::new(None),
-            lost: Cell::new(0),
+            lost: Tally::default(),
             closed: Notify::new(),
         }
     }
@@ -139,11 +140,8 @@ impl Socket {
         written
     }
 
-    /// Logs that data was lost, the 1st, 2nd, 4th, 8th ... time.
     fn note_loss(&self) {
-        let lost = self.lost.get() + 1;
-        self.lost.set(lost);
-        if lost.is_power_of_two() {
+        if let Some(lost) = self.lost.count() {
             let peer = self.description.peer.map(tracing::field::display);
             tracing::warn!(peer, lost, "a socket's other end does not read, and what scripts write to it is lost");
         }
