@@ -20,6 +20,7 @@ use super::nonces::Nonces;
 use super::seeds::{self, Seeds};
 use super::users::{Account, Users};
 use crate::bindings::args::{Args, plain_text};
+use crate::bindings::options::Options;
 use crate::bindings::request::Request;
 use crate::bindings::session::Session;
 use crate::lua::{World, budget};
@@ -81,27 +82,22 @@ pub fn create(lua: &Lua, args: MultiValue) -> Result<LuaAuthenticator> {
     let Some(users) = Users::from_value(&value) else {
         return Err(args.mismatch(1, "users", "authuser or jsonuser", &value));
     };
-    let options = match args.optional_table(2, "options")? {
-        Some(options) => options,
-        None => lua.create_table()?,
-    };
-    let kind = kind(lua, &options.get("type")?).ok_or_else(|| {
-        args.refuse(2, "options", "'type' must be \"form\", \"basic\", \"digest\", \"auth\" or \"dav\"")
-    })?;
-    let page = match options.get("response")? {
+    let options = Options::optional(&args, 2, "options")?;
+    let kind = kind(lua, &options.value("type")?)
+        .ok_or_else(|| options.refuse("type", "\"form\", \"basic\", \"digest\", \"auth\" or \"dav\" expected"))?;
+    let page = match options.value("response")? {
         Value::Nil => None,
         Value::Function(function) => Some(LoginPage::Function(function)),
         Value::String(path) => Some(LoginPage::Path(path.to_string_lossy())),
-        _ => return Err(args.refuse(2, "options", "'response' must be a function, or the path of a page")),
+        other => return Err(options.mismatch("response", "function or path of a page", &other)),
     };
     if kind == Kind::Form && page.is_none() {
-        return Err(args.refuse(2, "options", "type \"form\" needs 'response', which shows the login page"));
+        return Err(options.refuse("response", "type \"form\" needs it, since it shows the login page"));
     }
-    let realm = match options.get("realm")? {
+    let realm = match options.value("realm")? {
         Value::Nil => DEFAULT_REALM.to_owned(),
-        value => realm(lua, &value).ok_or_else(|| {
-            args.refuse(2, "options", "'realm' must be ASCII text without quotes and control characters")
-        })?,
+        value => realm(lua, &value)
+            .ok_or_else(|| options.refuse("realm", "ASCII text without quotes and control characters expected"))?,
     };
     let (nonces, seeds, attempts) = Default::default();
     Ok(LuaAuthenticator(Rc::new(Authenticator { users, kind, page, realm, nonces, seeds, attempts })))

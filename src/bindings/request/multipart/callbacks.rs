@@ -6,7 +6,8 @@
 
 use mlua::{Function, IntoLuaMulti, Result, Table, Value};
 
-use crate::bindings::args::{Args, kind};
+use crate::bindings::args::Args;
+use crate::bindings::options::Options;
 use crate::lua::budget;
 
 /// One of the functions, if it is given; bound to the environment if it takes that.
@@ -27,17 +28,11 @@ const SHAPES: [(&str, usize); 5] = [("formdata", 2), ("beginfile", 4), ("filedat
 impl Callbacks {
     /// Reads argument 1, a table of functions.
     pub fn read(args: &Args, environment: &Table) -> Result<Self> {
-        let table = args.table(1, "callbacks")?;
+        let options = Options::required(args, 1, "callbacks")?;
         let mut functions = Vec::new();
         for (name, count) in SHAPES {
-            match table.get(name)? {
-                Value::Nil => functions.push(None),
-                Value::Function(function) => functions.push(Some((takes_environment(&function, count), function))),
-                other => {
-                    let why = format!("'{name}' must be a function, got {}", kind(&other));
-                    return Err(args.refuse(1, "callbacks", &why));
-                }
-            }
+            let function = options.function(name)?;
+            functions.push(function.map(|function| (takes_environment(&function, count), function)));
         }
         let is_usual = functions.iter().flatten().any(|(takes, _)| *takes == Some(true));
         let mut callbacks = functions.into_iter().map(|function| match function {
