@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use mlua::{FromLua, Lua, Table, Value};
 
 use super::app_spec;
 use super::value::ConfigValue;
+use crate::bindings::args::kind;
 use crate::bindings::{auth, io};
 use crate::lsp::AppSpec;
 
@@ -53,13 +54,13 @@ impl ConfigFile {
             allow_exec: match get::<Value>(lua, table, "allowexec", "true or false")? {
                 None => false,
                 Some(Value::Boolean(allowed)) => allowed,
-                Some(other) => bail!("`allowexec` must be true or false, not this {}", other.type_name()),
+                Some(other) => return Err(misfit("`allowexec`", "true or false", &other)),
             },
             apps: match get::<Value>(lua, table, "apps", "a list")? {
                 None => Vec::new(),
                 Some(one @ Value::String(_)) => vec![app(lua, &one)?],
                 Some(Value::Table(list)) => apps(lua, &list)?,
-                Some(other) => bail!("`apps` must be a list of apps, not this {}", other.type_name()),
+                Some(other) => return Err(misfit("`apps`", "a list of apps", &other)),
             },
             script_warning: get(lua, table, "scriptwarning", "a number of milliseconds")?,
             script_limit: get(lua, table, "scriptlimit", "a number of milliseconds")?,
@@ -83,7 +84,7 @@ fn check_users(lua: &Lua, table: &Table) -> Result<()> {
     match get::<Value>(lua, table, "users", "a table of users")? {
         None => Ok(()),
         Some(Value::Table(users)) => auth::check_users(lua, &users).map_err(anyhow::Error::msg),
-        Some(other) => bail!("`users` must be a table of users, not this {}", other.type_name()),
+        Some(other) => Err(misfit("`users`", "a table of users", &other)),
     }
 }
 
@@ -93,8 +94,12 @@ fn get<T: FromLua>(lua: &Lua, table: &Table, key: &str, expected: &str) -> Resul
     if value.is_nil() {
         return Ok(None);
     }
-    let kind = value.type_name();
-    T::from_lua(value, lua).map(Some).map_err(|_| anyhow!("`{key}` must be {expected}, not this {kind}"))
+    T::from_lua(value.clone(), lua).map(Some).map_err(|_| misfit(&format!("`{key}`"), expected, &value))
+}
+
+/// The error for a value of the wrong type, or a number out of range.
+fn misfit(what: &str, expected: &str, got: &Value) -> anyhow::Error {
+    anyhow!("{what} must be {expected}, got {}", kind(got))
 }
 
 /// `{cert = FILE, key = FILE}` or `{FILE, FILE}`.
@@ -131,7 +136,7 @@ fn app(lua: &Lua, value: &Value) -> Result<AppSpec> {
             let path: Option<String> = get(lua, table, "path", "a string")?;
             app_spec(&name.unwrap_or_default(), priority.unwrap_or(0), &path.unwrap_or_default())
         }
-        other => bail!("an app in `apps` must be a string or a table, not this {}", other.type_name()),
+        other => return Err(misfit("an app in `apps`", "a string or a table", other)),
     };
     spec.map_err(anyhow::Error::msg)
 }
@@ -192,21 +197,18 @@ mod tests {
         const NO_LIST: &str =
             "`apps` must be a list without names and gaps, as {\"www\", {name=\"shop\", path=\"shop\"}}";
         for (source, expected) in [
-            ("port = {}", "`port` must be a number from 0 to 65535, not this table"),
-            ("port = 65536", "`port` must be a number from 0 to 65535, not this integer"),
-            ("apps = 5", "`apps` must be a list of apps, not this integer"),
-            ("allowexec = 'no'", "`allowexec` must be true or false, not this string"),
-            ("users = 5", "`users` must be a table of users, not this integer"),
+            ("port = {}", "`port` must be a number from 0 to 65535, got table"),
+            ("port = 65536", "`port` must be a number from 0 to 65535, got 65536"),
+            ("apps = 5", "`apps` must be a list of apps, got 5"),
+            ("allowexec = 'no'", "`allowexec` must be true or false, got string"),
+            ("users = 5", "`users` must be a table of users, got 5"),
             ("users = {bob = 'x'}", "`users`: user 'bob': a table with the field 'pwd' expected"),
             ("users = {bob = {}}", "`users`: user 'bob': 'pwd' must be the password, or a table with its hash"),
             ("apps = {{}}", "the path of the app is empty"),
             ("apps = {{'www'}}", "an app in `apps` has `name`, `priority` and `path`, no `1`"),
             ("apps = {{path = 'www', prio = 5}}", "an app in `apps` has `name`, `priority` and `path`, no `prio`"),
-            ("apps = {{path = 'www', name = true}}", "`name` must be a string, not this boolean"),
-            (
-                "apps = {{path = 'www', priority = 'x'}}",
-                "`priority` must be a number from -127 to 127, not this string",
-            ),
+            ("apps = {{path = 'www', name = true}}", "`name` must be a string, got boolean"),
+            ("apps = {{path = 'www', priority = 'x'}}", "`priority` must be a number from -127 to 127, got string"),
             ("apps = {{path = 'www', name = '.x'}}", "the app name .x begins with a dot: such paths are never served"),
             ("apps = {shop = 'shop'}", NO_LIST),
             ("apps = {'www', nil, 'shop'}", NO_LIST),
