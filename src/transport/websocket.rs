@@ -170,6 +170,28 @@ fn mask(out: &mut Vec<u8>, start: usize, payload: usize) {
 mod tests {
     use super::*;
 
+    const MASK: [u8; 4] = [1, 2, 3, 4];
+
+    /// A client's frame, which begins with the byte `first`. Written out, so that our own encoder cannot make up for a
+    /// mistake of the parser.
+    pub fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![first];
+        match payload.len() {
+            length @ 0..126 => frame.push(MASKED | length as u8),
+            length @ 126..0x1_0000 => {
+                frame.push(MASKED | 126);
+                frame.extend((length as u16).to_be_bytes());
+            }
+            length => {
+                frame.push(MASKED | 127);
+                frame.extend((length as u64).to_be_bytes());
+            }
+        }
+        frame.extend(MASK);
+        frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        frame
+    }
+
     #[test]
     fn the_accept_key_is_the_one_of_the_rfc() {
         assert_eq!(accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");

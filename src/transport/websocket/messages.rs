@@ -49,22 +49,9 @@ impl Messages {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{BINARY, CLOSE, FINAL, MASKED, PING, TEXT};
+    use super::super::tests::client_frame as frame;
+    use super::super::{BINARY, CLOSE, FINAL, PING, TEXT};
     use super::*;
-
-    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-        let mut frame = vec![first];
-        match payload.len() {
-            length @ 0..126 => frame.push(MASKED | length as u8),
-            length => {
-                frame.push(MASKED | 126);
-                frame.extend((length as u16).to_be_bytes());
-            }
-        }
-        frame.extend([1, 2, 3, 4]);
-        frame.extend(payload.iter().zip([1, 2, 3, 4].iter().cycle()).map(|(byte, mask)| byte ^ mask));
-        frame
-    }
 
     fn read(input: &[u8]) -> (Result<Option<Message>, Closed>, Vec<u8>) {
         let mut answers = Vec::new();

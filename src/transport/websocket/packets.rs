@@ -86,28 +86,9 @@ pub fn client_frame_length(input: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::client_frame;
     use super::super::{BINARY, CLOSE, FINAL, PING, TEXT};
     use super::*;
-
-    const MASK: [u8; 4] = [1, 2, 3, 4];
-
-    fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
-        let mut frame = vec![first];
-        match payload.len() {
-            length @ 0..126 => frame.push(MASKED | length as u8),
-            length @ 126..0x1_0000 => {
-                frame.push(MASKED | 126);
-                frame.extend((length as u16).to_be_bytes());
-            }
-            length => {
-                frame.push(MASKED | 127);
-                frame.extend((length as u64).to_be_bytes());
-            }
-        }
-        frame.extend(MASK);
-        frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-        frame
-    }
 
     fn decode(input: &[u8]) -> (Decoded, Vec<u8>, Vec<u8>) {
         let (mut packets, mut answers) = (Vec::new(), Vec::new());
