@@ -49,7 +49,8 @@ pub struct Upgrade {
 }
 
 impl Greeting {
-    fn framing(&self) -> Framing {
+    /// The framing of the connection that it begins.
+    pub fn framing(&self) -> Framing {
         match self {
             Self::None | Self::Http => Framing::Raw,
             Self::WebSocket { .. } => Framing::WebSocket,

@@ -46,11 +46,7 @@ impl HubState {
         let token = self.next_token.get() + 1;
         self.next_token.set(token);
         if self.hub.interest().onconnect {
-            let framing = match greeting {
-                Greeting::WebSocket { .. } => Framing::WebSocket,
-                Greeting::None | Greeting::Http => Framing::Raw,
-            };
-            let connecting = self.connecting(&request, arg, address, framing)?;
+            let connecting = self.connecting(&request, arg, address, greeting.framing())?;
             self.connecting.borrow_mut().insert(token, connecting);
         }
         let upgrade = Upgrade { hub: self.hub.clone(), greeting, token, address };
