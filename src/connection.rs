@@ -20,7 +20,7 @@ use crate::broker::peer::{CloseReason, Peer};
 use crate::broker::session::{Outcome, Session};
 use crate::broker::{Hub, Shutdowns};
 use crate::socket::{Socket, Takeover};
-use crate::transport::websocket::{self, Status};
+use crate::transport::websocket::{Role, Status};
 use crate::transport::wire::{Filled, Wire};
 use crate::transport::{Framing, Stop};
 
@@ -260,7 +260,7 @@ async fn end(mut wire: Wire, hub: &Hub, peer: &Arc<Peer>, reason: CloseReason) {
     peer.outbound.end();
     if wire.framing() == Framing::WebSocket && reason != CloseReason::SocketClosed {
         let mut close = Vec::new();
-        websocket::encode_close(Status::NORMAL, &mut close);
+        Role::Server.encode_close(Status::NORMAL, &mut close);
         wire.add_last_words(&close);
     }
     report_drops(hub, peer);

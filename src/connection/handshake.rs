@@ -16,7 +16,7 @@ use crate::broker::{Shutdowns, encoded};
 use crate::protocol::{Connect, Etid, MIN_UID, Packet, ReturnCode, VERSION};
 use crate::socket::{Keepalive, Socket};
 use crate::transport::Framing;
-use crate::transport::websocket::{self, Status};
+use crate::transport::websocket::{Role, Status};
 use crate::transport::wire::{First, PlainWriter, Wire};
 
 /// How often a client that waits for the end of an older one is checked: it may have left meanwhile.
@@ -160,7 +160,7 @@ impl Refusal {
             }
         }
         if framing == Framing::WebSocket {
-            websocket::encode_close(Status::NORMAL, &mut last_words);
+            Role::Server.encode_close(Status::NORMAL, &mut last_words);
         }
         wire.add_last_words(&last_words);
         wire.close().await;

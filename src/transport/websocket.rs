@@ -108,11 +108,6 @@ fn encode_head(opcode: u8, length: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a server's close frame.
-pub fn encode_close(status: Status, out: &mut Vec<u8>) {
-    encode(CLOSE, &status.0.to_be_bytes(), out);
-}
-
 /// The length of the server's frame at the start of `bytes`.
 pub fn first_length(bytes: &[u8]) -> usize {
     match *bytes {
