@@ -81,6 +81,22 @@ fn too_much_output_is_refused() {
 }
 
 #[test]
+fn what_a_command_has_started_is_stopped_with_it() {
+    let server = server(&["--allow-exec"]);
+    let seconds = 200_000 + std::process::id();
+    let text = answer(&server, &format!("return ba.exec'sleep {seconds} & cat /dev/zero'"));
+    assert!(text.ends_with("and was stopped"), "{text}");
+    until_it_ends(&server, seconds);
+}
+
+#[test]
+fn what_a_command_leaves_running_at_its_end_goes_on() {
+    let server = server(&["--allow-exec"]);
+    let code = "local pid = ba.exec('sleep 600 > /dev/null & printf $!') return ba.exec('kill ' .. pid)";
+    assert_eq!(answer(&server, code), "", "there was a program to be ended");
+}
+
+#[test]
 fn others_go_on_while_a_command_runs() {
     let server = server(&["--allow-exec"]);
     let text = answer(
@@ -175,8 +191,13 @@ fn a_terminal_that_nobody_holds_ends_its_program() {
     let server = server(&["--allow-exec"]);
     let seconds = 100_000 + std::process::id();
     answer(&server, &format!("ba.forkpty('sleep', '{seconds}') collectgarbage() collectgarbage()"));
+    until_it_ends(&server, seconds);
+}
+
+/// Waits for the end of `sleep SECONDS`.
+fn until_it_ends(server: &Server, seconds: u32) {
     let deadline = Instant::now() + PATIENCE;
-    let is_running = || answer(&server, &format!("return ba.exec'pgrep -fx \"sleep {seconds}\"' ~= nil")) == "true";
+    let is_running = || answer(server, &format!("return ba.exec'pgrep -fx \"sleep {seconds}\"' ~= nil")) == "true";
     while is_running() {
         assert!(Instant::now() < deadline, "the program still runs");
     }
