@@ -74,6 +74,8 @@ pub struct LuaThread {
     stopping: Arc<Notify>,
     /// With what a script wants the process to end.
     exit: watch::Sender<Option<u8>>,
+    /// Closed when the thread has ended.
+    running: watch::Receiver<()>,
 }
 
 /// The Lua thread has ended, as it does when the server stops.
@@ -90,10 +92,14 @@ impl LuaThread {
     /// Starts the thread, as [`LuaThread::start`] does.
     pub fn start_with(settings: Settings) -> Result<(Self, thread::JoinHandle<()>)> {
         let (jobs, queue) = mpsc::channel(MAX_QUEUED_TURNS);
-        let handle = Self { jobs, stopping: Arc::default(), exit: watch::Sender::default() };
+        let (is_running, running) = watch::channel(());
+        let handle = Self { jobs, stopping: Arc::default(), exit: watch::Sender::default(), running };
         let for_world = handle.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = thread::Builder::new().name("lua".into()).spawn(move || {
+            let _is_running = is_running;
+            // For what scripts do when they are dropped, such as the closing of variables.
+            let _runtime = runtime.enter();
             LocalSet::new().block_on(&runtime, World::new(settings, for_world).run(queue));
         });
         Ok((handle, thread.context("cannot start the Lua thread")?))
@@ -103,6 +109,12 @@ impl LuaThread {
     /// those who wait for an answer get [`Ended`].
     pub fn stop(&self) {
         self.stopping.notify_one();
+    }
+
+    /// Waits until the thread has ended, and with it everything that its scripts have started.
+    pub async fn ended(&self) {
+        // It is the end that is told as an error.
+        let _ = self.running.clone().changed().await;
     }
 
     /// Asks for the end of the process. The first code counts; false if this is not the first.

@@ -35,6 +35,8 @@ pub use signals::Signals;
 const SPARE_FILES: u64 = 64;
 /// Time to send what is still queued for clients.
 const FAREWELL_TIME: Duration = Duration::from_millis(300);
+/// Time for what scripts are waiting for to be dropped, and for programs that they run to be stopped.
+const END_TIME: Duration = Duration::from_secs(1);
 
 /// Serves until a signal or a script says to stop, and returns the exit code. Browsers on this machine are shown the traces,
 /// if there are any to show.
@@ -181,6 +183,9 @@ impl Server {
             open.shards.close();
         }
         self.lua.stop();
+        if timeout(END_TIME, self.lua.ended()).await.is_err() {
+            tracing::warn!("a script takes too long; stopping without its end");
+        }
     }
 }
 

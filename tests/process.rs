@@ -2,7 +2,9 @@
 
 mod support;
 
-use std::time::Instant;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use support::{App, PATIENCE, Server};
 
@@ -86,7 +88,29 @@ fn what_a_command_has_started_is_stopped_with_it() {
     let seconds = 200_000 + std::process::id();
     let text = answer(&server, &format!("return ba.exec'sleep {seconds} & cat /dev/zero'"));
     assert!(text.ends_with("and was stopped"), "{text}");
-    until_it_ends(&server, seconds);
+    eventually(|| !is_sleeping(seconds));
+}
+
+#[test]
+fn a_command_is_stopped_with_the_server() {
+    let seconds = 300_000 + std::process::id();
+    // Scripts whose end takes time, before and behind the one with the command.
+    let preload = format!(
+        "local function slow()
+             local ending <close> = setmetatable({{}}, {{__close = function()
+                 local start = ba.clock()
+                 repeat until ba.clock() - start > 100
+             end}})
+             ba.sleep(600000)
+         end
+         ba.thread.run(slow)
+         ba.thread.run(function() ba.exec'sleep {seconds}; true' end)
+         ba.thread.run(slow)"
+    );
+    let server = Server::start_with(App::new().file(".preload", &preload), &["--allow-exec"], &[]);
+    eventually(|| is_sleeping(seconds));
+    assert!(server.stop("TERM").success());
+    assert!(!is_sleeping(seconds));
 }
 
 #[test]
@@ -191,15 +215,20 @@ fn a_terminal_that_nobody_holds_ends_its_program() {
     let server = server(&["--allow-exec"]);
     let seconds = 100_000 + std::process::id();
     answer(&server, &format!("ba.forkpty('sleep', '{seconds}') collectgarbage() collectgarbage()"));
-    until_it_ends(&server, seconds);
+    eventually(|| !is_sleeping(seconds));
 }
 
-/// Waits for the end of `sleep SECONDS`.
-fn until_it_ends(server: &Server, seconds: u32) {
+/// Whether a program `sleep SECONDS` runs.
+fn is_sleeping(seconds: u32) -> bool {
+    let found = Command::new("pgrep").args(["-fx", &format!("sleep {seconds}")]).output().expect("pgrep is installed");
+    found.status.success()
+}
+
+fn eventually(condition: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
-    let is_running = || answer(server, &format!("return ba.exec'pgrep -fx \"sleep {seconds}\"' ~= nil")) == "true";
-    while is_running() {
-        assert!(Instant::now() < deadline, "the program still runs");
+    while !condition() {
+        assert!(Instant::now() < deadline, "it does not happen");
+        thread::sleep(Duration::from_millis(5));
     }
 }
 
