@@ -9,6 +9,9 @@ use mlua::{Error, Lua, Value};
 use super::args::plain_text;
 use super::coroutine::is_page_ended;
 
+/// What Lua says, without a place, when a script waits within a C function.
+const INNER_WAIT: &str = "attempt to yield across a C-call boundary";
+
 /// How a script's error reads: one line, and where it happened.
 pub struct Described {
     /// The message, beginning with `file:line:` when that is known.
@@ -116,6 +119,12 @@ pub fn describe(error: &Error) -> Described {
         if let Some(place) = place(frames).filter(|_| !begins_with_a_place(&described.message)) {
             described.message = format!("{place}: {}", described.message);
         }
+    } else if described.message == INNER_WAIT {
+        let place = place(&described.traceback).map(|place| format!("{place}: ")).unwrap_or_default();
+        described.message = format!(
+            "{place}a function that waits, such as ba.sleep or coroutine.yield, was called by one that is not written in \
+             Lua, such as string.gsub or table.sort; call it before or after that"
+        );
     }
     described
 }
@@ -149,6 +158,15 @@ mod tests {
         let error = lua.load("object.open('x')").set_name("@x.lsp").exec().unwrap_err();
         let message = describe(&error).message;
         assert_eq!(message, "x.lsp:1: u8.open was called without its object; write it with a colon");
+    }
+
+    #[test]
+    fn what_cannot_wait_where_it_is_called_is_told_so() {
+        let lua = Lua::new();
+        let script = lua.load("x = 1\nstring.gsub('x', '.', coroutine.yield)").set_name("@x.lsp");
+        let thread = lua.create_thread(script.into_function().unwrap()).unwrap();
+        let message = describe(&thread.resume::<()>(()).unwrap_err()).message;
+        assert!(message.starts_with("x.lsp:2: a function that waits, such as ba.sleep"), "{message}");
     }
 
     #[test]
