@@ -2,7 +2,7 @@
 //! request.
 
 use std::cell::RefCell;
-use std::fs::Metadata;
+use std::fs::{self, Metadata};
 use std::rc::Rc;
 use std::time::SystemTime;
 
@@ -52,15 +52,16 @@ impl State {
         Ok(page)
     }
 
-    /// The page's function. Compiles the file if that has changed.
-    async fn function(&self, lua: &Lua, page: &Page, path: &str, stamp: Stamp) -> Result<Function> {
+    /// The page's function. Compiles the file if that has changed, without a pause: a page that could be included where
+    /// nothing can wait, such as in a function that string.gsub calls, always can.
+    fn function(&self, lua: &Lua, page: &Page, path: &str, stamp: Stamp) -> Result<Function> {
         if let Some((compiled, function)) = &*page.compiled.borrow()
             && *compiled == stamp
         {
             return Ok(function.clone());
         }
         let name = self.file_name(path);
-        let source = tokio::fs::read(self.root.join(path)).await;
+        let source = fs::read(self.root.join(path));
         let source = source.map_err(|error| Error::runtime(format!("{name}: cannot be read: {error}")))?;
         let chunk =
             compile(&source).map_err(|error| Error::runtime(format!("{name}:{}: {}", error.line, error.mistake)))?;
@@ -96,7 +97,7 @@ pub async fn within<T>(life: &Life, answer: impl Future<Output = Result<T>>) -> 
 /// Runs the page at `path` for a request, in the request's environment.
 pub async fn run(world: &World, app: &State, path: &str, stamp: Stamp, request: &Request) -> Result<()> {
     let page = app.page(&world.lua, path)?;
-    let function = app.function(&world.lua, &page, path, stamp).await?;
+    let function = app.function(&world.lua, &page, path, stamp)?;
     let environment = request.environment(&world.lua)?;
     budget::call(&function, (environment, path, &app.io, &page.table, &app.table)).await
 }

@@ -13,6 +13,15 @@ async fn an_included_page_writes_in_place_and_shares_its_globals() {
 }
 
 #[tokio::test]
+async fn a_page_that_does_not_wait_can_be_included_where_nothing_can() {
+    let index = "<?lsp ('abcdefgh'):gsub('.', function(name) response:include('.' .. name .. '.lsp') end) ?>";
+    let parts = ('a'..='h').map(|name| format!(".{name}.lsp")).collect::<Vec<_>>();
+    let parts = parts.iter().map(|path| (path.as_str(), "<?lsp=pathname?> "));
+    let site = site(&[("index.lsp", index)].into_iter().chain(parts).collect::<Vec<_>>()).await;
+    assert_eq!(site.page("index.lsp").await, ".a.lsp .b.lsp .c.lsp .d.lsp .e.lsp .f.lsp .g.lsp .h.lsp ");
+}
+
+#[tokio::test]
 async fn a_path_is_relative_to_the_page_that_says_it_or_to_the_server() {
     let site = site(&[
         ("a/index.lsp", "<?lsp response:include'b/one.lsp' ?>"),
