@@ -168,6 +168,29 @@ fn head_tells_the_length_and_sends_nothing() {
 }
 
 #[test]
+fn a_status_of_an_apps_own_has_words_as_well() {
+    let (server, _folder) = Server::of(&[
+        ("set.lsp", "<?lsp response:setstatus(tonumber(request:data'code')) ?>"),
+        ("error.lsp", "<?lsp response:senderror(599) ?>"),
+    ]);
+    let status_line = |target: &str| {
+        let mut stream = server.connect();
+        write!(stream, "GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        BufReader::new(stream).lines().next().unwrap().unwrap()
+    };
+    for (code, line) in [
+        (299, "HTTP/1.1 299 Success"),
+        (399, "HTTP/1.1 399 Redirection"),
+        (499, "HTTP/1.1 499 Client Error"),
+        (404, "HTTP/1.1 404 Not Found"),
+    ] {
+        assert_eq!(status_line(&format!("/set.lsp?code={code}")), line);
+    }
+    assert_eq!(status_line("/error.lsp"), "HTTP/1.1 599 Server Error");
+    assert!(server.get("/error.lsp").body.contains("<h1>599 Server Error</h1>"));
+}
+
+#[test]
 fn other_methods_are_told_what_is_allowed() {
     let (server, _folder) = Server::of(&[("a.txt", "hello")]);
     assert_eq!(server.ask("OPTIONS", "/a.txt", &[]).header("allow"), "GET, HEAD, OPTIONS");

@@ -52,6 +52,16 @@ pub fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
+/// The words behind a status code. For a code of the app's own they tell the class that it is of.
+pub fn reason(status: StatusCode) -> &'static str {
+    status.canonical_reason().unwrap_or(match status.as_u16() {
+        ..300 => "Success",
+        300..400 => "Redirection",
+        400..500 => "Client Error",
+        500.. => "Server Error",
+    })
+}
+
 /// An error page. The connection closes behind it, since after a bad request client and server may disagree on where the next
 /// one begins.
 pub fn error(status: StatusCode) -> Response {

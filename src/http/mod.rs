@@ -25,7 +25,7 @@ use hyper::http::request::Parts;
 
 use crate::socket::Takeover;
 
-pub use answers::{add_app_headers, empty, redirect, whole};
+pub use answers::{add_app_headers, empty, reason, redirect, whole};
 pub use arrival::{Arrival, Ends, absolute_url, authority, is_form};
 use head_tap::SentHeaders;
 pub use streamed::{Piece, streamed};

@@ -15,6 +15,7 @@ use super::output::Output;
 use super::{Request, admission, body, compress, cookies, include, json, multipart, url};
 use crate::bindings::args::{Args, plain_text};
 use crate::bindings::coroutine::PageEnded;
+use crate::http::reason;
 
 /// Adds all methods. `output` are those that are written in Lua, see `lua/internal/output.lua`.
 pub fn register(registry: &mut UserDataRegistry<Request>, output: Vec<(String, Function)>) {
@@ -296,7 +297,7 @@ fn senderror(lua: &Lua, this: &Request, args: MultiValue) -> Result<()> {
 
 /// The small page that goes with a status. `html` is a further text in it.
 pub(super) fn error_page(code: StatusCode, html: &[u8]) -> Vec<u8> {
-    let title = format!("{} {}", code.as_u16(), code.canonical_reason().unwrap_or("Error"));
+    let title = format!("{} {}", code.as_u16(), reason(code));
     let head = format!("<!DOCTYPE html><html><head><title>{title}</title></head><body><h1>{title}</h1><p>");
     [head.as_bytes(), html, b"</p></body></html>\n"].concat()
 }

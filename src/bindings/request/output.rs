@@ -9,13 +9,14 @@ use std::io;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
+use hyper::ext::ReasonPhrase;
 use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, SET_COOKIE};
 use hyper::{HeaderMap, Response, StatusCode};
 use tokio::sync::mpsc;
 
 use super::AlreadyTaken;
 use super::stream::{PIECES, Rest};
-use crate::http::{Body, PageReply, PageRequest, Piece, add_app_headers, empty, streamed, whole};
+use crate::http::{Body, PageReply, PageRequest, Piece, add_app_headers, empty, reason, streamed, whole};
 use crate::lua::hop::Reply;
 use crate::socket::Takeover;
 
@@ -409,6 +410,9 @@ impl Output {
     fn response(&mut self, body: Body) -> Response<Body> {
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
+        if self.status.canonical_reason().is_none() {
+            response.extensions_mut().insert(ReasonPhrase::from_static(reason(self.status).as_bytes()));
+        }
         *response.headers_mut() = std::mem::take(&mut self.headers);
         for (_, cookie) in self.cookies.drain(..) {
             response.headers_mut().append(SET_COOKIE, cookie);
