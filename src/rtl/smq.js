@@ -303,6 +303,8 @@
       this._isAccepted = false;
       /** Whether calls are carried out: what existed before a reconnect has been set up again, and the app has been told. */
       this._up = false;
+      /** Whether those who waited for an answer are being told. */
+      this._settling = false;
       this._ended = false;
       this._attempts = 0;
       this._open();
@@ -484,7 +486,7 @@
 
     /** Carries out the calls whose turn has come. Callbacks may call the client again: a call leaves the line before it runs. */
     _advance() {
-      while (this._canSend()) {
+      while (!this._settling && this._canSend()) {
         this._askAhead();
         if (!this._line.length || !this._isReady(this._line[0])) return;
         const call = this._line.shift();
@@ -592,7 +594,10 @@
       const waiters = this._asked[type].get(name) || [];
       this._asked[type].delete(name);
       if (accepted) this._namesOf(type).learn(name, number);
+      // What callbacks call comes after all that have waited: an unsubscribe also ends a subscribe that is told next.
+      this._settling = true;
       for (const waiter of waiters) waiter.settle(accepted, number);
+      this._settling = false;
       this._advance();
     }
 

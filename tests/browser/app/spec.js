@@ -257,6 +257,24 @@ it("removes all callbacks of a topic with unsubscribe", async () => {
   equal([heard.entries, (await ask(smq, "whoami")).topics], [[], {}]);
 });
 
+it("removes with unsubscribe also what was subscribed by the same answer", async () => {
+  const smq = await connected();
+  const heard = log();
+  const acks = log();
+  const onack = () => {
+    smq.unsubscribe("t");
+    acks.add("first");
+  };
+  smq.subscribe("t", { onmsg: () => heard.add("wrong"), onack });
+  smq.subscribe("t", { onmsg: () => heard.add("wrong"), onack: () => acks.add("second") });
+  equal(await acks.reaches(2), ["first", "second"]);
+  smq.publish("x", "t");
+  equal((await ask(smq, "whoami")).topics, {});
+  await smq.subscribe("t", { datatype: "text", onmsg: (text) => heard.add(text) });
+  smq.publish("y", "t");
+  equal(await heard.reaches(1), ["y"]);
+});
+
 it("goes on after a callback that throws", async () => {
   const smq = await connected();
   const heard = log();
