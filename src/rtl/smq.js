@@ -776,8 +776,11 @@
       this._topics.forgetNumbers();
       this._subtopics.forgetNumbers();
       for (const key of this._observers.keys()) if (typeof key !== "string") this._observers.delete(key);
+      const sock = this._sock;
       let missing = 1;
-      const settled = () => --missing === 0 && this._restored();
+      const settled = () => {
+        if (--missing === 0 && sock === this._sock) this._restored(); // Unless a callback has disconnected.
+      };
       // Sub-topics first, so that their numbers are known when the first message arrives.
       for (const [type, name] of this._replayed()) {
         missing++;

@@ -562,6 +562,23 @@ it("answers a subscription with the number that the sub-topic has when the answe
   equal([subtid, subtid !== before], [smq.subtopic2tid("s"), true]);
 });
 
+it("stays closed if a callback disconnects while everything is set up again", async () => {
+  const smq = await connected({ backoff: QUICKLY });
+  const heard = log();
+  const { error } = console;
+  console.error = (...args) => heard.add(`reported ${args}`);
+  smq.onreconnect = () => heard.add("onreconnect");
+  const onack = () => {
+    smq.disconnect();
+    queueMicrotask(() => heard.add("disconnected"));
+  };
+  command(smq, "drop");
+  smq.subscribe("t", { onack });
+  await heard.reaches(1);
+  console.error = error;
+  equal(heard.entries, ["disconnected"]);
+});
+
 it("sets nothing up again with cleanstart", async () => {
   const smq = await connected({ backoff: QUICKLY, cleanstart: true });
   const heard = log();
