@@ -189,10 +189,12 @@
       this.names.delete(this.numbers.get(name));
       this.numbers.delete(name);
     }
-    /** Keeps the names only: after a reconnect the server may have other numbers for them. */
-    forgetNumbers() {
-      this.names.clear();
+    /** After a reconnect the server may have other numbers for the names. Until all are told, the old ones stand for them, too. */
+    doubtNumbers() {
       for (const name of this.numbers.keys()) this.numbers.set(name, 0);
+    }
+    forgetOldNumbers() {
+      for (const [number, name] of this.names) if (this.numbers.get(name) !== number) this.names.delete(number);
     }
     clear() {
       this.names.clear();
@@ -773,8 +775,8 @@
 
     /** After a reconnect, sets up again what was set up before; then goes on when the server has answered all of it. */
     _restore() {
-      this._topics.forgetNumbers();
-      this._subtopics.forgetNumbers();
+      this._topics.doubtNumbers();
+      this._subtopics.doubtNumbers();
       for (const key of this._observers.keys()) if (typeof key !== "string") this._observers.delete(key);
       const sock = this._sock;
       let missing = 1;
@@ -821,6 +823,8 @@
         if (tid) this._send(packet(OBSERVE, [tid]));
         else this._observers.delete(name);
       }
+      this._topics.forgetOldNumbers();
+      this._subtopics.forgetOldNumbers();
       this._stand(this.onreconnect);
     }
 

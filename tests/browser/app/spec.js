@@ -554,6 +554,33 @@ it("takes numbers for the names that they stood for when the call was made, what
   equal([smq.topic2tid("t") !== tid, smq.subtopic2tid("s") !== subtid], [true, true]);
 });
 
+/** Runs this when the server has accepted the client, before it has answered anything else: as a timer of the page might. */
+function whenAccepted(smq, run) {
+  const CONNACK = 3;
+  smq.onauth = () => {
+    const sock = smq.getsock();
+    const { onmessage } = sock;
+    sock.onmessage = (event) => {
+      onmessage(event);
+      if (new Uint8Array(event.data)[0] === CONNACK) run();
+    };
+  };
+}
+
+it("takes old numbers for their names until everything is set up again", async () => {
+  const smq = await connected({ backoff: QUICKLY });
+  const heard = log();
+  const { tid, subtid } = await smq.subscribe("t", "s", { datatype: "text", onmsg: (text) => heard.add(text) });
+  whenAccepted(smq, () => {
+    heard.add([smq.topic2tid("t"), smq.tid2topic(tid)]);
+    smq.subscribe(tid, { onack: (accepted, name) => heard.add(accepted, name) });
+    smq.publish("by number", tid, subtid);
+  });
+  command(smq, "restart");
+  equal(await heard.reaches(3), [[undefined, "t"], [true, "t"], "by number"]);
+  equal([smq.tid2topic(tid), smq.tid2subtopic(subtid)], [undefined, undefined]);
+});
+
 it("answers a subscription with the number that the sub-topic has when the answer comes", async () => {
   const smq = await connected({ backoff: QUICKLY });
   const before = await smq.createsub("s");
