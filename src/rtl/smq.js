@@ -777,7 +777,7 @@
     _restore() {
       this._topics.doubtNumbers();
       this._subtopics.doubtNumbers();
-      for (const key of this._observers.keys()) if (typeof key !== "string") this._observers.delete(key);
+      this._keepObservedTopics();
       const sock = this._sock;
       let missing = 1;
       const settled = () => {
@@ -798,6 +798,16 @@
         this._sendAsk(type, name);
       }
       settled();
+    }
+
+    /** Observed numbers become names if these are known since; those that may be of clients are forgotten. */
+    _keepObservedTopics() {
+      for (const [number, observer] of this._observers) {
+        const name = this._topics.name(number);
+        if (typeof number === "string" || (observer.isTopic && name === undefined)) continue;
+        this._observers.delete(number);
+        if (name !== undefined && !this._observers.has(name)) this._observers.set(name, { ...observer, isTopic: true });
+      }
     }
 
     /** What to ask the server again: names in use, and questions that the old connection left unanswered. */

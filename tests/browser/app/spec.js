@@ -606,6 +606,26 @@ it("stays closed if a callback disconnects while everything is set up again", as
   equal(heard.entries, ["disconnected"]);
 });
 
+it("goes on observing a topic that it knows by its number only, and forgets a client", async () => {
+  const [a, b] = [await connected({ backoff: QUICKLY }), await connected()];
+  const seen = log();
+  const tids = [await b.subscribe("nameless"), await b.subscribe("named later")];
+  for (const number of [...tids, b.gettid()]) a.observe(number, seen.add);
+  await seen.reaches(2);
+  await a.create("named later");
+  const reconnect = called(a, "onreconnect");
+  command(a, "drop");
+  await reconnect;
+  equal((await seen.reaches(4)).slice(2), [
+    [1, tids[0]],
+    [1, "named later"],
+  ]);
+  b.disconnect();
+  equal((await seen.reaches(6)).slice(4).map(([subscribers]) => subscribers), [0, 0]);
+  await settled(a);
+  equal(seen.entries.length, 6);
+});
+
 it("sets nothing up again with cleanstart", async () => {
   const smq = await connected({ backoff: QUICKLY, cleanstart: true });
   const heard = log();
