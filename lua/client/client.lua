@@ -504,7 +504,8 @@ end
 local function delay(answer, canreconnect)
    if not canreconnect then return nil end
    if answer == true then return DELAY end
-   return math.type(answer) and math.max(answer, MIN_DELAY)
+   if not math.type(answer) then return nil end
+   return answer > MIN_DELAY and answer or MIN_DELAY -- In this order also for NaN, which is greater than nothing.
 end
 
 local function run(client, state)

@@ -326,6 +326,26 @@ test("a lost connection comes back when onclose asks for it", function()
    smq:close()
 end)
 
+test("there is a second at least before a reconnect, whatever number onclose returns", function()
+   local waits = {}
+   for i, answer in ipairs{ 0 / 0, 1, -math.huge } do
+      local smq = connected()
+      local lost, again
+      smq.onconnect, again = called()
+      function smq.onclose() lost = ba.clock() return answer end
+      on_server("hub:shutdown(nil, %d)", smq:gettid())
+      waits[i] = function()
+         again()
+         smq:close()
+         return ba.clock() - lost
+      end
+   end
+   for _, wait in ipairs(waits) do
+      local waited = wait()
+      assert(waited >= 1000, waited)
+   end
+end)
+
 test("close is for good", function()
    local smq = connected()
    local onclose, _, calls = called()
