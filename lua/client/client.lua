@@ -103,12 +103,18 @@ end
 -- A line in the log; without the prefix of `trace`, which would name a line of this file.
 local function log(text) tracep(false, 0, "smq.client: " .. text) end
 
+-- What an error says. The app may raise anything, also what cannot be made text.
+local function words(problem)
+   local ok, text = pcall(tostring, problem)
+   return ok and text or "a " .. type(problem) .. " whose __tostring fails"
+end
+
 -- Calls what the app has set; an error is shown with its traceback and harms nothing else.
 local function call(what, f, ...)
    if not f then return end
    local ok, result = xpcall(f, debug.traceback, ...)
    if ok then return result end
-   log(what .. ": " .. tostring(result))
+   log(what .. ": " .. words(result))
 end
 
 -- The connection of the client that a method was called on; nil while there is none.
@@ -466,7 +472,7 @@ end
 local function credentials_of(client, seed, address)
    if not client.onauth then return "" end
    local ok, given = pcall(client.onauth, seed, address)
-   if not ok then return nil, "onauth: " .. tostring(given) end
+   if not ok then return nil, "onauth: " .. words(given) end
    if given == nil then return "" end
    if type(given) ~= "string" and type(given) ~= "number" then return nil, "onauth gave a " .. type(given) .. ", no text" end
    local text = tostring(given)

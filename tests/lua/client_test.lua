@@ -290,6 +290,21 @@ test("a callback that fails is shown and harms nothing", function()
    same(message(), "2")
 end)
 
+test("an error that cannot be made text harms nothing, either", function()
+   local unspeakable = setmetatable({}, { __tostring = function() error"on purpose" end })
+   local smq = connected()
+   local onmsg, message = called()
+   smq:subscribe("client/unspeakable", { onmsg = function(data) onmsg(data) error(unspeakable) end })
+   smq:publish("1", "client/unspeakable")
+   smq:publish("2", "client/unspeakable")
+   same(message(), "1")
+   same(message(), "2")
+   local refused, why = client.create(url)
+   function refused.onauth() error(unspeakable) end
+   refused.onclose, why = called()
+   same(table.pack(why()), { "onauth: a table whose __tostring fails", false, n = 2 })
+end)
+
 test("a callback may wait, and its messages do so, too, in order", function()
    local smq, got = connected(), {}
    smq:subscribe("client/waits", { onmsg = function(data) ba.sleep(5) got[#got + 1] = data end })
