@@ -109,9 +109,9 @@ local function words(problem)
    return ok and text or "a " .. type(problem) .. " whose __tostring fails"
 end
 
--- Calls what the app has set; an error is shown with its traceback and harms nothing else.
-local function call(what, f, ...)
-   if not f then return end
+-- Calls what the app has set, unless it has closed the client; an error is shown with its traceback and harms nothing else.
+local function call(client, what, f, ...)
+   if not f or states[client].is_closed then return end
    local ok, result = xpcall(f, debug.traceback, ...)
    if ok then return result end
    log(what .. ": " .. words(result))
@@ -217,9 +217,9 @@ function Client:create(topic, subtopic, onack)
    if subtopic ~= nil then check_name("client:create", 2, "subtopic", subtopic) end
    if not session then return false end
    resolve_topic(session, topic, function(tid)
-      if not subtopic then return call("onack", onack, tid ~= nil, topic, tid or 0) end
+      if not subtopic then return call(self, "onack", onack, tid ~= nil, topic, tid or 0) end
       resolve_subtopic(session, subtopic, function(subtid)
-         call("onack", onack, tid ~= nil and subtid ~= nil, topic, tid or 0, subtopic, subtid or 0)
+         call(self, "onack", onack, tid ~= nil and subtid ~= nil, topic, tid or 0, subtopic, subtid or 0)
       end)
    end)
    return true
@@ -231,7 +231,7 @@ function Client:createsub(subtopic, onack)
    check_name("client:createsub", 1, "subtopic", subtopic)
    if onack ~= nil then check_function("client:createsub", 2, "onack", onack) end
    if not session then return false end
-   resolve_subtopic(session, subtopic, function(subtid) call("onack", onack, subtid ~= nil, subtopic, subtid or 0) end)
+   resolve_subtopic(session, subtopic, function(subtid) call(self, "onack", onack, subtid ~= nil, subtopic, subtid or 0) end)
    return true
 end
 
@@ -312,9 +312,9 @@ function Client:subscribe(topic, subtopic, settings)
          local function answer(tid)
             if tid then listen(session, tid, subtid, settings) end
             if subtopic then
-               call("onack", settings.onack, tid ~= nil, topic, tid or 0, subtopic, subtid or 0)
+               call(self, "onack", settings.onack, tid ~= nil, topic, tid or 0, subtopic, subtid or 0)
             else
-               call("onack", settings.onack, tid ~= nil, topic, tid or 0)
+               call(self, "onack", settings.onack, tid ~= nil, topic, tid or 0)
             end
             end_turn(session, key, turn)
          end
@@ -424,12 +424,12 @@ handlers[KIND.PUBLISH] = function(client, session, body)
    if settings then
       local data = payload
       if settings.datatype == "json" then data = ba.json.decode(payload) end
-      if data ~= nil then return call("onmsg", settings.onmsg, data, ptid, tid, subtid) end
+      if data ~= nil then return call(client, "onmsg", settings.onmsg, data, ptid, tid, subtid) end
    end
-   call("onmsg", client.onmsg, payload, ptid, tid, subtid)
+   call(client, "onmsg", client.onmsg, payload, ptid, tid, subtid)
 end
 
-handlers[KIND.CHANGE] = function(_, session, body)
+handlers[KIND.CHANGE] = function(client, session, body)
    if #body < 8 then return end
    local tid, subscribers = unpack(">I4I4", body)
    local observer = session.observers[tid]
@@ -437,7 +437,7 @@ handlers[KIND.CHANGE] = function(_, session, body)
    -- An etid never has subscribers: the first thing to hear of it is the 0 that ends the observation.
    observer.is_topic = observer.is_topic or subscribers > 0 or session.topics.name[tid] ~= nil
    if not observer.is_topic then session.observers[tid] = nil end
-   call("onchange", observer.onchange, subscribers, observer.topic)
+   call(client, "onchange", observer.onchange, subscribers, observer.topic)
 end
 
 handlers[KIND.PING] = function(_, session) session.link:send(KIND.PONG, "") end
@@ -484,6 +484,7 @@ end
 
 local function connect_and_serve(client, state)
    local function credentials(seed, address)
+      if state.is_closed then return nil, "closed" end
       local text, why = credentials_of(client, seed, address)
       if not text then trace("smq.client: " .. why) end
       return text, why
@@ -498,7 +499,7 @@ local function connect_and_serve(client, state)
    state.session = session
    local greet = state.was_connected and client.onreconnect or client.onconnect
    state.was_connected = true
-   call("onconnect", greet, welcome.etid, welcome.seed, welcome.address)
+   call(client, "onconnect", greet, welcome.etid, welcome.seed, welcome.address)
    local why
    why, canreconnect = serve(client, session, state.op)
    connection:close()
@@ -518,7 +519,7 @@ local function run(client, state)
    while not state.is_closed do
       local why, canreconnect = connect_and_serve(client, state)
       if state.is_closed then return end
-      local wait = delay(call("onclose", client.onclose, why, canreconnect), canreconnect)
+      local wait = delay(call(client, "onclose", client.onclose, why, canreconnect), canreconnect)
       if not wait then
          state.is_closed = true
          return

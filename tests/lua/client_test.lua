@@ -384,6 +384,30 @@ test("a callback may close the client, and no other is called after it", functio
    same(heard, { "1" })
 end)
 
+test("after close no other callback is called that waits for the same answer", function()
+   local smq = connected()
+   local onack, ack, calls = called()
+   local function close(...) onack(...) smq:close() end
+   local etid = smq:gettid()
+   smq:create("client/same answer", close)
+   smq:create("client/same answer", close)
+   same(ack(), true)
+   eventually(function() return on_server("hub:etid2peer(%d) == nil", etid) end, "the end")
+   same(#calls, 1)
+end)
+
+test("after close while it connects, onauth is not called", function()
+   on_server"hold(true)"
+   local smq = client.create(url)
+   local onauth, _, calls = called()
+   smq.onauth = onauth
+   eventually(function() return on_server"held" == 1 end, "the request")
+   smq:close()
+   on_server"hold(false)"
+   eventually(function() return on_server"held" == 0 end, "the end of the handshake")
+   same(#calls, 0)
+end)
+
 test("the longest message arrives and a longer one is refused", function()
    local smq = connected()
    local onmsg, message = called()
