@@ -841,7 +841,7 @@
     /** The server has refused this client, and there will be no reconnect. */
     _refused(message) {
       this._end(new Error(message));
-      guarded(this, this.onclose, message, false);
+      if (!this._leaving) guarded(this, this.onclose, message, false);
     }
 
     _lost(reason) {

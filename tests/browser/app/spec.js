@@ -468,6 +468,17 @@ it("takes its leave with as many calls in line as there may be", async () => {
   equal(await heard.reaches(1), [[b.gettid(), 0]]);
 });
 
+it("does not call onclose after disconnect, also if the server refuses it before it could take its leave", async () => {
+  const smq = client();
+  const heard = log();
+  smq.onauth = () => "wrong";
+  smq.onclose = () => heard.add("onclose");
+  const waiting = smq.subscribe("t");
+  smq.disconnect();
+  await rejects(waiting, /wrong password/);
+  equal(heard.entries, []);
+});
+
 it("stays closed after a lost connection unless told to come back", async () => {
   const smq = await connected();
   command(smq, "drop");
