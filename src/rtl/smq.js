@@ -298,6 +298,8 @@
       /** Questions that the server has not answered yet: by packet type, a map of names to the list of those who wait. */
       this._asked = { [CREATE]: new Map(), [SUBSCRIBE]: new Map(), [CREATESUB]: new Map() };
       this._line = [];
+      /** Topic name to the number of calls in the line that are to make it known. */
+      this._awaited = new Map();
       /** For how many calls at the head of the line the server has been asked for the names. */
       this._ahead = 0;
       this._etid = undefined;
@@ -482,6 +484,7 @@
       }
       if (this._line.length >= LINE_LIMIT) throw new Error(`${LINE_LIMIT} calls already wait for the server`);
       this._line.push(call);
+      this._await(call, 1);
       if (this._canSend()) this._isAnswered(call, CREATESUB, call.subtopic);
       this._advance();
     }
@@ -492,6 +495,7 @@
         this._askAhead();
         if (!this._line.length || !this._isReady(this._line[0])) return;
         const call = this._line.shift();
+        this._await(call, -1);
         this._ahead = Math.max(0, this._ahead - 1);
         if (call.lacks === undefined) call.run(this._tid(call.topic), this._subtid(call.subtopic));
         else call.denied(call.lacks);
@@ -564,7 +568,16 @@
     _isKnownSoon(key) {
       if (typeof key !== "string" || key === SELF || this._topics.numbers.has(key)) return true;
       if (this._asked[CREATE].has(key) || this._asked[SUBSCRIBE].has(key)) return true;
-      return this._line.some((call) => call.topic === key || call.subscribes === key);
+      return this._awaited.has(key);
+    }
+
+    /** Counts a call that joins or leaves the line, so that nobody has to search the line for a name. */
+    _await(call, change) {
+      const name = call.subscribes ?? call.topic;
+      if (typeof name !== "string") return;
+      const count = (this._awaited.get(name) || 0) + change;
+      if (count) this._awaited.set(name, count);
+      else this._awaited.delete(name);
     }
 
     /** Answers a call that needs numbers and nothing else: at once if they are known, else when its turn comes. */
@@ -890,6 +903,7 @@
       this._closeSocket();
       const line = this._line;
       this._line = [];
+      this._awaited.clear();
       for (const call of line) if (call.answer) call.answer.drop(error);
       this._dropAsked(error);
     }

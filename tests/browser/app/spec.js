@@ -129,10 +129,9 @@ it("has messages behind a denied subscription denied in one round trip", async (
   equal(sent, 1);
 });
 
-/** How often the client looks something up while `count` messages go to new names. */
-async function lookUpsFor(count) {
-  const smq = await connected();
-  const { get, has } = Map.prototype;
+/** How many entries of maps and arrays the client looks at while this runs. */
+async function lookUpsOf(run) {
+  const [{ get, has }, { some }] = [Map.prototype, Array.prototype];
   let lookUps = 0;
   Map.prototype.get = function (key) {
     lookUps++;
@@ -142,20 +141,47 @@ async function lookUpsFor(count) {
     lookUps++;
     return has.call(this, key);
   };
+  Array.prototype.some = function (matches) {
+    return some.call(this, (entry) => ++lookUps && matches(entry));
+  };
   try {
-    const names = Array.from({ length: count }, (_, i) => (i % 2 ? "" : "denied ") + `one of ${count}: ${i}`);
-    await Promise.allSettled(names.map((name) => smq.publish("x", name, name)));
+    await run();
   } finally {
     Object.assign(Map.prototype, { get, has });
+    Object.assign(Array.prototype, { some });
   }
   return lookUps;
 }
 
-it("takes no more work for each of many messages to new names than for each of a few", async () => {
-  const [few, many] = [await lookUpsFor(20), await lookUpsFor(1000)];
-  const growth = many / few;
-  equal(growth < 55 ? "in step" : `${growth} times as much for 50 times as many`, "in step");
-});
+const newNames = (count) => Array.from({ length: count }, (_, i) => `one of ${count}: ${i}`);
+
+/** Sends messages to that many new names. */
+async function publishToNew(count) {
+  const smq = await connected();
+  const names = newNames(count).map((name, i) => (i % 2 ? "" : "denied ") + name);
+  await Promise.allSettled(names.map((name) => smq.publish("x", name, name)));
+}
+
+/** Creates and observes that many topics before the connection stands. */
+async function observeNew(count) {
+  const smq = client();
+  const names = newNames(count);
+  const created = names.map((name) => smq.create(name));
+  for (const name of names) smq.observe(name, () => {});
+  await Promise.all(created);
+}
+
+for (const [what, run] of [
+  ["messages to new names", publishToNew],
+  ["new topics to observe", observeNew],
+]) {
+  it(`takes no more work for each of many ${what} than for each of a few`, async () => {
+    const few = await lookUpsOf(() => run(20));
+    const many = await lookUpsOf(() => run(1000));
+    const growth = many / few;
+    equal(growth < 55 ? "in step" : `${growth} times as much for 50 times as many`, "in step");
+  });
+}
 
 // ---- Subscriptions
 
