@@ -747,7 +747,7 @@
 
     _unable(error) {
       report(error);
-      this._refused(`could not authenticate: ${error && error.message}`);
+      this._refused(`could not authenticate: ${error?.message ?? error}`);
     }
 
     _connack(reader) {

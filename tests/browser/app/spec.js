@@ -65,6 +65,19 @@ for (const [what, options, credentials, complaint] of [
   });
 }
 
+for (const [what, reason] of [
+  ["an error", new Error("no key")],
+  ["text", "no key"],
+]) {
+  it(`tells why onauth gave no credentials, if it threw ${what}`, async () => {
+    const smq = client();
+    smq.onauth = () => {
+      throw reason;
+    };
+    equal(await called(smq, "onclose", 1000), ["could not authenticate: no key", false]);
+  });
+}
+
 // ---- The line
 
 it("carries out in order what was called before the connection stood", async () => {
