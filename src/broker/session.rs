@@ -321,10 +321,11 @@ enum Fault {
     WrongPublisher,
 }
 
-/// The bytes of the frames at the start of `frames` that are a Publish as good as the first: with the same target and
-/// publisher, and a whole head.
+/// How many bytes at the start of `frames` are Publish frames with a whole head and with the target and publisher of the
+/// first, which has been checked.
 fn run_length(frames: &[u8]) -> usize {
     const HEAD: usize = FRAME_HEAD + PUBLISH_HEAD;
+    // Type, target and publisher.
     let alike = FRAME_HEAD - 1..FRAME_HEAD + 8;
     let mut end = raw::first_length(frames);
     while let Some(head) = frames[end..].first_chunk::<HEAD>()
