@@ -145,11 +145,11 @@ fn websocket_decode(bencher: Bencher) {
 
 #[divan::bench]
 fn websocket_encode(bencher: Bencher) {
-    let frames = messages(Target(7), Etid(8));
-    let mut out = Vec::new();
-    bencher.counter(ItemsCount::new(BATCH)).counter(BytesCount::new(frames.len())).bench_local(|| {
-        out.clear();
-        Framing::WebSocket.convert(black_box(&frames), &mut out);
+    let mut arena = messages(Target(7), Etid(8));
+    let length = arena.len();
+    bencher.counter(ItemsCount::new(BATCH)).counter(BytesCount::new(length)).bench_local(|| {
+        arena.truncate(length);
+        websocket::convert_within(black_box(&mut arena), 0..length);
     });
 }
 

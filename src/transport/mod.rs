@@ -27,7 +27,8 @@ pub enum Stop {
 }
 
 impl Framing {
-    /// Appends raw frames to `out` in this framing. `frames` must hold whole frames only.
+    /// Appends raw frames to `out` in this framing. `frames` must hold whole frames only. For single packets: messages are
+    /// converted within the arena, see [`websocket::convert_within`].
     pub fn convert(self, frames: &[u8], out: &mut Vec<u8>) {
         match self {
             Self::Raw => out.extend_from_slice(frames),
