@@ -174,6 +174,25 @@ fn an_error_is_logged_with_file_and_line() {
 }
 
 #[test]
+fn an_error_behind_a_wait_is_logged_with_file_and_line() {
+    let hub = Hub::new();
+    hub.lua("hub:onmsg(function()\n ba.sleep(1)\n error'a late text' end)");
+    let mut client = hub.raw("uid-123456");
+    client.publish(SERVER, 0, "x");
+    hub.server.expect_output("snippet:3: a late text");
+    expect_well(&hub, &mut client);
+}
+
+#[test]
+fn an_error_in_the_log_option_is_logged_and_harms_nothing() {
+    let hub = Hub::with("log = function()\n error'a lost text' end");
+    let mut client = hub.raw("uid-123456");
+    client.publish(SERVER, 0, "nobody listens on the server");
+    hub.server.expect_output("snippet:2: a lost text");
+    expect_well(&hub, &mut client);
+}
+
+#[test]
 fn publishing_to_a_lost_client_in_its_onclose_calls_onclose_once() {
     let hub = Hub::with("onclose = function(tid) event'onclose' hub:publish('farewell', tid) end");
     for via in Via::BOTH {

@@ -103,6 +103,42 @@ fn peer_topics_is_a_table_of_sockets_by_tid() {
 }
 
 #[test]
+fn pairs_shows_a_peers_fields_and_its_topics() {
+    let hub = Hub::new();
+    let mut client = hub.raw("uid-123456");
+    let tid = client.subscribe("topic");
+    let fields = format!(
+        "local peer, names = hub:etid2peer({}), {{}}
+         peer.color = 'blue'
+         for name, value in pairs(peer) do
+            names[#names + 1] = name
+            if name == 'topics' then event(value[{tid}] == peer.sock) end
+         end
+         table.sort(names) return names",
+        client.etid
+    );
+    assert_eq!(hub.lua(&fields), json!(["color", "info", "sock", "tid", "topics", "uid"]));
+    hub.expect_events(json!([[true]]));
+}
+
+#[test]
+fn the_tables_of_clients_that_have_gone_are_released_without_an_onclose() {
+    let hub = Hub::none();
+    hub.lua(
+        "seen = setmetatable({}, {__mode = 'k'})
+         hub = require'smq.hub'.create{permittop = function(topic, subscribes, peer) seen[peer] = true return true end}",
+    );
+    for number in 0..200 {
+        let mut client = hub.raw(&format!("client-{number}"));
+        client.subscribe("topic");
+        client.send(&disconnect(""));
+        client.expect_closed();
+    }
+    let left = hub.lua("collectgarbage() local n = 0 for _ in pairs(seen) do n = n + 1 end return n");
+    assert!(left.as_u64().is_some_and(|left| left < 100), "{left} of 200 tables are left");
+}
+
+#[test]
 fn a_peer_and_its_socket_are_the_same_objects_each_time() {
     let hub = Hub::with("onconnect = function(tid, info, peer) kept, sock = peer, peer.sock end");
     for via in Via::BOTH {
@@ -129,6 +165,8 @@ fn a_socket_tells_its_peers_address_and_transport() {
         assert_eq!((&events[0][0], &events[0][2]), (&json!("127.0.0.1"), &json!(false)), "{via:?}");
         assert!(events[0][1].as_u64().is_some_and(|port| port > 0), "{events}");
         assert_eq!(events[1][0], json!(via.is_websocket()), "{via:?}");
+        let shown = hub.lua(&format!("return tostring(hub:etid2peer({}).sock)", client.etid));
+        assert_eq!(shown, json!(format!("smq socket 127.0.0.1:{}", events[0][1])));
         drop(client);
     }
 }
