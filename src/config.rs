@@ -76,7 +76,7 @@ pub struct ServeArgs {
     /// Port for HTTPS; 0 takes a free one
     #[arg(long)]
     pub tls_port: Option<u16>,
-    /// Certificate chain for HTTPS, in PEM form
+    /// Certificate chain for HTTPS, in PEM form; read again when it changes
     #[arg(long, value_name = "FILE", requires = "key")]
     pub cert: Option<PathBuf>,
     /// Private key for HTTPS, in PEM form

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 
 use super::say;
 use super::shards::Shards;
@@ -18,7 +17,7 @@ use crate::http::trace_console;
 use crate::lsp::App;
 use crate::seats::Seats;
 use crate::socket::{Keepalive, defer_accept};
-use crate::tls;
+use crate::tls::{self, certificate::Certificate};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -26,7 +25,7 @@ const BACKLOG: i32 = 4096;
 /// The ports, each with what its connections are wrapped in.
 pub(super) struct Listeners {
     pub(super) plain: Listener,
-    pub(super) tls: Option<(Listener, TlsAcceptor)>,
+    pub(super) tls: Option<(Listener, Arc<Certificate>)>,
 }
 
 pub(super) struct Listener {
@@ -39,8 +38,8 @@ impl Listeners {
         let tls = match &config.tls {
             None => None,
             Some(tls) => {
-                let acceptor = tls::acceptor(&tls.certificate, &tls.key)?;
-                Some((Listener::bind(&tls.host, tls.port)?, acceptor))
+                let certificate = Certificate::open(&tls.certificate, &tls.key)?;
+                Some((Listener::bind(&tls.host, tls.port)?, Arc::new(certificate)))
             }
         };
         Ok(Self { plain: Listener::bind(&config.host, config.port)?, tls })
@@ -56,10 +55,14 @@ impl Listeners {
     ) -> Result<()> {
         let runtimes = shards.runtimes();
         let door = |tls| Door::new(site.clone(), tls, seats.clone(), stopping.clone(), runtimes.clone());
-        let plain = Some((&self.plain, door(None)));
-        let tls = self.tls.as_ref().map(|(listener, acceptor)| (listener, door(Some(acceptor.clone()))));
-        for (listener, door) in plain.into_iter().chain(tls) {
-            let _inside = runtimes[0].enter();
+        let mut doors = vec![(&self.plain, door(None))];
+        let _inside = runtimes[0].enter();
+        if let Some((listener, certificate)) = &self.tls {
+            doors.push((listener, door(Some(tls::acceptor(certificate.clone())?))));
+            let certificate = certificate.clone();
+            tokio::spawn(async move { certificate.keep_current().await });
+        }
+        for (listener, door) in doors {
             let listener = tokio::net::TcpListener::from_std(listener.listener.try_clone()?)?;
             tokio::spawn(door.accept(listener));
         }
