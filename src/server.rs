@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use tokio::runtime::Builder;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::bindings::console::Described;
@@ -251,15 +252,12 @@ impl Place {
     }
 }
 
-/// Calls every app's `onunload`. A script that does not come to an end does not keep the server from stopping.
+/// Calls every app's `onunload`. One that waits keeps neither the others from being called nor the server from stopping.
 async fn unload(apps: &[Arc<App>]) {
-    let all = async {
-        for app in apps {
-            app.unload().await;
-        }
-    };
-    if timeout(UNLOAD_TIME, all).await.is_err() {
-        tracing::warn!("an onunload function takes too long; stopping without it");
+    let all: JoinSet<()> = apps.iter().cloned().map(|app| async move { app.unload().await }).collect();
+    // Each has its time; this is for a Lua thread that is too busy to look at the clock.
+    if timeout(2 * UNLOAD_TIME, all.join_all()).await.is_err() {
+        tracing::warn!("a script takes too long; stopping without the onunload functions behind it");
     }
 }
 

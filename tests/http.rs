@@ -908,6 +908,21 @@ fn os_exit_while_the_server_stops_keeps_no_other_function_from_being_called() {
 }
 
 #[test]
+fn an_onunload_without_end_is_named_and_keeps_no_other_from_being_called() {
+    let waiting = folder(&[(".preload", "function onunload() while true do ba.sleep(10) end end")]);
+    let other =
+        folder(&[(".preload", "function onunload() trace'unloaded' end mako.onexit(function() trace'the end' end)")]);
+    let apps =
+        [("waiting", &waiting), ("other", &other)].map(|(name, app)| format!("{name}::{}", app.path().display()));
+    let mut server = Server::start(smq().args(&apps).stderr(Stdio::piped()));
+    assert!(server.stop("-TERM").success());
+    let mut log = String::new();
+    server.process.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    let said = ["unloaded", "waiting/onunload takes too long", "the end"].map(|line| log.find(line));
+    assert!(said.iter().all(Option::is_some) && said.is_sorted(), "{log}");
+}
+
+#[test]
 fn os_exit_in_a_preload_ends_what_was_begun() {
     let first = folder(&[(".preload", "function onunload() trace'unloaded' end")]);
     let second = folder(&[(".preload", "mako.onexit(function() trace'the end' end) os.exit(6) trace'behind it'")]);

@@ -23,8 +23,7 @@ use crate::lua::life::Life;
 use crate::lua::{World, budget};
 
 const PRELOAD: &str = ".preload";
-/// How long the `onunload` functions of all apps may take when the server stops; also that of an app that is loaded again, and
-/// then the `onclose` of its hubs.
+/// How long an `onunload` function may take; also the `onclose` functions behind it, when an app is loaded again.
 pub const UNLOAD_TIME: Duration = Duration::from_secs(1);
 
 /// Where an app's files are, and where it is mounted.
@@ -122,13 +121,13 @@ fn readable(error: mlua::Error) -> anyhow::Error {
 /// Removes the app and calls its `onunload`; for a server that stops.
 pub async fn unload(world: &Rc<World>, id: AppId) {
     let Some(state) = world.apps.apps.borrow_mut().remove(&id) else { return };
-    state.life.clone().scope(run_onunload(&state)).await;
+    run_onunload(&state).await;
 }
 
 /// Removes the app, calls its `onunload`, and ends all that its scripts have started; for a server that goes on.
 pub async fn retire(world: &Rc<World>, id: AppId) {
     let Some(state) = world.apps.apps.borrow_mut().remove(&id) else { return };
-    within(UNLOAD_TIME, &state.file_name("onunload"), state.life.clone().scope(run_onunload(&state))).await;
+    run_onunload(&state).await;
     end(world, state).await;
 }
 
@@ -141,9 +140,13 @@ async fn within(limit: Duration, what: &str, work: impl Future<Output = ()>) {
 
 async fn run_onunload(state: &State) {
     let Ok(Some(onunload)) = state.table.raw_get::<Option<Function>>("onunload") else { return };
-    if let Err(error) = budget::call::<()>(&onunload, ()).await {
-        console::report(&state.file_name("onunload"), &error);
-    }
+    let what = state.file_name("onunload");
+    let call = async {
+        if let Err(error) = budget::call::<()>(&onunload, ()).await {
+            console::report(&what, &error);
+        }
+    };
+    within(UNLOAD_TIME, &what, state.life.clone().scope(call)).await;
 }
 
 /// Ends what the app's scripts have started, and frees the scripts themselves.
