@@ -590,6 +590,22 @@ fn the_headers_of_an_app_stand_in_for_the_default_ones() {
     assert_eq!(server.get("/rtl/smq.js").header("x-content-type-options"), "nosniff");
 }
 
+/// Told not to sniff, browsers show what has no type as plain text.
+#[test]
+fn browsers_find_out_the_type_that_a_directory_function_does_not_name() {
+    let preload = "local d = ba.create.dir'd' dir:insert(d, true) d:setfunc(function(_ENV, path) \
+                   if path == 'typed' then response:setcontenttype'text/html' end response:write'<html>' end)";
+    let (server, _folder) = Server::of(&[(".preload", preload)]);
+    for (target, sniffing) in [("/d/", ""), ("/d/typed", "nosniff")] {
+        let reply = server.get(target);
+        assert_eq!(
+            (reply.header("x-content-type-options"), reply.header("x-xss-protection")),
+            (sniffing, "0"),
+            "{target}"
+        );
+    }
+}
+
 #[test]
 fn a_prologue_that_declines_may_add_headers_to_whatever_answers() {
     let preload = "local filter = ba.create.dir() dir:insertprolog(filter, true)

@@ -3,19 +3,19 @@
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::StatusCode;
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use hyper::header::{
+    ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS, X_XSS_PROTECTION,
+};
 
 use super::{Body, Response};
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
-/// What each response of an app carries unless it says something else.
-const DEFAULT_HEADERS: [(HeaderName, &str); 2] = [
-    (hyper::header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    // The filters of old browsers could be turned against a page; today's have none.
-    (hyper::header::X_XSS_PROTECTION, "0"),
-];
+/// Keeps browsers from taking a response for another type than the one it names.
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+/// The filters of old browsers could be turned against a page; today's have none.
+const NO_FILTER: HeaderValue = HeaderValue::from_static("0");
 
 /// Marks a response whose app brought headers of its own, instead of the default ones.
 #[derive(Clone, Copy)]
@@ -37,9 +37,11 @@ pub fn add_default_headers(response: &mut Response) {
         return;
     }
     let headers = response.headers_mut();
-    for (name, value) in DEFAULT_HEADERS {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    // The HTML of a directory function that names no type would be shown as plain text, if browsers were not to look.
+    if headers.contains_key(CONTENT_TYPE) {
+        headers.entry(X_CONTENT_TYPE_OPTIONS).or_insert(NOSNIFF);
     }
+    headers.entry(X_XSS_PROTECTION).or_insert(NO_FILTER);
 }
 
 /// A complete body.
