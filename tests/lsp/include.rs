@@ -183,6 +183,19 @@ async fn a_forward_to_a_file_has_the_files_type() {
 }
 
 #[tokio::test]
+async fn a_forward_from_a_directory_function_to_a_page_answers_as_the_page_does() {
+    let preload = "local d = ba.create.dir'd' dir:insert(d, true) d:setfunc(function(_ENV, path) \
+                   if path == 'typed' then response:setcontenttype'text/x' end response:forward'/page.lsp' end)";
+    let site = site(&[(".preload", preload), ("page.lsp", "<p>")]).await;
+    for (target, media_type) in [("d/", "text/html; charset=utf-8"), ("d/typed", "text/x")] {
+        let response = site.visit(target, get(&format!("/{target}"))).await;
+        assert_eq!(header(&response, CONTENT_TYPE), media_type, "{target}");
+        assert!(header(&response, CACHE_CONTROL).starts_with("no-store"), "{target}");
+        assert_eq!(text(response).await, "<p>", "{target}");
+    }
+}
+
+#[tokio::test]
 async fn a_forward_behind_the_commit_is_an_error() {
     let site = site(&[
         ("index.lsp", "<?lsp response:write'a' response:flush() print(pcall(response.forward, response, 'b.lsp')) ?>"),

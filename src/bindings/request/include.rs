@@ -72,6 +72,15 @@ async fn forward(lua: &Lua, request: &Request, args: MultiValue) -> Result<()> {
     Err(Error::external(PageEnded))
 }
 
+/// Sets the headers of a response that is all the target's.
+fn describe(output: &mut Output, target: &Target) {
+    match target {
+        Target::Page { .. } => output.add_default_headers(),
+        Target::File { path, .. } => drop(output.headers.insert(CONTENT_TYPE, media_type(path))),
+        Target::Functions { .. } => {}
+    }
+}
+
 fn not_found(path: &str) -> Error {
     Error::runtime(format!("Error pagenotfound: {}", brief(path)))
 }
@@ -105,10 +114,8 @@ impl Request {
     /// Runs the first target that does not decline. An error if all do.
     async fn run_first(&self, path: &str, targets: Vec<Target>, how: How) -> Result<()> {
         for target in targets {
-            if let Target::File { path, .. } = &target
-                && how == How::Forwarded
-            {
-                self.uncommitted(|output| drop(output.headers.insert(CONTENT_TYPE, media_type(path))))?;
+            if how == How::Forwarded {
+                self.uncommitted(|output| describe(output, &target))?;
             }
             if self.run(&target, how).await? {
                 return Ok(());

@@ -10,7 +10,9 @@ use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 use hyper::ext::ReasonPhrase;
-use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, SET_COOKIE};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, SET_COOKIE,
+};
 use hyper::{HeaderMap, Response, StatusCode};
 use tokio::sync::mpsc;
 
@@ -30,6 +32,8 @@ const MAX_COLLECTED: usize = 16 * 1024 * 1024;
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store, no-cache, must-revalidate, max-age=0");
+/// See [`Defaults::Page`].
+const PAGE_HEADERS: [(HeaderName, HeaderValue); 2] = [(CONTENT_TYPE, HTML), (CACHE_CONTROL, NO_STORE)];
 
 /// The headers a response starts with.
 #[derive(Clone, Copy)]
@@ -314,6 +318,13 @@ impl Output {
         self.headers.extend(default_headers(Defaults::Page));
     }
 
+    /// Sets those of a page's headers that are not set, as a directory function leaves them.
+    pub fn add_default_headers(&mut self) {
+        for (name, value) in PAGE_HEADERS {
+            self.headers.entry(name).or_insert(value);
+        }
+    }
+
     /// Ends the response before the page ends: with what is stored, but nothing that is written later. A socket that
     /// was taken is left alone.
     pub fn abort(&mut self) {
@@ -437,6 +448,6 @@ impl Output {
 fn default_headers(defaults: Defaults) -> HeaderMap {
     match defaults {
         Defaults::None => HeaderMap::new(),
-        Defaults::Page => HeaderMap::from_iter([(CONTENT_TYPE, HTML), (CACHE_CONTROL, NO_STORE)]),
+        Defaults::Page => HeaderMap::from_iter(PAGE_HEADERS),
     }
 }
