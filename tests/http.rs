@@ -405,6 +405,24 @@ fn a_connection_serves_several_requests() {
 }
 
 #[test]
+fn an_http_1_0_client_is_told_whether_its_connection_is_kept() {
+    let long = "<?lsp if request:data'n' then response:setcontentlength(request:data'n') end response:write'x' \
+                response:flush() ?>";
+    let (server, _folder) = Server::of(&[("short.lsp", "x"), ("long.lsp", long)]);
+    let ask = |target: &str| format!("GET {target} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    let mut reply = server.say(&(ask("/short.lsp") + &ask("/long.lsp?n=1") + &ask("/long.lsp")));
+    for _ in 0..2 {
+        assert_eq!(reply.header("connection"), "keep-alive");
+        reply = Reply::parse(reply.body.strip_prefix('x').expect("the page"));
+    }
+    assert_eq!((reply.header("connection"), reply.body.as_str()), ("", "x"), "what has no length ends the connection");
+    let missing = server.say(&ask("/missing.txt"));
+    assert_eq!((missing.status, missing.header("connection")), (404, "close"));
+    let malformed = server.say("GET / HTTP/1.0\r\nHost: a b\r\nConnection: keep-alive\r\n\r\n");
+    assert_eq!((malformed.status, malformed.header("connection")), (400, "close"));
+}
+
+#[test]
 fn a_client_may_close_its_sending_side_behind_the_request() {
     let (server, _folder) = Server::of(&[("a.txt", "hello")]);
     let mut stream = server.connect();

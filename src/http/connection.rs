@@ -131,9 +131,31 @@ async fn answer<H: Handler>(
     ends: Ends,
     exchange: Arc<Mutex<Exchange>>,
 ) -> Result<Response, Infallible> {
+    let version = request.version();
+    let mut response = respond(request, handler, ends, exchange).await;
+    if version == Version::HTTP_10 && ends_http_1_0(&response) {
+        // Otherwise hyper would tell the client that the connection is kept.
+        *response.version_mut() = Version::HTTP_10;
+    }
+    Ok(response)
+}
+
+/// Whether an HTTP/1.0 connection closes behind the response: where it says so, and where nothing else ends its body.
+fn ends_http_1_0(response: &Response) -> bool {
+    let has_length = hyper::body::Body::size_hint(response.body()).exact().is_some()
+        || response.headers().contains_key(header::CONTENT_LENGTH);
+    !has_length || response.headers().contains_key(header::CONNECTION)
+}
+
+async fn respond<H: Handler>(
+    request: Request<Incoming>,
+    handler: Arc<H>,
+    ends: Ends,
+    exchange: Arc<Mutex<Exchange>>,
+) -> Response {
     let headers = exchange.lock().tap.take_head(request.headers());
     if let Some(status) = objection(&request) {
-        return Ok(answers::error(status));
+        return answers::error(status);
     }
     let (head, body) = request.into_parts();
     let arrival = Box::new(Arrival { head, headers, body, ends });
@@ -150,13 +172,9 @@ async fn answer<H: Handler>(
             }
             // A body of known length is complete already, or a file.
             let is_streamed = hyper::body::Body::size_hint(response.body()).exact().is_none();
-            Ok(if is_streamed {
-                response.map(|body| FailingBody::new(body, exchange).boxed_unsync())
-            } else {
-                response
-            })
+            if is_streamed { response.map(|body| FailingBody::new(body, exchange).boxed_unsync()) } else { response }
         }
-        PageReply::NotMine(_) => Ok(answers::error(StatusCode::NOT_FOUND)),
+        PageReply::NotMine(_) => answers::error(StatusCode::NOT_FOUND),
         PageReply::Taken(takeover) => {
             exchange.lock().takeover = Some(takeover);
             pending().await
