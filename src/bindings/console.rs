@@ -1,5 +1,6 @@
 //! What scripts say on the console, and how their errors are shown there.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -114,13 +115,12 @@ pub fn describe(error: &Error) -> Described {
     };
     let mut described = Described::from(text);
     // Lua's own errors carry their traceback in the text, and their place in front.
-    if described.traceback.is_empty() {
-        described.traceback = frames.trim_end().into();
-        if let Some(place) = place(frames).filter(|_| !begins_with_a_place(&described.message)) {
-            described.message = format!("{place}: {}", described.message);
-        }
+    let is_of_lua = !described.traceback.is_empty();
+    described.traceback = frames_of_scripts(if is_of_lua { &described.traceback } else { frames });
+    let place = place(&described.traceback).map(|place| format!("{place}: ")).unwrap_or_default();
+    if !is_of_lua && !begins_with_a_place(&described.message) {
+        described.message.insert_str(0, &place);
     } else if described.message == INNER_WAIT {
-        let place = place(&described.traceback).map(|place| format!("{place}: ")).unwrap_or_default();
         described.message = format!(
             "{place}a function that waits, such as ba.sleep or coroutine.yield, was called by one that is not written in \
              Lua, such as string.gsub or table.sort; call it before or after that"
@@ -129,11 +129,26 @@ pub fn describe(error: &Error) -> Described {
     described
 }
 
+/// A traceback in which a function that waits is one frame like any other, not the two by which mlua runs it.
+fn frames_of_scripts(traceback: &str) -> String {
+    let mut frames: Vec<Cow<str>> = Vec::new();
+    for line in traceback.trim_end().lines() {
+        match line.strip_prefix("\t__mlua_async_poll:").and_then(|frame| frame.split_once(": in ")) {
+            Some((_, function)) => {
+                frames.pop();
+                frames.push(format!("\t[C]: in {function}").into());
+            }
+            None => frames.push(line.into()),
+        }
+    }
+    frames.join("\n")
+}
+
 /// The `file:line` of the first frame that belongs to a script. Built-in code is in brackets or has no line.
 fn place(traceback: &str) -> Option<&str> {
     let frames = traceback.lines().filter_map(|line| line.strip_prefix('\t'));
     frames
-        .filter(|frame| !frame.starts_with(['[', '(']) && !frame.starts_with("__mlua"))
+        .filter(|frame| !frame.starts_with(['[', '(']))
         .find_map(|frame| frame.split_once(": in ").map(|(place, _)| place))
 }
 

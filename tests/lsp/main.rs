@@ -864,6 +864,18 @@ async fn an_error_is_shown_on_the_console_with_its_traceback() {
 }
 
 #[tokio::test]
+async fn a_function_that_waits_is_one_frame_of_a_traceback() {
+    let console = Console::open();
+    let site = site(&[("a.lsp", "<?lsp\nresponse:include'missing.lsp' ?>"), ("b.lsp", "<?lsp ba.sleep'x' ?>")]).await;
+    site.page("a.lsp").await;
+    site.page("b.lsp").await;
+    let text = console.text();
+    let frames = "stack traceback:\n\t[C]: in method 'include'\n\ta.lsp:2: in main chunk\n";
+    assert!(text.contains(&format!("a.lsp:2: Error pagenotfound: missing.lsp\n{frames}")), "{text}");
+    assert!(text.contains("\n\t[C]: in field 'sleep'\n\tb.lsp:1: in main chunk\n"), "{text}");
+}
+
+#[tokio::test]
 async fn an_error_of_a_timer_or_job_in_preload_is_shown_with_its_place() {
     let console = Console::open();
     let site = site(&[
