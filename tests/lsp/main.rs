@@ -599,6 +599,41 @@ async fn io_reads_and_writes_files() {
     assert_eq!(run(code).await, "ab\tc1\t\tnil\nb\nnil\tclosed\n4\tnil\tenoent\ntrue\tnil\tenoent\nabc1\n");
 }
 
+#[tokio::test]
+async fn a_file_is_opened_to_be_read_written_anew_or_continued() {
+    let code = "local function use(mode, text) local f = io:open('a.txt', mode) if text then f:write(text) end \
+                local rest = f:read'a' f:close() return rest end \
+                print(io:open'a.txt') use('w', 'one') use('a', 'two') print(use()) print(use'r') use('r+', 'O') print(use'r') \
+                print(use'w+') print(io:stat'a.txt'.size)";
+    assert_eq!(run(code).await, "nil\tenoent\nonetwo\nonetwo\nOnetwo\n\n0\n");
+}
+
+#[tokio::test]
+async fn folders_are_made_listed_and_removed() {
+    let code = "print(io:mkdir'd') print(io:mkdir'd') rw = require'rwfile' rw.file(io, 'd/b', '12') io:mkdir'd/.a' \
+                print(io:rmdir'd') local names = {} for name in io:files'd' do names[#names + 1] = name end \
+                table.sort(names) print(table.concat(names, ' ')) \
+                local all = {} for name, isdir, mtime, size in io:files('d', true) do all[name] = {isdir, mtime, size} end \
+                print(all['.a'][1], all.b[1], math.type(all.b[2]), all.b[3]) \
+                local s = io:stat'd' print(s.name, s.isdir, s.type, math.type(s.mtime)) print(io:files'none') \
+                io:remove'd/b' print(io:rmdir'd/.a', io:rmdir'd') print(io:rmdir'd') print(io:resourcetype())";
+    let text = run(code).await;
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[..4], ["true", "nil\texist", "nil\tnotempty", ". .. .a b"]);
+    assert_eq!(
+        lines[4..],
+        ["true\tfalse\tinteger\t2", "d\ttrue\tdirectory\tinteger", "nil\tenoent", "true\ttrue", "nil\tenoent", "disk"]
+    );
+}
+
+#[tokio::test]
+async fn the_files_of_the_machine_and_of_the_working_directory_are_opened_by_name() {
+    let code = "local path = io:realpath'index.lsp' print(ba.openio'disk':stat(path).name) \
+                print(ba.openio'home':realpath'x') print(ba.openio'nothing')";
+    let home = std::env::current_dir().unwrap().join("x");
+    assert_eq!(run(code).await, format!("index.lsp\n{}\nnil\n", home.display()));
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn what_is_read_of_a_file_is_told_by_the_first_letter() {

@@ -81,6 +81,28 @@ async fn there_is_a_limit_to_what_is_collected() {
 }
 
 #[tokio::test]
+async fn reset_forgets_all_or_only_what_was_written() {
+    let page = "<?lsp response:setstatus(404) response:setheader('X-Own', 'yes') response:createcookie'c':activate() print'lost' \
+                response:reset(request:data'what') print(response:containsheader'x-own') ?>";
+    let site = site(&[("index.lsp", page)]).await;
+    let all = site.send("index.lsp", get("/")).await;
+    assert_eq!((all.status(), all.headers().contains_key("x-own")), (StatusCode::OK, false));
+    assert_eq!(header(&all, CONTENT_TYPE), "text/html; charset=utf-8");
+    assert_eq!((cookies(&all).as_str(), text(all).await.as_str()), ("c=", "false\n"));
+    let buffer = site.send("index.lsp", get("/?what=buffer")).await;
+    assert_eq!((buffer.status(), buffer.headers()["x-own"].to_str().unwrap()), (StatusCode::NOT_FOUND, "yes"));
+    assert_eq!(text(buffer).await, "true\n");
+    let other = run("print(pcall(response.reset, response, 'headers'))").await;
+    assert!(other.contains("(\"buffer\" or nothing expected, got headers)"), "{other}");
+}
+
+#[tokio::test]
+async fn a_page_may_say_how_long_it_can_be_kept() {
+    let site = site(&[("index.lsp", "<?lsp response:setmaxage(60) ?>")]).await;
+    assert_eq!(header(&site.send("index.lsp", get("/")).await, CACHE_CONTROL), "max-age=60");
+}
+
+#[tokio::test]
 async fn a_cookie_is_sent_and_read_back() {
     let site = site(&[
         ("set.lsp", "<?lsp local c = response:createcookie'name' c:value'a; b=\"c\" %' c:path'/x' c:maxage(60) c:httponly(true) c:secure(true) print(c:activate(), c:name(), c:path(), c:maxage()) ?>"),
