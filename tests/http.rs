@@ -485,6 +485,14 @@ fn what_is_no_http_is_refused() {
 }
 
 #[test]
+fn who_takes_the_server_for_a_proxy_is_told_that_it_is_none() {
+    let (server, _folder) = Server::of(&[("page.lsp", "page")]);
+    for target in ["/page.lsp", "example.org:443"] {
+        assert_eq!(server.say(&format!("CONNECT {target} HTTP/1.1\r\nHost: a\r\n\r\n")).status, 501, "{target}");
+    }
+}
+
+#[test]
 fn a_hub_client_counts_as_a_connection_until_it_leaves() {
     let app = folder(&[
         (".preload", "hub = require'smq.hub'.create()"),

@@ -20,7 +20,7 @@ use hyper::header::HeaderValue;
 use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, StatusCode, Version, header};
+use hyper::{Method, Request, StatusCode, Version, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -187,6 +187,10 @@ fn objection(request: &Request<Incoming>) -> Option<StatusCode> {
     let uri = request.uri();
     if uri.path().len() + uri.query().map_or(0, str::len) > MAX_URI_SIZE {
         return Some(StatusCode::URI_TOO_LONG);
+    }
+    if request.method() == Method::CONNECT {
+        // Behind any success hyper would leave HTTP.
+        return Some(StatusCode::NOT_IMPLEMENTED);
     }
     (!names_one_host(request)).then_some(StatusCode::BAD_REQUEST)
 }
