@@ -318,9 +318,8 @@ impl Request {
             self.forget_scripts();
         }
         self.drop_upload();
-        let missing = self.0.output.borrow().missing();
-        if missing > 0 && !failed {
-            tracing::warn!("{self:?}: the response ends {missing} bytes before the length that was announced for it");
+        if !failed && let Some(mistake) = self.0.output.borrow().length_mistake() {
+            tracing::warn!("{self:?}: {mistake}");
         }
         let rest = self.0.output.borrow_mut().finish(failed);
         if let Some(rest) = rest {

@@ -177,6 +177,30 @@ async fn send_writes_an_announced_length_at_once() {
 }
 
 #[tokio::test]
+async fn output_that_does_not_have_its_announced_length_is_told_in_the_log() {
+    let console = Console::open();
+    let page = "<?lsp response:setcontentlength(request:data'n') for i = 1, 20 do response:write(('x'):rep(1000)) end \
+                app.has_ended = true ?>";
+    let wait = "<?lsp while not app.has_ended do ba.sleep(1) end ba.sleep(1) ?>";
+    let site = site(&[("index.lsp", page), ("wait.lsp", wait)]).await;
+    // HTTP takes no more than was announced.
+    drop(site.send("index.lsp", get("/?n=100")).await);
+    site.page("wait.lsp").await;
+    for length in [19_999, 20_000, 30_000] {
+        let response = site.send("index.lsp", get(&format!("/?n={length}"))).await;
+        let is_whole = response.into_body().collect().await.is_ok();
+        assert_eq!(is_whole, length <= 20_000, "{length}");
+    }
+    let text = console.text();
+    for surplus in [19_900, 1] {
+        let told = format!("the last {surplus} bytes of the response are not sent, since they are beyond the length");
+        assert!(text.contains(&told), "{text}");
+    }
+    assert!(text.contains("the response ends 10000 bytes before the length that was announced for it"), "{text}");
+    assert_eq!(text.matches("that was announced").count(), 3, "{text}");
+}
+
+#[tokio::test]
 async fn a_deferred_response_goes_on_behind_the_pages_end() {
     let site = site(&[
         ("wait.lsp", "<?lsp app.waiting = response:deferred() response:write'first ' ?>"),

@@ -64,8 +64,10 @@ pub struct Output {
     pub headers: HeaderMap,
     defaults: Defaults,
     stored: BytesMut,
-    /// While streaming: how many bytes of the Content-Length were not sent yet.
-    announced: u64,
+    /// The Content-Length with which the response was committed.
+    announced: Option<u64>,
+    /// Once it is committed: how many bytes of output were written in all, also of those that nobody takes any more.
+    written: u64,
     /// Whether the client asked for the headers only (HEAD). Then output is counted and dropped.
     is_head: bool,
     /// For HEAD: the bytes of output so far, of which the Content-Length is made.
@@ -90,7 +92,8 @@ impl Output {
             headers,
             defaults,
             stored: BytesMut::new(),
-            announced: 0,
+            announced: None,
+            written: 0,
             is_head,
             counted: 0,
             collected: None,
@@ -141,12 +144,14 @@ impl Output {
                     return Err(mlua::Error::runtime("the client does not read and this code cannot wait for it"));
                 }
                 self.stored.extend_from_slice(data);
+                self.written += data.len() as u64;
                 if self.stored.len() >= STORED {
                     self.commit();
                     self.push();
                 }
             }
-            State::Complete | State::Taken | State::Gone => {}
+            State::Gone => self.written += data.len() as u64,
+            State::Complete | State::Taken => {}
         }
         Ok(())
     }
@@ -216,7 +221,8 @@ impl Output {
         }
         let (channel, body) = streamed(PIECES);
         let length = self.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        self.announced = length.unwrap_or(0);
+        self.announced = length;
+        self.written = self.stored.len() as u64;
         let response = self.response(body);
         self.reply(PageReply::Response(response), State::Streaming(channel));
     }
@@ -252,15 +258,28 @@ impl Output {
 
     /// Takes the stored output, to be sent.
     pub fn take_stored(&mut self) -> Bytes {
-        self.announced = self.announced.saturating_sub(self.stored.len() as u64);
         self.stored.split().freeze()
     }
 
     /// While streaming: how many bytes of the Content-Length were not written.
-    pub fn missing(&self) -> u64 {
+    fn missing(&self) -> u64 {
         match self.state {
-            State::Streaming(_) => self.announced.saturating_sub(self.stored.len() as u64),
+            State::Streaming(_) => self.announced.unwrap_or(0).saturating_sub(self.written),
             _ => 0,
+        }
+    }
+
+    /// What the script has done wrong that announced a Content-Length, if anything.
+    pub fn length_mistake(&self) -> Option<String> {
+        let (missing, surplus) = (self.missing(), self.written.saturating_sub(self.announced?));
+        let length = "the length that was announced for it";
+        match self.state {
+            State::Streaming(_) if missing > 0 => Some(format!("the response ends {missing} bytes before {length}")),
+            // HTTP, which takes no more than was announced, may be gone already.
+            State::Streaming(_) | State::Gone if surplus > 0 => {
+                Some(format!("the last {surplus} bytes of the response are not sent, since they are beyond {length}"))
+            }
+            _ => None,
         }
     }
 
