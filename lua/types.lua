@@ -69,7 +69,7 @@ function Request:datapairs() end
 ---@return string
 function Request:method() end
 
----The path of the URL, decoded.
+---The path of the URL, decoded, without empty parts, `.` and `..`.
 ---@return string
 function Request:uri() end
 

@@ -21,7 +21,7 @@ use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 use hyper::{HeaderMap, Method};
-use mlua::{Function, Lua, LuaString, Table, Value};
+use mlua::{Function, Lua, Table, Value};
 
 use super::auth::User;
 use super::session::Session;
@@ -216,16 +216,9 @@ impl Request {
         self.with_input(|input| input.head.method.to_string()).unwrap_or_default()
     }
 
-    /// The path of the URL, percent-decoded.
-    pub fn uri(&self, lua: &Lua) -> mlua::Result<LuaString> {
-        lua.create_string(self.with_input(url::decoded_path).unwrap_or_default())
-    }
-
-    /// The path of the URL, percent-decoded, with U+FFFD for what is not UTF-8: for finding directories and relative
-    /// paths.
-    pub fn decoded_path(&self) -> String {
-        let path = self.with_input(url::decoded_path).unwrap_or_default();
-        String::from_utf8_lossy(&path).into_owned()
+    /// The path of the URL, decoded and collapsed, as HTTP looks it up.
+    pub fn uri(&self) -> String {
+        self.with_input(url::path).unwrap_or_default()
     }
 
     /// The path of the URL as it was sent.

@@ -312,7 +312,7 @@ async fn answer(
         return;
     }
     let request = Request::new(world, request, reply, Defaults::None);
-    request.start_in(app, request.decoded_path());
+    request.start_in(app, request.uri());
     match take(world, &request, found.steps).await {
         Ok(false) => request.not_mine(),
         outcome => page::finish(world, &request, outcome.map(drop)).await,

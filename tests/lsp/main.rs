@@ -504,6 +504,22 @@ async fn a_request_tells_where_it_came_from() {
 }
 
 #[tokio::test]
+async fn the_path_of_a_request_is_that_of_the_page_and_a_redirect_to_it_stays_on_the_server() {
+    let site =
+        site(&[("index.lsp", "<?lsp=request:uri()?>"), ("go.lsp", "<?lsp response:sendredirect(request:uri()) ?>")])
+            .await;
+    for (sent, path) in
+        [("/a/./b/../%C3%BC%20c/", "/a/\u{fc} c/"), ("//other/x", "/other/x"), ("/", "/"), ("/a/.", "/a/")]
+    {
+        assert_eq!(text(site.send("index.lsp", get(sent)).await).await, path, "{sent}");
+    }
+    for sent in ["//other/x", "/%2fother/x", "/./%2e//other/x"] {
+        let response = site.send("go.lsp", get(sent)).await;
+        assert_eq!(header(&response, LOCATION), "http://example.org/other/x", "{sent}");
+    }
+}
+
+#[tokio::test]
 async fn undefined_globals_are_nil() {
     assert_eq!(run("if bd then print'bd' elseif mako then print'mako' end").await, "mako\n");
 }

@@ -77,7 +77,7 @@ impl HubState {
     ) -> Result<Connecting> {
         let info = self.lua.create_table()?;
         info.set("arg", arg)?;
-        info.set("url", request.uri(&self.lua)?)?;
+        info.set("url", request.uri())?;
         info.set("data", request.data_table(&self.lua)?)?;
         info.set("header", request.headers_table(&self.lua)?)?;
         info.set("uname", request.user())?;

@@ -40,7 +40,7 @@ fn register_request(registry: &mut UserDataRegistry<Request>) {
     registry.add_method("data", data);
     registry.add_method("datapairs", datapairs);
     registry.add_method("method", |_, this, _: MultiValue| Ok(this.method()));
-    registry.add_method("uri", |lua, this, _: MultiValue| this.uri(lua));
+    registry.add_method("uri", |_, this, _: MultiValue| Ok(this.uri()));
     registry.add_method("url", |_, this, _: MultiValue| Ok(this.with_input(url::full)));
     registry.add_method("domain", |_, this, _: MultiValue| Ok(this.with_input(url::domain)));
     registry.add_method("version", |_, this, _: MultiValue| {

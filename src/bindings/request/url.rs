@@ -1,12 +1,14 @@
 //! The URL of a request and its parts, and resolving references against it for redirects.
 
-use percent_encoding::percent_decode_str;
-
+use crate::http::url_path::UrlPath;
 use crate::http::{self, PageRequest};
 
-/// The path, percent-decoded.
-pub fn decoded_path(request: &PageRequest) -> Vec<u8> {
-    percent_decode_str(request.head.uri.path()).collect()
+/// The path, decoded and collapsed as for finding the page. As it was sent, `//host/x` would make a redirect to one's own
+/// path lead to another server.
+pub fn path(request: &PageRequest) -> String {
+    // A path that cannot be parsed finds no page.
+    let path = UrlPath::parse(request.head.uri.path()).ok();
+    path.and_then(|path| path.below("")).map(|below| format!("/{below}")).unwrap_or_default()
 }
 
 fn authority(request: &PageRequest) -> String {
