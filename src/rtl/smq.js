@@ -651,8 +651,8 @@
       const key = this._topics.name(number) ?? number;
       const observer = this._observers.get(key) || this._observers.get(number);
       if (!observer) return;
-      // An etid never has subscribers: the first thing to hear of it is the 0 that ends the observation.
-      if (subscribers > 0) observer.isTopic = true;
+      // An etid has neither a name nor subscribers: the first thing to hear of it is the 0 that ends the observation.
+      if (subscribers > 0 || key !== number) observer.isTopic = true;
       else if (!observer.isTopic) this._observers.delete(number);
       guarded(this, observer.onchange, subscribers, key);
     }

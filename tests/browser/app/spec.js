@@ -430,6 +430,20 @@ it("ends the observation of a number also when its name has become known since",
   equal(seen.entries.length, 1);
 });
 
+it("goes on observing a number of no subscribers whose name becomes known before the answer", async () => {
+  const [a, b] = [await connected(), await connected()];
+  const seen = log();
+  const tid = await b.create("named in time");
+  a.create("named in time");
+  a.observe(tid, seen.add);
+  await seen.reaches(1);
+  await b.subscribe("named in time");
+  equal(await seen.reaches(2), [
+    [0, "named in time"],
+    [1, "named in time"],
+  ]);
+});
+
 it("tells once that an observed client has gone", async () => {
   const [a, b] = [await connected(), await connected()];
   const seen = log();
