@@ -828,7 +828,8 @@
       const subtopics = new Set([...this._subtopics.numbers.keys(), ...this._asked[CREATESUB].keys()]);
       const subscribed = new Set([...this._subscriptions.keys(), ...this._asked[SUBSCRIBE].keys()]);
       subscribed.delete(SELF);
-      const created = new Set([...this._topics.numbers.keys()].filter((name) => !subscribed.has(name)));
+      // A Subscribe that was not answered yet may be denied, and the topic is to stay known nevertheless.
+      const created = new Set([...this._topics.numbers.keys()].filter((name) => !this._subscriptions.has(name)));
       for (const name of this._asked[CREATE].keys()) created.add(name);
       const each = (type, names) => [...names].map((name) => [type, name]);
       return [...each(CREATESUB, subtopics), ...each(CREATE, created), ...each(SUBSCRIBE, subscribed)];

@@ -645,6 +645,19 @@ it("takes old numbers for their names until everything is set up again", async (
   equal([smq.tid2topic(tid), smq.tid2subtopic(subtid)], [undefined, undefined]);
 });
 
+it("goes on observing a topic that a subscribe was under way for, also if that is denied after the reconnect", async () => {
+  const smq = await connected({ backoff: QUICKLY });
+  const heard = log();
+  const tid = await smq.create("deaf");
+  smq.observe("deaf", heard.add);
+  await heard.reaches(1);
+  smq.onreconnect = () => heard.add("onreconnect");
+  smq.subscribe("deaf", { onack: heard.add });
+  smq.getsock().close();
+  equal(await heard.reaches(4), [[0, "deaf"], [false, "deaf", 0], "onreconnect", [0, "deaf"]]);
+  equal(smq.topic2tid("deaf"), tid);
+});
+
 it("answers a subscription with the number that the sub-topic has when the answer comes", async () => {
   const smq = await connected({ backoff: QUICKLY });
   const before = await smq.createsub("s");
