@@ -645,6 +645,16 @@ it("takes old numbers for their names until everything is set up again", async (
   equal([smq.tid2topic(tid), smq.tid2subtopic(subtid)], [undefined, undefined]);
 });
 
+it("gives a message that is there before anything is set up again to the callback of its sub-topic", async () => {
+  const smq = await connected({ backoff: QUICKLY, info: "greet me" });
+  const heard = log();
+  await smq.subscribe("self", "greeting", { datatype: "text", onmsg: (text) => heard.add(text) });
+  smq.onmsg = (data) => heard.add("onmsg", SMQ.utf8.decode(data));
+  smq.onreconnect = () => heard.add("onreconnect");
+  command(smq, "drop");
+  equal(await heard.reaches(2), ["welcome", "onreconnect"]);
+});
+
 it("goes on observing a topic that a subscribe was under way for, also if that is denied after the reconnect", async () => {
   const smq = await connected({ backoff: QUICKLY });
   const heard = log();
@@ -722,7 +732,156 @@ it("sets nothing up again with cleanstart", async () => {
   equal((await ask(smq, "whoami")).topics, ["u"]);
 });
 
+// ---- Servers of another kind
+
+/** A class of sockets to a server that does what a specification has it do, and the list of those that were made. */
+function strangers() {
+  const made = [];
+  class Stranger {
+    constructor(url) {
+      Object.assign(this, { url: String(url), readyState: WebSocket.OPEN, sent: [] });
+      this.greeted = new Promise((resolve) => (this.greet = resolve));
+      made.push(this);
+    }
+    send(bytes) {
+      this.sent.push([...bytes]);
+      this.greet();
+    }
+    close() {}
+    /** Sends a packet to the client. */
+    says(...bytes) {
+      this.onmessage({ data: Uint8Array.from(bytes).buffer });
+    }
+    /** Says Init, and accepts the client with etid 7 when it has introduced itself. */
+    async accepts() {
+      this.says(1, 1, 0, 0, 0, 5, ...SMQ.utf8.encode("127.0.0.1"));
+      await this.greeted;
+      this.says(3, 0, 0, 0, 0, 7);
+    }
+  }
+  return { made, WebSocket: Stranger };
+}
+
+it("answers a Ping with a Pong", async () => {
+  const { made, WebSocket } = strangers();
+  client({ WebSocket });
+  await made[0].accepts();
+  made[0].says(12);
+  equal(made[0].sent.slice(1), [[13]]);
+});
+
+it("gives up a connection on which a packet is cut short", async () => {
+  const { made, WebSocket } = strangers();
+  const smq = client({ WebSocket });
+  const { error } = console;
+  console.error = () => {};
+  await made[0].accepts();
+  const onclose = called(smq, "onclose");
+  made[0].says(8, 0, 0);
+  console.error = error;
+  equal(await onclose, ["malformed packet", true]);
+});
+
+it("passes over packets and acknowledgements that it does not wait for", async () => {
+  const { made, WebSocket } = strangers();
+  const smq = client({ WebSocket });
+  await made[0].accepts();
+  for (const packet of [[], [0], [255, 1], [13], [5, 0, 0, 0, 0, 3, 97], [18, 1, 0, 0, 0, 0, 98], [16, 0, 0, 0, 4, 0, 0, 0, 1]])
+    made[0].says(...packet);
+  made[0].onmessage({ data: "text" });
+  const created = smq.create("t");
+  made[0].says(7, 0, 0, 0, 0, 9, 116);
+  equal([await created, made[0].sent.length], [9, 2]);
+});
+
+it("goes to the URL that it is given, or to the page's own", async () => {
+  const { made, WebSocket } = strangers();
+  const options = { WebSocket };
+  SMQ.Client(options);
+  for (const url of [undefined, "smq/", "/a/b", "ws://there:81/c", "http://there/c", new URL("https://there/c")])
+    SMQ.Client(url, options);
+  const { host } = location;
+  equal(
+    made.map(({ url }) => url),
+    [`ws://${host}/`, `ws://${host}/`, `ws://${host}/smq/`, `ws://${host}/a/b`, "ws://there:81/c", "ws://there/c", "wss://there/c"],
+  );
+});
+
+it("waits longer before each attempt with backoff, unless onclose says how long, or that it is the end", async () => {
+  const { made, WebSocket } = strangers();
+  const smq = client({ WebSocket, backoff: { min: 10, max: 70 } });
+  const waits = [];
+  const { setTimeout } = globalThis;
+  const { random } = Math;
+  globalThis.setTimeout = (run, milliseconds) => (waits.push(milliseconds), run());
+  for (const [jitter, answer] of [[1], [1], [1], [1], [0.5], [0], [0, 1500], [0, 999], [0, false]]) {
+    Math.random = () => jitter;
+    smq.onclose = () => answer;
+    made.at(-1).onclose({ reason: "" });
+  }
+  Object.assign(globalThis, { setTimeout });
+  Object.assign(Math, { random });
+  equal(waits, [20, 40, 70, 70, 40, 10, 1500, 10]);
+  await rejects(smq.publish("x", "t"), /closed/);
+});
+
+it("begins with a short wait again when it was connected in between", async () => {
+  const { made, WebSocket } = strangers();
+  client({ WebSocket, backoff: true });
+  const waits = [];
+  const { setTimeout } = globalThis;
+  const { random } = Math;
+  Math.random = () => 1;
+  globalThis.setTimeout = (run, milliseconds) => (waits.push(milliseconds), run());
+  for (let i = 0; i < 6; i++) made.at(-1).onclose({ reason: "" });
+  await made.at(-1).accepts();
+  made.at(-1).onclose({ reason: "" });
+  Object.assign(globalThis, { setTimeout });
+  Object.assign(Math, { random });
+  equal(waits, [2000, 4000, 8000, 16000, 30000, 30000, 2000]);
+});
+
+it("logs messages that nothing has a callback for, if the app has no onmsg", async () => {
+  const smq = await connected();
+  const heard = log();
+  const { log: print } = console;
+  console.log = (text, data) => heard.add(text, [...data]);
+  await smq.subscribe("t", "s");
+  smq.publish("A", "t", "s");
+  smq.publish("B", "self");
+  await heard.reaches(2);
+  console.log = print;
+  const from = smq.gettid();
+  equal(heard.entries, [
+    [`smq: no callback for a message to t from ${from} (sub-topic s):`, [65]],
+    [`smq: no callback for a message to self from ${from} (sub-topic 0):`, [66]],
+  ]);
+});
+
 // ---- Helpers
+
+/** The client's script as it is in another place, such as Node or a page that came over HTTPS. */
+async function smqIn(place) {
+  const script = await (await fetch("/rtl/smq.js")).text();
+  new Function("globalThis", script)(place);
+  return place.SMQ;
+}
+
+it("uses TLS on a page that came by it, and keeps the page's port", async () => {
+  const page = await smqIn({ location: new URL("https://there:8443/folder/page.lsp?query") });
+  equal(
+    [page.wsURL(), page.wsURL("smq.lsp"), page.wsURL("/smq.lsp")],
+    ["wss://there:8443/folder/page.lsp", "wss://there:8443/folder/smq.lsp", "wss://there:8443/smq.lsp"],
+  );
+  equal((await smqIn({ location: new URL("https://there:443/") })).wsURL(), "wss://there/");
+});
+
+it("says what it misses where there is no page and no WebSocket", async () => {
+  const smq = await smqIn({});
+  equal(smq.websocket(), false);
+  throws(() => smq.wsURL("x"), /there is no page here; give SMQ.Client a whole URL/);
+  throws(() => smq.Client("ws://there/"), /no WebSocket here: pass a class in the option WebSocket/);
+});
 
 it("makes WebSocket URLs from the page's address", async () => {
   const { host } = location;
