@@ -108,6 +108,7 @@ fn what_fails_is_told() {
         (format!("http://{server}/static.txt"), "the URL does not lead to a hub: HTTP/1.1 200 OK"),
         (format!("http://{server}/none.txt"), "the URL does not lead to a hub: HTTP/1.1 404 Not Found"),
         (format!("https://{server}/"), "name the certificate to trust with --ca FILE"),
+        ("http://127.0.0.1:99999/".to_owned(), "127.0.0.1:99999: the port must be a number from 0 to 65535"),
         (format!("ftp://{server}/"), "a URL begins with http://, https://, mqtt:// or nats://"),
     ] {
         let output = bench(&url, &[], "rtt");

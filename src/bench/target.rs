@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail};
+use hyper::http::uri::Authority;
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
@@ -42,8 +43,9 @@ impl Target {
             Some("nats") => (Protocol::Nats, 4222),
             _ => bail!("{url}: a URL begins with http://, https://, mqtt:// or nats://"),
         };
-        let host = url.host().with_context(|| format!("{url} names no host"))?;
-        let port = url.port_u16().unwrap_or(default_port);
+        let authority = url.authority().with_context(|| format!("{url} names no host"))?;
+        let host = authority.host();
+        let port = port_of(authority, default_port)?;
         let bare_host = host.trim_matches(['[', ']']);
         let address = reachable(bare_host, port).await.with_context(|| format!("cannot connect to {host}:{port}"))?;
         Ok(Self {
@@ -79,6 +81,15 @@ impl Target {
         let socket = TcpSocket::new_v4()?;
         socket.bind((Ipv4Addr::new(127, 0, 0, 1 + number as u8), 0).into())?;
         socket.connect(self.address).await
+    }
+}
+
+/// The port that is named behind the host. An error if that is none, since another server may listen on the default port.
+fn port_of(authority: &Authority, default: u16) -> Result<u16> {
+    match authority.port_u16() {
+        Some(port) => Ok(port),
+        None if authority.as_str().ends_with(authority.host()) => Ok(default),
+        None => bail!("{authority}: the port must be a number from 0 to 65535"),
     }
 }
 
