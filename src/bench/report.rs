@@ -108,7 +108,8 @@ impl Value {
         match self {
             Self::Text(text) => text.clone(),
             Self::Count(count) => grouped(*count),
-            Self::Number(number) if number.abs() >= 1000.0 => grouped(number.round() as u64),
+            Self::Number(number) if *number <= -1000.0 => format!("-{}", grouped(number.abs().round() as u64)),
+            Self::Number(number) if *number >= 1000.0 => grouped(number.round() as u64),
             Self::Number(number) if number.abs() >= 10.0 => format!("{number:.1}"),
             Self::Number(number) => format!("{number:.2}"),
             Self::Unknown => "-".to_owned(),
@@ -155,13 +156,14 @@ mod tests {
         report.count("delivered", "delivered", 1_234_567u64);
         report.number("rate", "rate", 1.5);
         report.number("share", "share", f64::NAN);
+        report.number("growth", "growth", -1_392.64);
         report
     }
 
     #[test]
     fn the_json_form_is_one_line_with_all_figures() {
         let json: serde_json::Value = serde_json::from_str(&report().to_json()).unwrap();
-        let expected = serde_json::json!({"url": "a \"b\"\n", "delivered": 1_234_567, "rate": 1.5, "share": null});
+        let expected = serde_json::json!({"url": "a \"b\"\n", "delivered": 1_234_567, "rate": 1.5, "share": null, "growth": -1392.64});
         assert_eq!(json, expected);
         assert!(!report().to_json().contains('\n'));
     }
@@ -169,6 +171,6 @@ mod tests {
     #[test]
     fn the_table_is_aligned_and_groups_the_digits_of_large_numbers() {
         let table = report().to_table();
-        assert!(table.contains("delivered  1 234 567\nrate       1.50\nshare      -\n"), "{table}");
+        assert!(table.contains("delivered  1 234 567\nrate       1.50\nshare      -\ngrowth     -1 393\n"), "{table}");
     }
 }
