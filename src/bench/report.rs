@@ -47,9 +47,9 @@ impl Report {
         }
     }
 
-    /// Adds the percentiles of a distribution, in microseconds.
+    /// Adds the percentiles of a distribution, in microseconds; those of an empty one are unknown.
     pub fn latencies(&mut self, latencies: &Latencies) {
-        let microseconds = |nanoseconds: u64| nanoseconds as f64 / 1e3;
+        let microseconds = |nanoseconds: u64| if latencies.is_empty() { f64::NAN } else { nanoseconds as f64 / 1e3 };
         for (key, label, quantile) in [
             ("p50_us", "latency p50, us", 0.5),
             ("p90_us", "p90, us", 0.9),
@@ -149,6 +149,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::phases::latencies;
 
     fn report() -> Report {
         let mut report = Report::default();
@@ -166,6 +167,14 @@ mod tests {
         let expected = serde_json::json!({"url": "a \"b\"\n", "delivered": 1_234_567, "rate": 1.5, "share": null, "growth": -1392.64});
         assert_eq!(json, expected);
         assert!(!report().to_json().contains('\n'));
+    }
+
+    #[test]
+    fn nothing_is_known_of_latencies_when_nothing_has_arrived() {
+        let mut report = Report::default();
+        report.latencies(&latencies());
+        let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+        assert!(json.as_object().unwrap().values().all(serde_json::Value::is_null), "{json}");
     }
 
     #[test]
