@@ -100,6 +100,22 @@ fn a_terminal_shows_how_the_run_goes_on() {
     assert!(said.contains("\r\x1b[Kfanout: measuring, "), "{said:?}");
 }
 
+/// A hub that sends everybody away when two clients have been there for a moment.
+const CLOSING: &str = "hub = require'smq.hub'.create()
+    local closing = ba.timer(function() hub:shutdown'closing time' end)
+    hub:observe('bench.idle.0', function(subscribers) if subscribers == 2 then closing:set(100, true) end end)";
+
+#[test]
+fn idle_clients_that_do_not_stay_connected_are_no_result() {
+    let server =
+        Server::start(App::new().file(".preload", CLOSING).file("smq.lsp", "<?lsp app.hub:connect(request) ?>"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smq"));
+    command.args(["bench", &format!("http://{}/smq.lsp", server.http()), "--warmup", "0", "--seconds", "20"]);
+    let output = command.args(["idle", "--connections", "2"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("the broker disconnected the client: closing time"), "{said}");
+}
+
 #[test]
 fn what_fails_is_told() {
     let hub = Hub::new();
