@@ -55,7 +55,7 @@ impl Smq {
             _ => false,
         };
         if !is_hub {
-            bail!("the URL does not lead to a hub: {line}");
+            bail!("{}", refusal(&head));
         }
         self.awaits_response = false;
         Ok(Some((end + 4, Event::Housekeeping)))
@@ -118,6 +118,17 @@ impl Smq {
     fn publish_to(&mut self, target: Target, payload: &[u8], out: &mut Vec<u8>) {
         let publish = Publish { target, publisher: self.etid, subtid: Subtid(0), payload };
         self.send(&Packet::Publish(publish), out);
+    }
+}
+
+/// What the head of another response than a hub's means for the user.
+fn refusal(head: &str) -> String {
+    let line = head.lines().next().unwrap_or_default();
+    let location = head.lines().find(|line| line.to_ascii_lowercase().starts_with("location:"));
+    match (line.split(' ').nth(1), location) {
+        (Some("503"), _) => format!("the server takes no more clients, its log may tell why: {line}"),
+        (_, Some(location)) => format!("the URL does not lead to a hub: {line}, {location}"),
+        _ => format!("the URL does not lead to a hub: {line}"),
     }
 }
 
@@ -187,8 +198,15 @@ mod tests {
     #[test]
     fn refusals_are_errors() {
         let mut session = Smq::raw(&Role::Publisher("t".into()), "uid-001", "localhost", "/");
-        for answer in [&b"HTTP/1.1 404 Not Found\r\n\r\n"[..], b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"] {
-            assert!(session.decode(answer, &mut Vec::new()).is_err());
+        for (answer, expected) in [
+            ("404 Not Found\r\n", "the URL does not lead to a hub: HTTP/1.1 404 Not Found"),
+            ("200 OK\r\nContent-Length: 7\r\n", "the URL does not lead to a hub: HTTP/1.1 200 OK"),
+            ("302 Found\r\nLocation: /smq/\r\n", "the URL does not lead to a hub: HTTP/1.1 302 Found, Location: /smq/"),
+            ("503 Busy\r\n", "the server takes no more clients, its log may tell why: HTTP/1.1 503 Busy"),
+        ] {
+            let head = format!("HTTP/1.1 {answer}\r\n");
+            let refusal = session.decode(head.as_bytes(), &mut Vec::new()).unwrap_err();
+            assert_eq!(refusal.to_string(), expected);
         }
     }
 }
