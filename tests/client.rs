@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use base64::Engine;
@@ -114,6 +114,25 @@ fn a_server_that_answers_no_ping_is_given_up() {
     });
     let answer = ask(&server, &[("url", &url), ("stay", "1"), ("op", "{ping=0.02, pong=0.02}")]);
     assert_eq!(answer, "the server does not answer a ping true");
+}
+
+#[test]
+fn it_answers_a_ping() {
+    let server = server();
+    let url = stranger(|stream, _| {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket has one");
+        stream.write_all(&[HEAD, INIT].concat()).expect("the client reads");
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).expect("Connect");
+        let mut connect = vec![0; usize::from(u16::from_be_bytes(length)) - 2];
+        stream.read_exact(&mut connect).expect("a whole Connect");
+        stream.write_all(&[ACCEPTED, b"\x00\x03\x0c"].concat()).expect("the client reads");
+        let mut pong = [0; 3];
+        stream.read_exact(&mut pong).expect("an answer");
+        assert_eq!(pong, [0, 3, 13]);
+        stream.write_all(b"\x00\x07\x0bpong").expect("the client reads");
+    });
+    assert_eq!(ask(&server, &[("url", &url), ("stay", "1")]), "pong false");
 }
 
 #[test]

@@ -38,6 +38,12 @@ test("onconnect gets the etid, the seed and the own address", function()
    same(on_server("infos[%d]", etid), { uid = "the client", info = "its info", seed = seed, credentials = "" })
 end)
 
+test("headers of the app's own go with the request", function()
+   local smq = connected{ header = { ["X-Token"] = "open sesame" } }
+   same(on_server("infos[%d].token", smq:gettid()), "open sesame")
+   smq:close()
+end)
+
 test("onauth gives the credentials, and a refusal is final", function()
    local smq, wait = client.create(url)
    local seen
@@ -341,9 +347,9 @@ test("a lost connection comes back when onclose asks for it", function()
    smq:close()
 end)
 
-test("there is a second at least before a reconnect, whatever number onclose returns", function()
+test("there is a second at least before a reconnect, whatever number onclose returns, and five when it returns true", function()
    local waits = {}
-   for i, answer in ipairs{ 0 / 0, 1, -math.huge } do
+   for i, answer in ipairs{ 0 / 0, 1, -math.huge, true } do
       local smq = connected()
       local lost, again
       smq.onconnect, again = called()
@@ -355,9 +361,9 @@ test("there is a second at least before a reconnect, whatever number onclose ret
          return ba.clock() - lost
       end
    end
-   for _, wait in ipairs(waits) do
+   for i, wait in ipairs(waits) do
       local waited = wait()
-      assert(waited >= 1000, waited)
+      assert(waited >= (i == #waits and 5000 or 1000), waited)
    end
 end)
 
