@@ -1038,7 +1038,8 @@ function Client:create(topic, subtopic, onack) end
 ---@return boolean isasked
 function Client:createsub(subtopic, onack) end
 
----The number of subscribers, now and whenever it changes; of a client only the 0 when it has gone.
+---The number of subscribers, now and whenever it changes; of a client only the 0 when it has gone. The number of a topic whose
+---name is not known here looks like a client's while nobody subscribes: then the 0 is the end, too.
 ---@param topic string|integer
 ---@param onchange fun(subscribers: integer, topic: string|integer)
 ---@return boolean isasked

@@ -94,6 +94,7 @@ export interface Client {
 
   /**
    * Tells the topic's number of subscribers, now and whenever it changes; for an etid only the 0 when that client has gone.
+   * The number of a topic whose name is not known here looks like an etid while nobody subscribes: then the 0 is the end, too.
    * @throws Error if the topic's name is neither known nor asked for.
    */
   observe(topic: Topic, onchange: OnChange): void;

@@ -406,7 +406,8 @@
 
     /**
      * Calls `onchange(subscribers, nameOrNumber)` with the topic's number of subscribers, now and whenever it changes. For an
-     * etid it is called once, with 0, when that client has gone. Throws if the topic's name is neither known nor asked for.
+     * etid it is called once, with 0, when that client has gone. The number of a topic whose name is not known here looks like
+     * an etid while nobody subscribes: then the 0 is the end, too. Throws if the topic's name is neither known nor asked for.
      */
     observe(topic, onchange) {
       const key = this._key(checkTopic("observe", topic));
