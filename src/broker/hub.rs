@@ -19,8 +19,7 @@ use super::id_map::IdMap;
 use super::names::random_number;
 use super::options::{Limits, Options};
 use super::outbound::{NO_LIMIT, Outbound};
-use super::outbox::Outbox;
-use super::peer::{CloseReason, Peer};
+use super::peer::Peer;
 use super::topic::Topic;
 use crate::protocol::{Etid, Tid};
 use crate::socket::Keepalive;
@@ -152,15 +151,12 @@ impl Hub {
         Shutdowns(self.0.shutdowns.subscribe())
     }
 
-    /// Closes all connections: those in their handshake, and those of the clients, which are returned.
-    pub fn shut_down(&self, outbox: &mut Outbox, farewell: Option<&[u8]>) -> Vec<Arc<Peer>> {
+    /// Closes the connections that are in their handshake. Returns the clients, whom the caller has to close likewise.
+    pub fn shut_down(&self, farewell: Option<&[u8]>) -> Vec<Arc<Peer>> {
         self.0.shutdowns.send_replace(farewell.map(Into::into));
         // Who is registered from here on sees that there was a shutdown.
         let mut clients = self.peers();
         clients.retain(|peer| !peer.is_server());
-        for client in &clients {
-            self.close(outbox, client, CloseReason::Shutdown, farewell);
-        }
         clients
     }
 

@@ -137,6 +137,35 @@ fn onclose_runs_with_0_also_for_one_client() {
     }
 }
 
+/// How many clients the hub still knows.
+const CLIENTS: &str = "local n = -1 for _ in hub:peers() do n = n + 1 end";
+
+#[test]
+fn when_it_returns_onclose_has_run_and_the_clients_are_forgotten() {
+    for call in ["hub:shutdown('bye')", "hub:shutdown()"] {
+        let hub = Hub::with("onclose = function() closed = closed + 1 end");
+        // More than once, since clients end on threads of their own.
+        for _ in 0..10 {
+            let clients = ["uid-one", "uid-two", "uid-three"].map(|uid| hub.raw(uid));
+            assert_eq!(hub.lua_all(&format!("closed = 0 {call} {CLIENTS} return closed, n")), [json!(3), json!(0)]);
+            drop(clients);
+        }
+    }
+}
+
+#[test]
+fn when_it_returns_one_client_is_forgotten_too() {
+    for message in ["'bye'", "nil"] {
+        let hub = Hub::with("onclose = function(tid) closed = tid end");
+        for _ in 0..20 {
+            let client = hub.raw("uid-123456");
+            let etid = client.etid;
+            let code = format!("hub:shutdown({message}, {etid}) return closed, hub:etid2peer({etid})");
+            assert_eq!(hub.lua_all(&code), [json!(etid), json!(null)]);
+        }
+    }
+}
+
 #[test]
 fn messages_published_before_arrive_before_the_end() {
     let hub = Hub::new();

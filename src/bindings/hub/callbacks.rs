@@ -152,37 +152,35 @@ impl HubState {
     /// Closes all connections, each after a Disconnect packet if there is a `farewell`. Returns the clients that were
     /// closed.
     pub(super) fn shut_down(self: &Rc<Self>, farewell: Option<&[u8]>) -> Vec<Arc<Peer>> {
-        let clients = with_outbox(|outbox| {
-            let clients = self.hub.shut_down(outbox, farewell);
-            outbox.flush();
-            clients
-        });
-        clients.iter().for_each(|client| self.end_now(client.clone()));
+        let clients = self.hub.shut_down(farewell);
+        self.end_now(&clients, farewell);
         clients
     }
 
     /// Closes the connection of the client with this etid, if there is one, as [`HubState::shut_down`] does.
     pub(super) fn shut_down_one(self: &Rc<Self>, etid: Etid, farewell: Option<&[u8]>) {
-        let Some(client) = self.hub.peer(etid).filter(|peer| !peer.is_server()) else { return };
-        with_outbox(|outbox| {
-            self.hub.close(outbox, &client, CloseReason::Shutdown, farewell);
-            outbox.flush();
-        });
-        self.end_now(client);
+        let client = self.hub.peer(etid).filter(|peer| !peer.is_server());
+        self.end_now(client.as_slice(), farewell);
     }
 
-    /// Ends a client now: calls `onclose`, then disconnects the client. If `onclose` waits, this returns before that.
-    fn end_now(self: &Rc<Self>, peer: Arc<Peer>) {
-        if !peer.begin_end() {
-            return;
-        }
-        let state = self.clone();
-        run_now(async move {
-            if state.callbacks.onclose.is_some() {
-                state.life.clone().run(state.clone().closed(&peer, CloseReason::Shutdown)).await;
-            }
-            state.act(|outbox| state.hub.disconnect(outbox, &peer));
+    /// Closes connections, then calls `onclose` for each client and disconnects it. If `onclose` waits, this returns
+    /// before that.
+    fn end_now(self: &Rc<Self>, clients: &[Arc<Peer>], farewell: Option<&[u8]>) {
+        // Begun before they are closed, or else their own tasks might do it, and this would return too early.
+        let ending: Vec<_> = clients.iter().filter(|client| client.begin_end()).cloned().collect();
+        with_outbox(|outbox| {
+            clients.iter().for_each(|client| self.hub.close(outbox, client, CloseReason::Shutdown, farewell));
+            outbox.flush();
         });
+        for peer in ending {
+            let state = self.clone();
+            run_now(async move {
+                if state.callbacks.onclose.is_some() {
+                    state.life.clone().run(state.clone().closed(&peer, CloseReason::Shutdown)).await;
+                }
+                state.act(|outbox| state.hub.disconnect(outbox, &peer));
+            });
+        }
     }
 
     fn text(&self, text: &str) -> Result<Value> {
