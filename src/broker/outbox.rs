@@ -238,7 +238,7 @@ impl Outbox {
         peer.push_control(&peer.outbound.framing().converted(frame));
     }
 
-    /// Queues a control packet as [`Outbox::control`] does; nothing that comes later is sent to the client.
+    /// Queues a control packet, or no packet, as [`Outbox::control`] does; nothing that comes later is sent to the client.
     pub fn farewell(&mut self, peer: &Arc<Peer>, frame: &[u8]) {
         self.settle();
         self.queue_noted(peer);

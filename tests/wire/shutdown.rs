@@ -39,6 +39,26 @@ fn without_a_message_all_clients_are_closed_without_a_packet() {
 }
 
 #[test]
+fn no_client_is_told_of_the_end_of_the_others() {
+    let hub = Hub::with("onclose = function(tid, sock, peer) hub:publish('farewell', 'topic') end");
+    // More than once, since clients end on threads of their own.
+    for call in ["hub:shutdown('bye')", "hub:shutdown()"].repeat(10) {
+        let mut clients = ["uid-one", "uid-two", "uid-three"].map(|uid| hub.raw(uid));
+        let tids = clients.each_mut().map(|client| client.subscribe("topic"));
+        let observed = clients.each_ref().map(|client| client.etid);
+        for client in &mut clients {
+            client.send(&observe(tids[0]));
+            client.expect(&change(tids[0], 3));
+            observed.iter().for_each(|etid| client.send(&observe(*etid)));
+            client.sync();
+        }
+        hub.lua(call);
+        let farewell = call.contains("bye").then_some("bye");
+        clients.iter_mut().for_each(|client| expect_end(client, farewell));
+    }
+}
+
+#[test]
 fn a_websocket_is_closed_with_status_1000() {
     let hub = Hub::new();
     for call in ["hub:shutdown()", "hub:shutdown('bye')"] {

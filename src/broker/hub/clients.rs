@@ -90,12 +90,13 @@ impl Hub {
         peer.finish_end();
     }
 
-    /// Asks a client's connection to end, after a Disconnect packet if there is a `farewell`. Does not wait for the end.
+    /// Asks a client's connection to end, after a Disconnect packet if there is a `farewell`. What comes later is not sent
+    /// in either case. Does not wait for the end.
     pub fn close(&self, outbox: &mut Outbox, peer: &Arc<Peer>, reason: CloseReason, farewell: Option<&[u8]>) {
-        if let Some(text) = farewell {
-            let text = &text[..text.len().min(crate::protocol::MAX_BODY)];
-            outbox.farewell(peer, &encoded(&Packet::Disconnect { reason: text }));
-        }
+        let last = farewell.map_or_else(Vec::new, |text| {
+            encoded(&Packet::Disconnect { reason: &text[..text.len().min(crate::protocol::MAX_BODY)] })
+        });
+        outbox.farewell(peer, &last);
         peer.close(reason);
     }
 }
