@@ -72,3 +72,41 @@ impl Default for HubOptions {
 fn seconds(options: &Options<'_>, name: &str) -> Result<Option<Duration>> {
     Ok(options.number_in(name, KEEPALIVE_SECONDS)?.map(Duration::from_secs_f64))
 }
+
+#[cfg(test)]
+mod tests {
+    use mlua::Lua;
+
+    use super::*;
+
+    /// What is read from this table.
+    fn read(options: &str) -> HubOptions {
+        let lua = Lua::new();
+        let values = lua.load(options).eval().unwrap();
+        HubOptions::read(&Args::new(&lua, "hub.create", values)).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_given_has_the_documented_default() {
+        for options in ["nil", "{}"] {
+            let options = read(options);
+            assert!(!options.random_server_etid);
+            assert_eq!(options.handshake_timeout, Duration::from_millis(4000));
+            assert_eq!(options.queue_size, 200);
+        }
+    }
+
+    #[test]
+    fn keepalive_has_an_interval_of_a_tenth_of_the_idle_time_but_at_least_3_seconds() {
+        for (options, idle, interval) in [
+            ("{}", 230, 23),
+            ("{keepidle = 100}", 100, 10),
+            ("{keepidle = 20}", 20, 3),
+            ("{keepintv = 7}", 230, 7),
+            ("{keepidle = 100, keepintv = 1}", 100, 3),
+        ] {
+            let Keepalive { idle: found, interval: between } = read(options).keepalive;
+            assert_eq!((found.as_secs(), between.as_secs()), (idle, interval), "{options}");
+        }
+    }
+}
