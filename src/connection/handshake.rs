@@ -1,5 +1,6 @@
 //! The handshake: Init, Connect, authentication, Connack.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,7 +96,7 @@ impl Upgrade {
             // In a TLS record of its own: some clients discard what follows the response's head in the same record.
             wire.write_all(std::mem::take(&mut greeting)).await?;
         }
-        let address = self.address.map(|address| address.ip().to_canonical().to_string()).unwrap_or_default();
+        let address = address_text(self.address);
         let init = encoded(&Packet::Init { version: VERSION, seed, address: address.as_bytes() });
         wire.framing().convert(&init, &mut greeting);
         wire.write_all(greeting).await
@@ -125,6 +126,11 @@ impl Upgrade {
             }
         }
     }
+}
+
+/// A client's address as Init tells it: that of IPv4 also if it came to a socket of IPv6. Empty if it is not known.
+fn address_text(address: Option<SocketAddr>) -> String {
+    address.map(|address| address.ip().to_canonical().to_string()).unwrap_or_default()
 }
 
 /// What a Connect says.
@@ -194,4 +200,18 @@ fn introduction(message: &[u8]) -> Result<Introduction, Refusal> {
 
 fn malformed() -> Refusal {
     Refusal::Connack(ReturnCode::VERSION, Vec::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv4_address_is_told_as_such_whatever_socket_it_came_to() {
+        for (address, text) in [("192.0.2.7:1", "192.0.2.7"), ("[::ffff:192.0.2.7]:1", "192.0.2.7"), ("[::1]:1", "::1")]
+        {
+            assert_eq!(address_text(Some(address.parse().unwrap())), text);
+        }
+        assert_eq!(address_text(None), "");
+    }
 }
