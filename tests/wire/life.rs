@@ -58,6 +58,18 @@ fn a_connection_lost_within_a_frame_is_reported_as_socketreadfailed() {
 }
 
 #[test]
+fn a_client_that_takes_no_answers_is_reported_as_socketwritefailed() {
+    let hub = Hub::that_records_lives();
+    let mut client = hub.raw("uid-123456");
+    let question = create("n".repeat(60_000));
+    // More than the sockets and the client's queue hold.
+    for _ in 0..1000 {
+        client.send(&question);
+    }
+    hub.expect_events(json!([["onconnect", "uid-123456"], ["onclose", "uid-123456", "socketwritefailed"]]));
+}
+
+#[test]
 fn a_close_frame_is_reported_as_socketclosed() {
     for via in [Via::WebSocket, Via::WebSocketTls] {
         let hub = Hub::that_records_lives();
