@@ -243,6 +243,14 @@ fn authenticate_may_refuse_with_a_code_and_a_reason() {
 }
 
 #[test]
+fn a_reason_may_be_a_number() {
+    let hub = Hub::with("authenticate = function() return 2, 30 end");
+    let mut client = hub.open(Via::Raw);
+    client.send(&connect(b"uid-123456", b"", b""));
+    client.expect(&connack(2, 0, "30"));
+}
+
+#[test]
 fn authenticate_may_refuse_with_a_code_alone() {
     for code in [1, 2, 4, 5, 6, 42, 255] {
         let hub = Hub::with(&format!("authenticate = function() return {code} end"));

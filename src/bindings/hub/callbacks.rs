@@ -8,9 +8,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use mlua::{Function, IntoLuaMulti, MultiValue, Result, Value};
+use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Result, Value};
 
-use super::super::args::kind;
+use super::super::args::{kind, plain_text};
 use super::super::console;
 use super::super::tally::Tally;
 use super::HubState;
@@ -94,7 +94,7 @@ impl HubState {
         let info = self.info_table(&newcomer)?;
         let credentials = self.lua.create_string(&newcomer.credentials)?;
         let answer: MultiValue = budget::call(authenticate, (credentials, info)).await?;
-        verdict(&answer)
+        verdict(&self.lua, &answer)
     }
 
     /// Calls `onconnect`, unless the client has been ended already.
@@ -188,9 +188,9 @@ impl HubState {
     }
 }
 
-/// What `authenticate` returned: a code and, with a refusal, a reason. Nil, false or nothing denies. Anything else that
-/// is no code is an error.
-fn verdict(answer: &MultiValue) -> Result<Verdict> {
+/// What `authenticate` returned: a code and, with a refusal, a reason, which is text or a number. Nil, false or nothing
+/// denies. Anything else that is no code is an error.
+fn verdict(lua: &Lua, answer: &MultiValue) -> Result<Verdict> {
     let code = match answer.front() {
         None | Some(Value::Nil | Value::Boolean(false)) => return Ok(Verdict::denied()),
         Some(Value::Integer(code)) => u8::try_from(*code).ok(),
@@ -201,10 +201,7 @@ fn verdict(answer: &MultiValue) -> Result<Verdict> {
         let got = answer.front().map_or("nothing".into(), kind);
         return Err(mlua::Error::runtime(format!("a code of 0..255 expected as the first result, got {got}")));
     };
-    let reason = match answer.get(1) {
-        Some(Value::String(reason)) => reason.as_bytes().to_vec(),
-        _ => Vec::new(),
-    };
+    let reason = answer.get(1).and_then(|reason| plain_text(lua, reason)).unwrap_or_default();
     Ok(Verdict { code: ReturnCode(code), reason })
 }
 
