@@ -27,6 +27,17 @@ test("observe does not report the present number", function()
    same(got, {{0, "news"}})
 end)
 
+test("a change is told within the call that causes it", function()
+   local hub, got = smqhub.create(), {}
+   local function note(what) got[#got + 1] = what end
+   hub:observe("news", note)
+   hub:subscribe"news"
+   note"subscribed"
+   hub:unsubscribe"news"
+   note"unsubscribed"
+   same(got, {1, "subscribed", 0, "unsubscribed"})
+end)
+
 test("several callbacks of one topic are one subscription", function()
    local hub, got = smqhub.create(), {}
    hub:observe("news", function(n) got[#got + 1] = n end)
