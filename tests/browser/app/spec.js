@@ -829,15 +829,19 @@ it("begins with a short wait again when it was connected in between", async () =
   const { made, WebSocket } = strangers();
   client({ WebSocket, backoff: true });
   const waits = [];
-  const { setTimeout } = globalThis;
-  const { random } = Math;
-  Math.random = () => 1;
-  globalThis.setTimeout = (run, milliseconds) => (waits.push(milliseconds), run());
-  for (let i = 0; i < 6; i++) made.at(-1).onclose({ reason: "" });
+  const lose = () => {
+    const { setTimeout } = globalThis;
+    const { random } = Math;
+    Math.random = () => 1;
+    globalThis.setTimeout = (run, milliseconds) => (waits.push(milliseconds), run());
+    made.at(-1).onclose({ reason: "" });
+    // Back before anything is waited for: clients of other tests have timers, too.
+    Object.assign(globalThis, { setTimeout });
+    Object.assign(Math, { random });
+  };
+  for (let i = 0; i < 6; i++) lose();
   await made.at(-1).accepts();
-  made.at(-1).onclose({ reason: "" });
-  Object.assign(globalThis, { setTimeout });
-  Object.assign(Math, { random });
+  lose();
   equal(waits, [2000, 4000, 8000, 16000, 30000, 30000, 2000]);
 });
 
