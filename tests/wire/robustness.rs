@@ -37,6 +37,17 @@ fn a_subscriber_that_never_reads_slows_nobody_and_costs_bounded_memory() {
 }
 
 #[test]
+fn many_subscribers_that_never_read_cost_bounded_memory_together() {
+    let hub = own_hub();
+    // Each of them alone may have 16 MiB queued, all together a GiB.
+    let mut stalled: Vec<Client> = (0..120).map(|number| hub.raw(&format!("stalled-{number}"))).collect();
+    let tids: Vec<u32> = stalled.iter_mut().map(|client| client.subscribe("topic")).collect();
+    publish_in_step(&hub, tids[0], 30);
+    let memory = hub.server.memory();
+    assert!(memory < 1500 * MEGABYTE, "the server has {} MB", memory / MEGABYTE);
+}
+
+#[test]
 fn the_same_holds_with_a_script_in_between() {
     let hub = own_hub();
     hub.lua("hub = require'smq.hub'.create{onpublish = function() return true end, ondrop = function() end}");
