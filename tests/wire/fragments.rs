@@ -140,6 +140,24 @@ fn onpublish_and_ondrop_see_one_assembled_message() {
 }
 
 #[test]
+fn each_of_them_sees_it_also_without_the_other() {
+    let hub = Hub::with("onpublish = function(data) event(data) return false end");
+    let mut client = hub.raw("uid-123456");
+    let (tid, etid) = (client.subscribe("topic"), client.etid);
+    client.send(&pubfrag(0, etid, 0, "one "));
+    client.send(&pubfrag(tid, etid, 0, "two"));
+    client.sync();
+    hub.expect_events(json!([["one two"]]));
+
+    let hub = Hub::with("ondrop = function(data) event(data) end");
+    let mut client = hub.raw("uid-123456");
+    client.send(&pubfrag(0, client.etid, 0, "one "));
+    client.send(&pubfrag(999, client.etid, 0, "two"));
+    client.sync();
+    hub.expect_events(json!([["one two"]]));
+}
+
+#[test]
 fn totals_up_to_the_largest_payload_are_delivered() {
     let hub = Hub::new();
     let (mut from, mut raw, mut web) = (hub.raw("from-1"), hub.raw("raw-123"), hub.web("web-123"));
