@@ -127,6 +127,17 @@ fn fragments_may_go_to_a_client_or_to_the_server() {
 }
 
 #[test]
+fn a_last_fragment_right_behind_a_message_to_the_same_topic_is_one_of_its_own() {
+    let hub = Hub::new();
+    let mut client = hub.raw("uid-123456");
+    let (tid, etid) = (client.subscribe("topic"), client.etid);
+    client.send_together(&[publish(tid, etid, 0, "one"), pubfrag(tid, etid, 0, "two"), publish(tid, etid, 0, "three")]);
+    for payload in ["one", "two", "three"] {
+        client.expect(&publish(tid, etid, 0, payload));
+    }
+}
+
+#[test]
 fn onpublish_and_ondrop_see_one_assembled_message() {
     let hub = Hub::with(
         "onpublish = function(...) event('onpublish', (...)) return true end,
