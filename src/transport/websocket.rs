@@ -197,7 +197,9 @@ mod tests {
         for length in [0, 1, 125, 126, 65_535, 65_536] {
             let mut frame = Vec::new();
             encode(BINARY, &vec![0; length], &mut frame);
-            assert_eq!(first_length(&frame), frame.len());
+            let first = frame.len();
+            encode(BINARY, b"behind it", &mut frame);
+            assert_eq!(first_length(&frame), first);
         }
     }
 }
