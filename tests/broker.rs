@@ -454,6 +454,17 @@ fn a_client_that_ended_gets_nothing_and_leaves_nothing() {
 }
 
 #[test]
+fn each_of_many_clients_is_found_by_its_uid() {
+    let mut broker = Broker::new();
+    let uids: Vec<String> = (0..1000).map(|number| format!("client-{number}")).collect();
+    let clients: Vec<_> = uids.iter().map(|uid| broker.connect(uid)).collect();
+    for (uid, client) in uids.iter().zip(&clients) {
+        let found = broker.hub.client_with_uid(uid.as_bytes()).map(|peer| peer.etid());
+        assert_eq!(found, Some(client.peer.etid()), "{uid}");
+    }
+}
+
+#[test]
 fn a_uid_can_be_registered_once() {
     let mut broker = Broker::new();
     broker.connect("client a");

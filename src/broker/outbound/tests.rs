@@ -107,3 +107,30 @@ fn nothing_follows_the_last_packet_that_is_queued() {
     outbound.write(&[IoSlice::new(FRAME)]);
     assert_eq!(outbound.take(), FRAME);
 }
+
+/// As much is queued for others as may be for all, until this is dropped.
+struct Full;
+
+impl Full {
+    fn new() -> Self {
+        QUEUED_IN_ALL.fetch_add(MAX_QUEUED_IN_ALL, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        QUEUED_IN_ALL.fetch_sub(MAX_QUEUED_IN_ALL, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_peer_may_have_a_quarter_of_a_megabyte_queued_whatever_the_others_have() {
+    let _full = Full::new();
+    let outbound = Outbound::new(Framing::Raw, usize::MAX);
+    let frame = [&[4, 0, 8][..], &[0; 1021]].concat();
+    for _ in 0..257 {
+        outbound.write(&[IoSlice::new(&frame)]);
+    }
+    assert_eq!((outbound.held(), outbound.dropped()), (256 << 10, 1));
+}
