@@ -108,6 +108,9 @@ fn nothing_follows_the_last_packet_that_is_queued() {
     assert_eq!(outbound.take(), FRAME);
 }
 
+/// For tests that look at what is queued for all peers of the process, one after the other.
+static ALL: Mutex<()> = Mutex::new(());
+
 /// As much is queued for others as may be for all, until this is dropped.
 struct Full;
 
@@ -126,6 +129,7 @@ impl Drop for Full {
 
 #[test]
 fn a_peer_may_have_a_quarter_of_a_megabyte_queued_whatever_the_others_have() {
+    let _alone = ALL.lock();
     let _full = Full::new();
     let outbound = Outbound::new(Framing::Raw, usize::MAX);
     let frame = [&[4, 0, 8][..], &[0; 1021]].concat();
@@ -133,4 +137,16 @@ fn a_peer_may_have_a_quarter_of_a_megabyte_queued_whatever_the_others_have() {
         outbound.write(&[IoSlice::new(&frame)]);
     }
     assert_eq!((outbound.held(), outbound.dropped()), (256 << 10, 1));
+}
+
+#[test]
+fn what_is_queued_for_a_peer_that_is_dropped_counts_no_longer() {
+    const MUCH: usize = 32 << 20;
+    let _alone = ALL.lock();
+    let outbound = Outbound::new(Framing::Raw, usize::MAX);
+    let before = QUEUED_IN_ALL.load(Ordering::Relaxed);
+    outbound.write(&[IoSlice::new(&vec![0; MUCH])]);
+    drop(outbound);
+    // Other tests queue a little meanwhile.
+    assert!(QUEUED_IN_ALL.load(Ordering::Relaxed) < before + MUCH / 2);
 }
