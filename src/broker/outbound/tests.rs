@@ -108,6 +108,25 @@ fn nothing_follows_the_last_packet_that_is_queued() {
     assert_eq!(outbound.take(), FRAME);
 }
 
+/// A socket whose other end has gone.
+struct Broken;
+
+impl Writer for Broken {
+    fn try_write(&self, _: &[IoSlice<'_>]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[test]
+fn a_write_that_fails_ends_the_peer_and_nothing_is_queued_any_more() {
+    let outbound = Outbound::new(Framing::Raw, 1000);
+    outbound.open(Box::new(Broken));
+    for _ in 0..2 {
+        outbound.write(&[IoSlice::new(FRAME)]);
+        assert_eq!((outbound.duty(), outbound.held()), (Duty::End, 0));
+    }
+}
+
 /// For tests that look at what is queued for all peers of the process, one after the other.
 static ALL: Mutex<()> = Mutex::new(());
 
