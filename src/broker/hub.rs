@@ -152,7 +152,7 @@ impl Hub {
     }
 
     /// Closes the connections that are in their handshake. Returns the clients, whom the caller has to close likewise.
-    pub fn shut_down(&self, farewell: Option<&[u8]>) -> Vec<Arc<Peer>> {
+    pub fn begin_shutdown(&self, farewell: Option<&[u8]>) -> Vec<Arc<Peer>> {
         self.0.shutdowns.send_replace(farewell.map(Into::into));
         // Who is registered from here on sees that there was a shutdown.
         let mut clients = self.peers();

@@ -152,7 +152,7 @@ impl HubState {
     /// Closes all connections, each after a Disconnect packet if there is a `farewell`. Returns the clients that were
     /// closed.
     pub(super) fn shut_down(self: &Rc<Self>, farewell: Option<&[u8]>) -> Vec<Arc<Peer>> {
-        let clients = self.hub.shut_down(farewell);
+        let clients = self.hub.begin_shutdown(farewell);
         self.end_now(&clients, farewell);
         clients
     }
