@@ -958,7 +958,8 @@ function Hub:queuesize() end
 ---@param interval? number seconds between probes, as many if not given; at least 3
 function Hub:setkeepalive(idle, interval) end
 
----Ends all clients, or one; with a message they do not come back.
+---Ends all clients, or one; with a message they do not come back. When it returns, `onclose` has been called for them, and the
+---hub has forgotten those whose `onclose` does not wait.
 ---@param msg? string
 ---@param etid? integer
 function Hub:shutdown(msg, etid) end

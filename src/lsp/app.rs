@@ -23,7 +23,8 @@ use crate::lua::life::Life;
 use crate::lua::{World, budget};
 
 const PRELOAD: &str = ".preload";
-/// How long an `onunload` function may take; also the `onclose` functions behind it, when an app is loaded again.
+/// How long an `onunload` function may take; also the `onclose` functions behind it, when an app is loaded again, and the
+/// functions given to `mako.onexit`, when the server stops.
 pub const UNLOAD_TIME: Duration = Duration::from_secs(1);
 
 /// Where an app's files are, and where it is mounted.
