@@ -7,6 +7,7 @@
 pub mod budget;
 pub mod hop;
 pub mod life;
+pub mod place;
 
 use std::cell::RefCell;
 use std::future::Future;

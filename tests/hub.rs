@@ -113,6 +113,37 @@ fn an_error_in_a_callback_of_the_client_is_logged_with_its_traceback() {
 }
 
 #[test]
+fn an_option_that_does_not_exist_is_named_in_the_log_and_ignored() {
+    let app = App::new()
+        .file(
+            ".preload",
+            "local hub = require'smq.hub'
+            local function f() end
+            misspelt = hub.create{
+                autenticate = f, [1] = f}
+            all = hub.create{authenticate = f, permittop = f, permitsubtop = f, onconnect = f, onclose = f, onpublish = f,
+                ondrop = f, onmsg = f, log = f, rndtid = true, readtmo = 1000, keepidle = 100, keepintv = 10, queuesize = 5}
+            all:subscribe('topic', {onmsg = f, subtopic = 'sub', json = true})
+            all:subscribe('topic', {onmesg = f})",
+        )
+        .file("a_test.lua", "");
+    let (code, said, log) = run(&app);
+    assert_eq!(code, Some(0), "{said}{log}");
+    let mut warned: Vec<_> =
+        log.lines().filter_map(|line| line.split_once(" WARN lua: ")).map(|(_, what)| what).collect();
+    warned.sort();
+    assert_eq!(
+        warned,
+        [
+            ".preload:3: hub.create: there is no option '1'; it is ignored",
+            ".preload:3: hub.create: there is no option 'autenticate'; it is ignored",
+            ".preload:8: hub:subscribe: there is no option 'onmesg'; it is ignored",
+        ],
+        "{log}"
+    );
+}
+
+#[test]
 fn failures_are_told_with_file_and_line() {
     let app = App::new().file(
         "some_test.lua",

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use mlua::{Error, Function, Integer, Lua, MultiValue, Number, Result, Table, Value};
 
+use crate::lua::place;
+
 /// Characters of a text that messages show.
 const MAX_SHOWN: usize = 500;
 
@@ -130,6 +132,11 @@ impl<'lua> Args<'lua> {
     /// The error for an argument of the right type that will not do, for the reason `why`.
     pub fn refuse(&self, position: usize, name: &str, why: &str) -> Error {
         Error::runtime(format!("bad argument #{position} '{name}' to '{}' ({})", self.function, brief(why)))
+    }
+
+    /// Logs what is odd about a call that is carried out all the same.
+    pub fn warn(&self, what: &str) {
+        tracing::warn!(target: "lua", "{}: {}: {}", place::of_script(self.lua), self.function, brief(what));
     }
 }
 

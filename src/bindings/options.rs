@@ -1,6 +1,7 @@
 //! Checking the options that a script passes in a table: errors name the function, the argument, the field, what was
 //! expected and what came.
 
+use std::cell::RefCell;
 use std::ops::RangeInclusive;
 
 use mlua::{Error, Function, Result, Table, Value};
@@ -15,21 +16,28 @@ pub struct Options<'args> {
     name: &'static str,
     /// Without it none of the options is given.
     table: Option<Table>,
+    /// The fields that were asked for.
+    known: RefCell<Vec<&'static str>>,
 }
 
 impl<'args> Options<'args> {
     /// Of an argument that may be absent.
     pub fn optional(args: &'args Args<'args>, position: usize, name: &'static str) -> Result<Self> {
-        Ok(Self { args, position, name, table: args.optional_table(position, name)? })
+        Ok(Self::of(args, position, name, args.optional_table(position, name)?))
     }
 
     /// Of an argument that has to be there.
     pub fn required(args: &'args Args<'args>, position: usize, name: &'static str) -> Result<Self> {
-        Ok(Self { args, position, name, table: Some(args.table(position, name)?) })
+        Ok(Self::of(args, position, name, Some(args.table(position, name)?)))
+    }
+
+    fn of(args: &'args Args<'args>, position: usize, name: &'static str, table: Option<Table>) -> Self {
+        Self { args, position, name, table, known: RefCell::default() }
     }
 
     /// The option as it came; nil when it is absent.
-    pub fn value(&self, field: &str) -> Result<Value> {
+    pub fn value(&self, field: &'static str) -> Result<Value> {
+        self.known.borrow_mut().push(field);
         self.table.as_ref().map_or(Ok(Value::Nil), |table| table.get(field))
     }
 
@@ -39,7 +47,7 @@ impl<'args> Options<'args> {
     }
 
     /// A text; numbers are taken as their text, as in Lua's own library.
-    pub fn text(&self, field: &str) -> Result<Option<Vec<u8>>> {
+    pub fn text(&self, field: &'static str) -> Result<Option<Vec<u8>>> {
         let value = self.value(field)?;
         match self.plain_text(&value) {
             _ if value.is_nil() => Ok(None),
@@ -48,7 +56,7 @@ impl<'args> Options<'args> {
         }
     }
 
-    pub fn flag(&self, field: &str) -> Result<Option<bool>> {
+    pub fn flag(&self, field: &'static str) -> Result<Option<bool>> {
         match self.value(field)? {
             Value::Nil => Ok(None),
             Value::Boolean(flag) => Ok(Some(flag)),
@@ -57,12 +65,12 @@ impl<'args> Options<'args> {
     }
 
     /// As Lua sees it: everything but nil and false is true.
-    pub fn truth(&self, field: &str) -> Result<bool> {
+    pub fn truth(&self, field: &'static str) -> Result<bool> {
         Ok(is_truthy(&self.value(field)?))
     }
 
     /// A whole number of something, such as bytes or milliseconds; a fraction is cut off.
-    pub fn count(&self, field: &str) -> Result<Option<u64>> {
+    pub fn count(&self, field: &'static str) -> Result<Option<u64>> {
         match self.value(field)? {
             Value::Nil => Ok(None),
             Value::Integer(number) if number >= 0 => Ok(Some(number as u64)),
@@ -71,7 +79,7 @@ impl<'args> Options<'args> {
         }
     }
 
-    pub fn number_in(&self, field: &str, range: RangeInclusive<f64>) -> Result<Option<f64>> {
+    pub fn number_in(&self, field: &'static str, range: RangeInclusive<f64>) -> Result<Option<f64>> {
         let number = match self.value(field)? {
             Value::Nil => return Ok(None),
             Value::Integer(number) => number as f64,
@@ -84,7 +92,7 @@ impl<'args> Options<'args> {
         Err(self.refuse(field, &format!("{}..{} expected, got {number}", range.start(), range.end())))
     }
 
-    pub fn function(&self, field: &str) -> Result<Option<Function>> {
+    pub fn function(&self, field: &'static str) -> Result<Option<Function>> {
         match self.value(field)? {
             Value::Nil => Ok(None),
             Value::Function(function) => Ok(Some(function)),
@@ -92,12 +100,26 @@ impl<'args> Options<'args> {
         }
     }
 
-    pub fn table(&self, field: &str) -> Result<Option<Table>> {
+    pub fn table(&self, field: &'static str) -> Result<Option<Table>> {
         match self.value(field)? {
             Value::Nil => Ok(None),
             Value::Table(table) => Ok(Some(table)),
             other => Err(self.mismatch(field, "table", &other)),
         }
+    }
+
+    /// Logs a warning of each field that nobody has asked for. It is most likely misspelt, and what it was to do, such as
+    /// to keep strangers out, is not done. An app that means it for another server still runs.
+    pub fn warn_of_unknown(&self) -> Result<()> {
+        let Some(table) = &self.table else { return Ok(()) };
+        for pair in table.pairs::<Value, Value>() {
+            let Some(field) = self.plain_text(&pair?.0) else { continue };
+            let field = String::from_utf8_lossy(&field);
+            if !self.known.borrow().iter().any(|known| *known == field) {
+                self.args.warn(&format!("there is no option '{field}'; it is ignored"));
+            }
+        }
+        Ok(())
     }
 
     /// The error for an option of the wrong type.

@@ -13,8 +13,9 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use mlua::debug::Debug;
 use mlua::{FromLuaMulti, Function, HookTriggers, IntoLuaMulti, Lua, Result, VmState};
+
+use super::place;
 
 /// Instructions between two looks at the clock; they take about 0.1 ms.
 const INSTRUCTIONS: u32 = 10_000;
@@ -88,24 +89,13 @@ fn look(lua: &Lua, budget: Budget) -> Result<()> {
     let exceeds = |bound: Duration| !bound.is_zero() && used >= bound;
     if exceeds(budget.warning) && !run.is_warned {
         run.is_warned = true;
-        tracing::warn!(target: "lua", "{} has been running for {} ms; other scripts wait for it", place(lua), used.as_millis());
+        tracing::warn!(target: "lua", "{} has been running for {} ms; other scripts wait for it", place::of_script(lua), used.as_millis());
     }
     RUN.set(Some(run));
     if exceeds(budget.limit) {
-        return Err(mlua::Error::external(OverBudget { place: place(lua), ms: used.as_millis() }));
+        return Err(mlua::Error::external(OverBudget { place: place::of_script(lua), ms: used.as_millis() }));
     }
     Ok(())
-}
-
-/// `file:line` of the script that is running.
-fn place(lua: &Lua) -> String {
-    let place = |frame: &Debug| {
-        let line = frame.current_line()?;
-        Some(format!("{}:{line}", frame.source().short_src?))
-    };
-    // The innermost frames may be built-in code.
-    let found = (0..8).map_while(|level| lua.inspect_stack(level, place)).flatten();
-    found.into_iter().find(|place| !place.starts_with("[smq]")).unwrap_or_else(|| "a script".into())
 }
 
 /// Calls a script's function as a coroutine, which may wait. Each of its runs has a budget of its own.

@@ -68,7 +68,7 @@ fn from_ticks(seconds: i64, nanoseconds: i64, offset: i64) -> Option<Moment> {
 }
 
 fn from_fields(fields: &Options) -> Result<Option<Moment>> {
-    let field = |name: &str, default: Option<i64>| -> Result<i64> {
+    let field = |name: &'static str, default: Option<i64>| -> Result<i64> {
         match (fields.value(name)?, default) {
             (Value::Integer(number), _) => Ok(number),
             (Value::Number(number), _) if number.fract() == 0.0 && number.abs() < 9e15 => Ok(number as i64),

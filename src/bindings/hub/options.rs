@@ -29,7 +29,7 @@ impl HubOptions {
     pub fn read(args: &Args<'_>) -> Result<Self> {
         let options = Options::optional(args, 1, "op")?;
         let defaults = Self::default();
-        Ok(Self {
+        let read = Self {
             callbacks: Callbacks {
                 authenticate: options.function("authenticate")?,
                 permittop: options.function("permittop")?,
@@ -52,7 +52,9 @@ impl HubOptions {
             queue_size: options
                 .number_in("queuesize", 1.0..=4_294_967_295.0)?
                 .map_or(defaults.queue_size, |size| size as u32),
-        })
+        };
+        options.warn_of_unknown()?;
+        Ok(read)
     }
 }
 
@@ -69,7 +71,7 @@ impl Default for HubOptions {
     }
 }
 
-fn seconds(options: &Options<'_>, name: &str) -> Result<Option<Duration>> {
+fn seconds(options: &Options<'_>, name: &'static str) -> Result<Option<Duration>> {
     Ok(options.number_in(name, KEEPALIVE_SECONDS)?.map(Duration::from_secs_f64))
 }
 
