@@ -120,14 +120,15 @@ fn idle_clients_that_do_not_stay_connected_are_no_result() {
 fn what_fails_is_told() {
     let hub = Hub::new();
     let server = hub.server.http();
-    for (url, expected) in [
-        (format!("http://{server}/static.txt"), "the URL does not lead to a hub: HTTP/1.1 200 OK"),
-        (format!("http://{server}/none.txt"), "the URL does not lead to a hub: HTTP/1.1 404 Not Found"),
-        (format!("https://{server}/"), "name the certificate to trust with --ca FILE"),
-        ("http://127.0.0.1:99999/".to_owned(), "127.0.0.1:99999: the port must be a number from 0 to 65535"),
-        (format!("ftp://{server}/"), "a URL begins with http://, https://, mqtt:// or nats://"),
+    for (url, flags, expected) in [
+        (format!("http://{server}/static.txt"), vec![], "the URL does not lead to a hub: HTTP/1.1 200 OK"),
+        (format!("http://{server}/none.txt"), vec![], "the URL does not lead to a hub: HTTP/1.1 404 Not Found"),
+        (format!("https://{server}/"), vec![], "name the certificate to trust with --ca FILE"),
+        (format!("http://{server}/"), vec!["--ca", "x.pem"], "--ca is for https://; this connection is not encrypted"),
+        ("http://127.0.0.1:99999/".to_owned(), vec![], "127.0.0.1:99999: the port must be a number from 0 to 65535"),
+        (format!("ftp://{server}/"), vec![], "a URL begins with http://, https://, mqtt:// or nats://"),
     ] {
-        let output = bench(&url, &[], "rtt");
+        let output = bench(&url, &flags, "rtt");
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && said.contains(expected), "{url}: {said}");
     }

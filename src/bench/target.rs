@@ -53,7 +53,7 @@ impl Target {
             authority: format!("{host}:{port}"),
             path: url.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
             address,
-            tls: if url.scheme_str() == Some("https") { Some(tls(args, bare_host)?) } else { None },
+            tls: tls(args, bare_host)?,
             connected: AtomicU32::new(0),
         })
     }
@@ -105,12 +105,16 @@ async fn reachable(host: &str, port: u16) -> Result<SocketAddr> {
     Err(failure)
 }
 
-/// What TLS needs: the trusted certificates, and the name that the broker has to prove.
-fn tls(args: &BenchArgs, host: &str) -> Result<(TlsConnector, ServerName<'static>)> {
-    let ca = args.ca.as_deref();
-    let ca = ca.with_context(|| format!("{}: name the certificate to trust with --ca FILE", args.url))?;
+/// What TLS needs, for https: the trusted certificates, and the name that the broker has to prove.
+fn tls(args: &BenchArgs, host: &str) -> Result<Option<(TlsConnector, ServerName<'static>)>> {
+    let ca = match (args.url.scheme_str() == Some("https"), &args.ca) {
+        (true, Some(ca)) => ca,
+        (true, None) => bail!("{}: name the certificate to trust with --ca FILE", args.url),
+        (false, Some(_)) => bail!("{}: --ca is for https://; this connection is not encrypted", args.url),
+        (false, None) => return Ok(None),
+    };
     let pem = fs::read(ca).with_context(|| format!("cannot read {}", ca.display()))?;
     let connector = connector(&Trust::Pem(pem)).with_context(|| format!("cannot trust {}", ca.display()))?;
     let name = ServerName::try_from(host.to_owned()).with_context(|| format!("{host} is not a valid name for TLS"))?;
-    Ok((connector, name))
+    Ok(Some((connector, name)))
 }
