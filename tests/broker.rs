@@ -19,17 +19,22 @@ struct Socket {
     taken: Arc<Mutex<Vec<u8>>>,
     room: Arc<Mutex<usize>>,
     writes: Arc<Mutex<usize>>,
+    /// Of all writes, the most slices in one.
+    most_slices: Arc<Mutex<usize>>,
 }
 
 impl Socket {
     fn new() -> Self {
-        Self { taken: Arc::default(), room: Arc::new(Mutex::new(usize::MAX)), writes: Arc::default() }
+        let room = Arc::new(Mutex::new(usize::MAX));
+        Self { taken: Arc::default(), room, writes: Arc::default(), most_slices: Arc::default() }
     }
 }
 
 impl Writer for Socket {
     fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         *self.writes.lock() += 1;
+        let mut most_slices = self.most_slices.lock();
+        *most_slices = parts.len().max(*most_slices);
         let mut room = self.room.lock();
         if *room == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -582,6 +587,47 @@ fn a_read_that_goes_to_very_many_receivers_is_sent_in_parts_and_in_order() {
         assert_eq!(subscriber.received().len(), 1000);
         assert!(*subscriber.socket.writes.lock() > 1, "at once");
     }
+}
+
+/// Messages of this size are sent from where they are; smaller ones are copied together.
+const LARGE: usize = 2000;
+
+#[test]
+fn large_messages_are_sent_with_as_few_writes_as_the_system_allows() {
+    let mut broker = Broker::new();
+    let (mut publisher, receiver) = (broker.connect("a publisher"), broker.connect("a receiver"));
+    let payloads: Vec<String> = (0..2500).map(|index| format!("{index:LARGE$}")).collect();
+    let other = publisher.publish(Target(7), "");
+    let packets: Vec<_> =
+        payloads.iter().flat_map(|payload| [publisher.publish(receiver.etid(), payload), other]).collect();
+    *receiver.socket.writes.lock() = 0;
+    broker.send(&mut publisher, &packets);
+    let expected: Vec<_> = payloads.iter().map(|payload| format!("publish {payload}")).collect();
+    assert!(receiver.received() == expected, "messages were lost, doubled or reordered");
+    assert_eq!((*receiver.socket.writes.lock(), *receiver.socket.most_slices.lock()), (3, 1024));
+}
+
+#[test]
+fn what_waits_is_sent_before_more_is_read_when_it_is_much_and_is_held_no_longer() {
+    const MUCH: usize = 512 * 1024;
+    let mut broker = Broker::new();
+    let mut client = broker.connect("client");
+    let message = client.publish(client.etid(), "x");
+    broker.send_granted(&mut client, &[message]);
+    broker.outbox.make_room();
+    assert!(client.received().is_empty());
+    broker.outbox.append(&vec![0; 8 * MUCH]);
+    broker.outbox.make_room();
+    assert_eq!(client.received(), ["publish x"]);
+    assert!(broker.outbox.arena.is_empty());
+    assert!(broker.outbox.arena.capacity() < 4 * MUCH);
+}
+
+#[test]
+fn slots_of_peers_that_are_gone_are_used_again() {
+    let slot = || Peer::server(Etid(1), Outbound::new(Framing::Raw, 0)).slot();
+    // Other tests have peers at the same time, but never so many.
+    assert!((0..20_000).all(|_| slot() < 10_000));
 }
 
 #[test]
