@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use smq::broker::hooks::{Hooks, Interest};
 use smq::broker::outbound::{Outbound, Writer};
-use smq::broker::outbox::{Outbox, Span};
+use smq::broker::outbox::{Outbox, Span, with_outbox};
 use smq::broker::peer::{CloseReason, Identity, Peer};
 use smq::broker::session::{Outcome, Session};
 use smq::broker::{Hub, InUse, Limits, Named, Options, SERVER_ETID};
@@ -260,6 +260,93 @@ fn a_message_to_the_server_is_not_kept_for_later() {
 }
 
 #[test]
+fn a_message_to_the_server_is_not_kept_with_messages_to_others() {
+    let mut broker = Broker::new();
+    let mut client = broker.connect("client");
+    let packets = [client.publish(client.etid(), "soon"), client.publish(SERVER_ETID, "now")];
+    broker.send_granted(&mut client, &packets);
+    assert!(broker.outbox.reached_server);
+}
+
+#[test]
+fn messages_that_are_handled_one_by_one_are_not_mixed_with_what_is_read_meanwhile() {
+    let mut broker = Broker::new();
+    let mut client = broker.connect("client");
+    let messages = ["1", "2"].map(|payload| client.publish(client.etid(), payload));
+    broker.send_granted(&mut client, &messages[..1]);
+    broker.outbox.append(b"read, but not handled yet");
+    broker.send_granted(&mut client, &messages[1..]);
+    broker.outbox.flush();
+    assert_eq!(client.received(), ["publish 1", "publish 2"]);
+}
+
+#[test]
+fn messages_to_the_same_number_stay_within_their_hubs() {
+    let tid = Tid(77);
+    let mut broker = Broker::new();
+    let mut one = broker.connect("a client");
+    broker.hub.create(b"news", Some(tid));
+    broker.send(&mut one, &[subscribe("news")]);
+    let first = broker.hub.clone();
+    broker.hub = Hub::new(Options::default());
+    let mut other = broker.connect("a client");
+    broker.hub.create(b"news", Some(tid));
+    broker.send(&mut other, &[subscribe("news")]);
+    let messages = [one.publish(tid, "in the first"), other.publish(tid, "in the second")];
+    broker.send_granted(&mut one, &messages[..1]);
+    broker.send_granted(&mut other, &messages[1..]);
+    broker.outbox.flush();
+    assert!(!broker.hub.is(&first));
+    assert_eq!(one.received(), ["suback true news", "publish in the first"]);
+    assert_eq!(other.received(), ["suback true news", "publish in the second"]);
+}
+
+#[test]
+fn what_is_noted_for_one_receiver_keeps_its_place_when_another_is_noted_first_or_later() {
+    let mut broker = Broker::new();
+    let (mut a, mut b) = (broker.connect("client a"), broker.connect("client b"));
+    for (first, later) in [(a.etid(), b.etid()), (b.etid(), a.etid())] {
+        let messages = [a.publish(first, "x"), a.publish(later, "x")];
+        broker.send_granted(&mut a, &messages);
+        broker.send_granted(&mut a, &[Packet::Ping]);
+        broker.send_granted(&mut b, &[Packet::Ping]);
+        broker.outbox.flush();
+        assert_eq!(a.received(), ["publish x", "pong"]);
+        assert_eq!(b.received(), ["publish x", "pong"]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_left_for_later_is_sent_at_the_end_of_the_turn() {
+    let mut broker = Broker::new();
+    let client = broker.connect("client");
+    let mut frame = Vec::new();
+    client.publish(client.etid(), "x").encode(&mut frame).unwrap();
+    for _ in 0..2 {
+        with_outbox(|outbox| broker.hub.route_soon(outbox, client.etid().into(), &frame));
+        assert!(client.received().is_empty());
+        tokio::task::yield_now().await;
+        assert_eq!(client.received(), ["publish x"]);
+    }
+}
+
+#[test]
+fn what_a_transport_answers_keeps_its_place_among_messages() {
+    let mut broker = Broker::new();
+    let mut client = broker.connect_framed("client", Framing::WebSocket);
+    let message = client.publish(client.etid(), "before the end");
+    broker.send_granted(&mut client, &[message]);
+    broker.outbox.transport_control(&client.peer, b"close frame");
+    broker.outbox.flush();
+    let mut expected = Vec::new();
+    let mut frame = Vec::new();
+    message.encode(&mut frame).unwrap();
+    websocket::encode(websocket::BINARY, &frame[2..], &mut expected);
+    expected.extend(b"close frame");
+    assert_eq!(*client.socket.taken.lock(), expected);
+}
+
+#[test]
 fn a_websocket_subscriber_gets_the_same_messages_as_a_raw_one() {
     let mut broker = Broker::new();
     let (mut a, mut b) = (broker.connect_framed("client a", Framing::WebSocket), broker.connect("client b"));
@@ -509,6 +596,18 @@ fn a_client_at_its_limit_is_refused_creates_nothing_and_keeps_what_it_has() {
     broker.send(&mut a, &[subscribe("one"), subscribe("two"), subscribe("one")]);
     assert_eq!(a.received(), ["suback true one", "suback false two", "suback true one"]);
     assert_eq!(broker.hub.topics().len(), 1);
+}
+
+#[test]
+fn the_server_does_not_get_what_was_published_before_it_subscribed() {
+    let mut broker = Broker::new();
+    let mut client = broker.connect("client");
+    broker.hub.create(b"news", Some(Tid(77)));
+    let message = client.publish(Tid(77), "too early");
+    broker.send_granted(&mut client, &[message]);
+    broker.hub.subscribe_server(&mut broker.outbox, Tid(77));
+    broker.outbox.flush();
+    assert!(broker.hub.server().outbound.take().is_empty());
 }
 
 /// Keeps what is to be logged.
