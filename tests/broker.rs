@@ -578,6 +578,8 @@ fn names_keep_their_numbers_and_wanted_numbers_are_used_if_they_are_free() {
     assert_ne!(broker.hub.create(b"fifth", Some(Tid(0))), Named::Known(Tid(0)));
     // Sub-topics have numbers of their own.
     assert_eq!(broker.hub.createsub(b"other", Some(Subtid(77))), Named::Known(Subtid(77)));
+    assert_ne!(broker.hub.createsub(b"third", Some(Subtid(77))), Named::Known(Subtid(77)));
+    assert_ne!(broker.hub.createsub(b"fifth", Some(Subtid(0))), Named::Known(Subtid(0)));
 }
 
 #[test]
@@ -599,6 +601,73 @@ fn a_client_at_its_limit_is_refused_creates_nothing_and_keeps_what_it_has() {
 }
 
 #[test]
+fn an_etid_that_a_topic_has_got_is_in_use() {
+    let mut broker = Broker::new();
+    let mut a = broker.connect("client a");
+    broker.hub.create(b"news", Some(Tid(77)));
+    let identity = Identity { uid: b"client b".as_slice().into(), info: b"".as_slice().into() };
+    let peer = Arc::new(Peer::client(Etid(77), identity, None, 0, Outbound::new(Framing::Raw, 1000)));
+    let connack = Packet::Connack { code: ReturnCode::ACCEPTED, etid: Etid(77), reason: b"" };
+    assert_eq!(broker.hub.connect(&mut broker.outbox, &peer, &connack), Err(InUse));
+    let message = a.publish(Tid(77), "to the topic");
+    broker.send(&mut a, &[subscribe("news"), message]);
+    assert_eq!(a.received(), ["suback true news", "publish to the topic"]);
+}
+
+#[test]
+fn a_client_that_ended_is_not_kept_by_what_it_observed_and_what_it_subscribed_to() {
+    let mut broker = Broker::new();
+    let (mut a, b) = (broker.connect("client a"), broker.connect("client b"));
+    broker.hub.create(b"news", Some(Tid(77)));
+    let packets = [Packet::Observe { target: Target(77) }, Packet::Observe { target: b.etid().into() }];
+    broker.send(&mut a, &packets);
+    broker.send(&mut a, &[subscribe("news")]);
+    broker.disconnect(&a);
+    let peer = Arc::downgrade(&a.peer);
+    drop(a);
+    assert!(peer.upgrade().is_none());
+}
+
+#[test]
+fn a_client_that_ended_holds_nothing_of_what_all_may_have_queued() {
+    let mut broker = Broker::new();
+    let mut client = broker.connect("client");
+    *client.socket.room.lock() = 0;
+    let message = client.publish(client.etid(), "it does not read");
+    broker.send(&mut client, &[message]);
+    assert!(client.peer.outbound.held() > 0);
+    broker.disconnect(&client);
+    assert_eq!(client.peer.outbound.held(), 0);
+}
+
+#[tokio::test]
+async fn those_who_wait_for_a_clients_end_go_on_when_the_hub_has_forgotten_it() {
+    let mut broker = Broker::new();
+    let client = broker.connect("client");
+    assert!(client.peer.is_alive());
+    let peer = client.peer.clone();
+    let waiting = tokio::spawn(async move { peer.ended().await });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    broker.disconnect(&client);
+    assert!(!client.peer.is_alive());
+    let long = std::time::Duration::from_secs(30);
+    tokio::time::timeout(long, waiting).await.expect("it goes on").unwrap();
+    tokio::time::timeout(long, client.peer.ended()).await.expect("it does not wait");
+}
+
+#[test]
+fn who_comes_during_a_shutdown_learns_the_farewell_and_who_comes_later_does_not() {
+    let broker = Broker::new();
+    let before = broker.hub.shutdowns();
+    assert_eq!(before.farewell(), None);
+    broker.hub.begin_shutdown(Some(b"good night"));
+    let later = broker.hub.shutdowns();
+    assert_eq!(before.farewell(), Some(Some(b"good night".as_slice().into())));
+    assert_eq!(later.farewell(), None);
+}
+
+#[test]
 fn the_server_does_not_get_what_was_published_before_it_subscribed() {
     let mut broker = Broker::new();
     let mut client = broker.connect("client");
@@ -608,6 +677,19 @@ fn the_server_does_not_get_what_was_published_before_it_subscribed() {
     broker.hub.subscribe_server(&mut broker.outbox, Tid(77));
     broker.outbox.flush();
     assert!(broker.hub.server().outbound.take().is_empty());
+}
+
+#[test]
+fn what_the_server_has_taken_is_held_until_it_is_handled() {
+    let mut broker = Broker::new();
+    let mut client = broker.connect("client");
+    let message = client.publish(SERVER_ETID, "to the server");
+    broker.send(&mut client, &[message]);
+    let server = broker.hub.server().clone();
+    let count = server.outbound.take().len();
+    assert_eq!(server.outbound.held(), count);
+    broker.hub.server_took(count);
+    assert_eq!(server.outbound.held(), 0);
 }
 
 /// Keeps what is to be logged.
