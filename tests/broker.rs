@@ -530,6 +530,23 @@ fn a_subscriber_that_does_not_read_loses_the_newest_and_nobody_else_does() {
 }
 
 #[test]
+fn a_loss_is_to_be_reported_at_the_first_message_and_whenever_it_has_doubled() {
+    let mut broker = Broker::with(Options { limits: Limits { queued: 0, ..Limits::default() }, ..Options::default() });
+    let mut client = broker.connect("client");
+    *client.socket.room.lock() = 0;
+    let message = client.publish(client.etid(), "x");
+    broker.send(&mut client, &[message]);
+    assert_eq!((client.peer.outbound.dropped(), client.peer.drops_to_report()), (0, None));
+    let mut reported = Vec::new();
+    for _ in 0..10 {
+        broker.send(&mut client, &[message]);
+        reported.extend(client.peer.drops_to_report());
+        assert_eq!(client.peer.drops_to_report(), None);
+    }
+    assert_eq!(reported, [1, 2, 4, 8]);
+}
+
+#[test]
 fn a_client_that_ended_gets_nothing_and_leaves_nothing() {
     let mut broker = Broker::new();
     let (mut a, mut b) = (broker.connect("client a"), broker.connect("client b"));
