@@ -252,15 +252,6 @@ impl Outbox {
         peer.push_control(bytes);
     }
 
-    /// Moves what is noted for the server's own peer to its queue, without waiting for the flush. For the hub's owner, who
-    /// is about to take it from there.
-    pub fn queue_for_server(&mut self, server: &Arc<Peer>) {
-        self.settle();
-        if self.find(server).is_some() {
-            self.queue_noted(server);
-        }
-    }
-
     /// Moves what is noted for a peer to its queue. The peer stays in `pending`, so that the flush writes the queue.
     fn queue_noted(&mut self, peer: &Arc<Peer>) {
         let place = self.place_of(peer);

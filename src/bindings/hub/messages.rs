@@ -67,7 +67,6 @@ impl HubState {
         let _turn = if self.depth.get() == 0 { Some(self.turn.lock().await) } else { None };
         self.empty_inbox().await;
         let server = self.hub.server();
-        with_outbox(|outbox| outbox.queue_for_server(server));
         let queued = server.outbound.take();
         let count = queued.len();
         self.inbox.fill(queued);
