@@ -75,6 +75,16 @@ fn the_hubs_log_hears_of_a_subscriber_that_loses_messages_and_its_name_is_no_lin
     assert!(text.contains("does not read fast enough and has lost "), "{text}");
 }
 
+#[test]
+fn without_a_log_option_the_server_logs_a_subscriber_that_loses_messages() {
+    let hub = own_hub();
+    let mut never_reads = hub.raw("never\nreads");
+    let tid = never_reads.subscribe("topic");
+    hub.lua(&format!("for i = 1, 2000 do hub:publish(('x'):rep(60000), {tid}) end"));
+    hub.server.expect_output("client never\\nreads (127.0.0.1:");
+    hub.server.expect_output("does not read fast enough and has lost ");
+}
+
 /// Publishes so many megabytes; a reader on each transport must get every message. Publisher and readers go in step, so
 /// that no reader falls behind by more than one megabyte.
 fn publish_in_step(hub: &Hub, tid: u32, megabytes: u32) {
