@@ -273,7 +273,7 @@ fn callbacks_that_cause_ever_more_messages_to_the_server_are_stopped_after_a_sec
 fn when_very_many_callbacks_wait_the_messages_behind_them_and_their_publishers_do_too() {
     for options in ["", "onpublish = function() return true end"] {
         let hub = Hub::with(options);
-        hub.lua("started = 0 hub:onmsg(function() started = started + 1 while not go do ba.sleep(300) end end)");
+        hub.lua("started = 0 hub:onmsg(function() started = started + 1 while not go do ba.sleep(1000) end end)");
         thread::scope(|scope| {
             let mut publisher = hub.raw("publisher");
             let publisher = scope.spawn(move || {
@@ -564,7 +564,7 @@ fn when_very_many_observers_wait_the_changes_behind_them_and_who_causes_them_do_
     let hub = Hub::new();
     hub.lua(
         "started = 0
-         hub:observe('topic', function() started = started + 1 while not go do ba.sleep(300) end end)",
+         hub:observe('topic', function() started = started + 1 while not go do ba.sleep(1000) end end)",
     );
     let tid = hub.lua("return hub:topic2tid'topic'").as_u64().expect("a topic") as u32;
     thread::scope(|scope| {
@@ -589,7 +589,7 @@ fn when_very_many_callbacks_wait_what_a_script_sends_itself_is_dropped() {
     let hub = Hub::with("log = function(sock, text) event(text) end");
     hub.lua(
         "started = 0
-         hub:subscribe('topic', {onmsg = function() started = started + 1 while not go do ba.sleep(300) end end})",
+         hub:subscribe('topic', {onmsg = function() started = started + 1 while not go do ba.sleep(1000) end end})",
     );
     for _ in 0..12 {
         hub.lua("for _ = 1, 1000 do hub:publish('x', 'topic') end");
