@@ -59,6 +59,20 @@ async fn a_form_asks_until_the_password_is_right_and_then_there_is_a_session() {
     assert!(fetch(&site, with("Cookie", &cookie)).await.1.starts_with("login:"));
 }
 
+#[tokio::test]
+async fn the_login_page_is_told_the_password_that_was_sent_and_the_true_one() {
+    let site = protected(
+        "dir:setauth(ba.create.authenticator(users, {type='form', response=function(_ENV, info) \
+         response:write(tostring(info.password), ' ', tostring(info.upwd)) end}))",
+    )
+    .await;
+    for (name, told) in [("eve", "wrong secret"), ("adam", "wrong nil")] {
+        let wrong = post("/index.lsp", &format!("ba_username={name}&ba_password=wrong"));
+        assert_eq!(fetch(&site, wrong).await.1, told);
+    }
+    assert_eq!(fetch(&site, get("/index.lsp")).await.1, "nil nil");
+}
+
 /// What a login page makes of the password.
 fn hashed(password: &str, seed: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(password.as_bytes()).expect("any key will do");
@@ -123,6 +137,24 @@ async fn an_attempt_behind_many_failures_waits_before_it_is_looked_at() {
     assert!(hurried.is_err(), "answered after {:?}", begun.elapsed());
     assert_eq!(fetch(&site, with("Authorization", &basic("eve", "secret"))).await.0, 200);
     assert!(begun.elapsed() >= std::time::Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn failures_are_counted_by_address_and_for_ipv6_by_network() {
+    let site = protected(&FORM.replace("type='form'", "type='auth'")).await;
+    for (peer, count) in [
+        ("192.0.2.7", 1),
+        ("192.0.2.8", 1),
+        ("::ffff:192.0.2.8", 2),
+        ("2001:db8:1:1::1", 1),
+        ("2001:db8:1:1:ffff::2", 2),
+        ("2001:db8:1:2::1", 1),
+        ("2001:db9:1:1::1", 1),
+    ] {
+        let mut wrong = post("/index.lsp", "ba_username=eve&ba_password=wrong");
+        wrong.ends.peer = std::net::SocketAddr::new(peer.parse().expect("an address"), 40000);
+        assert_eq!(fetch(&site, wrong).await, (200, format!("login:form:eve:{count}:false")), "{peer}");
+    }
 }
 
 #[tokio::test]
@@ -222,14 +254,79 @@ async fn type_auth_makes_no_browser_ask_for_a_password_by_itself() {
 }
 
 #[tokio::test]
+async fn type_dav_challenges_everybody_with_digest_and_basic_and_takes_both() {
+    let site = protected(&FORM.replace("type='form'", "type='dav'")).await;
+    let asked = site.visit("index.lsp", with("Accept", "text/html,*/*")).await;
+    assert_eq!(asked.status(), StatusCode::UNAUTHORIZED);
+    let challenges: Vec<_> = asked.headers().get_all(WWW_AUTHENTICATE).iter().map(|c| c.to_str().unwrap()).collect();
+    assert!(matches!(challenges[..], [one, two] if one.starts_with("Digest ") && two.starts_with("Basic ")));
+    let answer = digest(challenges[0], "secret", "/index.lsp?q=1", 1);
+    assert_eq!(text(asked).await, "login:dav:-:0:false");
+    for credentials in [answer, basic("eve", "secret")] {
+        assert_eq!(fetch(&site, with("Authorization", &credentials)).await.0, 200);
+    }
+}
+
+#[tokio::test]
 async fn type_auth_takes_a_form_from_anybody() {
     let site = protected(&FORM.replace("type='form'", "type='auth'")).await;
     let login = site.visit("index.lsp", post("/index.lsp", "ba_username=eve&ba_password=secret")).await;
     assert_eq!(login.status(), StatusCode::FOUND);
     assert_eq!(fetch(&site, with("Cookie", &cookies(&login))).await, (200, "eve\tsecret\tform\n".into()));
-    let wrong = post("/index.lsp", "ba_username=eve&ba_password=wrong");
-    assert_eq!(fetch(&site, wrong).await, (200, "login:form:eve:1:false".into()));
+    for (count, proof) in [(1, "ba_password=wrong"), (2, "ba_password2=00")] {
+        let wrong = post("/index.lsp", &format!("ba_username=eve&{proof}"));
+        assert_eq!(fetch(&site, wrong).await, (200, format!("login:form:eve:{count}:false")));
+    }
     assert_eq!(fetch(&site, post("/index.lsp", "other=1")).await.0, 401);
+}
+
+#[tokio::test]
+async fn who_has_sent_credentials_that_are_wrong_is_challenged_and_not_shown_a_form() {
+    let site = protected(&FORM.replace("type='form'", "type='auth'")).await;
+    for credentials in [&basic("eve", "wrong"), "Basic !!!", "Digest x"] {
+        let headers = [("Host", "example.org"), ("Accept", "text/html"), ("Authorization", credentials)];
+        let answer = site.visit("index.lsp", request(Method::GET, "/index.lsp", &headers, "")).await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{credentials}");
+        assert!(answer.headers().contains_key(WWW_AUTHENTICATE), "{credentials}");
+    }
+}
+
+#[tokio::test]
+async fn a_form_is_taken_from_a_post_without_other_credentials_only() {
+    let site = protected(&FORM.replace("type='form'", "type='auth'")).await;
+    let fields = "ba_username=eve&ba_password=secret";
+    assert_eq!(fetch(&site, get(&format!("/index.lsp?{fields}"))).await.0, 401);
+    let wrong = basic("eve", "wrong");
+    let headers = [("Content-Type", "application/x-www-form-urlencoded"), ("Authorization", wrong.as_str())];
+    assert_eq!(fetch(&site, request(Method::POST, "/index.lsp", &headers, fields)).await.0, 401);
+}
+
+#[tokio::test]
+async fn an_authenticator_takes_no_credentials_but_those_of_its_type() {
+    const PAGED: &str = "response=function(_ENV) response:write'login' end";
+    for (kind, page, takes_basic, takes_form) in [
+        ("form", PAGED, false, true),
+        ("basic", PAGED, true, false),
+        ("digest", PAGED, false, false),
+        ("dav", PAGED, true, false),
+        ("auth", "", true, false),
+        ("auth", PAGED, true, true),
+    ] {
+        let site = protected(&format!("dir:setauth(ba.create.authenticator(users, {{type='{kind}', {page}}}))")).await;
+        let form = site.visit("index.lsp", post("/index.lsp", "ba_username=eve&ba_password=secret")).await;
+        assert_eq!(form.status() == StatusCode::FOUND, takes_form, "{kind} {page}");
+        let answer = fetch(&site, with("Authorization", &basic("eve", "secret"))).await;
+        assert_eq!(answer == (200, "eve\tsecret\tbasic\n".into()), takes_basic, "{kind} {page}");
+    }
+}
+
+#[tokio::test]
+async fn type_form_asks_by_its_form_whatever_else_comes() {
+    let site = protected(FORM).await;
+    for credentials in [&basic("eve", "secret"), "Digest x", "Bearer x"] {
+        let answer = fetch(&site, with("Authorization", credentials)).await;
+        assert_eq!(answer, (200, "login:form:-:0:false".into()), "{credentials}");
+    }
 }
 
 #[tokio::test]
@@ -343,6 +440,23 @@ async fn a_user_has_no_more_sessions_than_allowed() {
 }
 
 #[tokio::test]
+async fn a_user_function_may_limit_the_sessions_of_its_users() {
+    let site = protected(&FORM.replace(
+        "local auth",
+        "users = ba.create.authuser(function(name) return 'x', name == 'any' and 0 or 1, name == 'two' end) local auth",
+    ))
+    .await;
+    let login =
+        async |name: &str| site.visit("index.lsp", post("/", &format!("ba_username={name}&ba_password=x"))).await;
+    for (name, second) in [("once", StatusCode::OK), ("two", StatusCode::FOUND), ("any", StatusCode::FOUND)] {
+        let first = cookies(&login(name).await);
+        assert_eq!(login(name).await.status(), second, "{name}");
+        let is_in = fetch(&site, with("Cookie", &first)).await.1.starts_with(name);
+        assert_eq!(is_in, name != "two", "{name}: the first session");
+    }
+}
+
+#[tokio::test]
 async fn a_user_may_log_out_of_one_session_or_of_all() {
     let site = protected(FORM).await;
     let login =
@@ -371,15 +485,16 @@ async fn who_logs_out_of_all_sessions_ends_those_too_whose_cookie_has_not_come_b
 
 #[tokio::test]
 async fn the_user_database_says_how_long_a_session_may_be_left_alone() {
-    for users in [
-        "ba.create.authuser(function() return 'secret', nil, nil, 60 end)",
-        "ba.create.jsonuser() users:set{eve = {pwd = 'secret', inactive = 60}}",
+    for (users, seconds) in [
+        ("ba.create.authuser(function() return 'secret', nil, nil, 60 end)", "60"),
+        ("ba.create.authuser(function() return 'secret', nil, nil, 0 end)", "1200"),
+        ("ba.create.jsonuser() users:set{eve = {pwd = 'secret', inactive = 60}}", "60"),
     ] {
         let preload = format!("local users = {users}\n{FORM}");
         let site =
             site(&[(".preload", &preload), ("index.lsp", "<?lsp=request:session():maxinactiveinterval()?>")]).await;
         let login = site.visit("index.lsp", post("/index.lsp", "ba_username=eve&ba_password=secret")).await;
-        assert_eq!(fetch(&site, with("Cookie", &cookies(&login))).await, (200, "60".into()));
+        assert_eq!(fetch(&site, with("Cookie", &cookies(&login))).await, (200, seconds.into()));
     }
 }
 
@@ -411,6 +526,7 @@ async fn wrong_arguments_are_refused_by_name() {
         ("u.set, u, {a=1}", "jsonuser:set: user 'a': a table with the field 'pwd' expected"),
         ("u.set, u, {a={}}", "jsonuser:set: user 'a': 'pwd' must be"),
         ("u.set, u, {a={pwd='', maxusers=-1}}", "'maxusers' must be a positive integer"),
+        ("u.set, u, {a={pwd='', maxusers=0}}", "'maxusers' must be a positive integer"),
         ("u.set, u, {a={pwd='', roles={{}}}}", "'roles' must be a list of strings"),
         ("a.set, a, {x={urls=1, roles={false}}}", "authorizer:set: constraint 'x': 'roles' must be"),
         ("a.set, a, {x=true}", "authorizer:set: constraint 'x'"),
@@ -436,7 +552,8 @@ async fn a_user_function_may_accept_a_password_itself_but_not_without_one() {
     let basic_site =
         site(&[(".preload", &format!("{users} dir:setauth(ba.create.authenticator(users, {{type='auth'}}))")), PAGE])
             .await;
-    assert_eq!(fetch(&basic_site, with("Authorization", &basic("eve", "yes"))).await.0, 200);
+    let accepted = fetch(&basic_site, with("Authorization", &basic("eve", "yes"))).await;
+    assert_eq!(accepted, (200, "eve\tyes\tbasic\n".into()));
     assert_eq!(fetch(&basic_site, with("Authorization", &basic("eve", "no"))).await.0, 401);
     let asked = basic_site.visit("index.lsp", get("/index.lsp")).await;
     let challenge = header(&asked, WWW_AUTHENTICATE).to_owned();
