@@ -126,4 +126,17 @@ mod tests {
         attempts.note_success(IpAddr::from([0, 0, 0, 0]));
         assert_eq!(attempts.count(IpAddr::from([0, 0, 0, 0])), 0);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_is_forgotten_takes_no_room() {
+        let attempts = Attempts::default();
+        for number in 0..MAX_ADDRESSES as u32 {
+            attempts.note_failure(IpAddr::from(number.to_be_bytes()));
+        }
+        tokio::time::advance(MEMORY).await;
+        for late in [IpAddr::from([192, 0, 2, 7]), IpAddr::from([192, 0, 2, 8])] {
+            attempts.note_failure(late);
+            assert_eq!(attempts.count(late), 1);
+        }
+    }
 }

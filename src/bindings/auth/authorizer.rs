@@ -122,7 +122,6 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let first = parts.next().unwrap_or_default();
     let Some(mut rest) = text.strip_prefix(first) else { return false };
     let mut parts: Vec<_> = parts.collect();
-    // Without a star the first part is all of it.
     // Without a `*` the first part is the whole pattern.
     let Some(last) = parts.pop() else { return rest.is_empty() };
     for part in parts.into_iter().filter(|part| !part.is_empty()) {
@@ -147,6 +146,10 @@ mod tests {
             ("*.lsp", "a/b.lspx", false),
             ("a*b*c", "a-b-c", true),
             ("a*b*c", "acb", false),
+            ("a*b*c", "a-c", false),
+            ("a**c", "a-c", true),
+            ("*aa*aa", "aaa", false),
+            ("*aa*aa", "aaaa", true),
             ("a", "a", true),
             ("a", "ab", false),
             ("ab*b", "ab", false),

@@ -100,13 +100,15 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 mod tests {
     use super::*;
 
+    /// The example of RFC 7616, section 3.9.1.
+    const EXAMPLE: &str = "username=\"Mufasa\", realm=\"http-auth@example.org\", uri=\"/dir/index.html\", \
+        algorithm=MD5, nonce=\"7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v\", nc=00000001, \
+        cnonce=\"f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ\", qop=auth, \
+        response=\"8ca523f5e9506fed4657c9700eebdbec\", opaque=\"FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS\"";
+
     #[test]
     fn the_example_of_the_rfc_is_proven_for_its_own_method_only() {
-        let header = r#"username="Mufasa", realm="http-auth@example.org", uri="/dir/index.html", algorithm=MD5,
-            nonce="7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", nc=00000001,
-            cnonce="f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ", qop=auth,
-            response="8ca523f5e9506fed4657c9700eebdbec", opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS""#;
-        let credentials = Credentials::parse(&header.replace("\n            ", " ")).expect("it is ours");
+        let credentials = Credentials::parse(EXAMPLE).expect("it is ours");
         let ha1 = md5_hex(&[b"Mufasa", b"http-auth@example.org", b"Circle of Life"]);
         assert!(credentials.prove(&ha1, "GET"));
         assert!(!credentials.prove(&ha1, "POST"));
@@ -115,8 +117,16 @@ mod tests {
 
     #[test]
     fn malformed_incomplete_and_unsupported_credentials_are_refused() {
-        for text in ["", "username", r#"username="a"#, "username=a, username=b", "qop=auth-int, nonce=x"] {
+        for text in ["", "username", r#"username="a"#, "username=a, username=b"] {
             assert!(Credentials::parse(text).is_none(), "{text}");
         }
+        for name in ["username", "realm", "nonce", "uri", "response", "nc", "cnonce", "qop"] {
+            let without = EXAMPLE.replacen(&format!("{name}="), "other=", 1);
+            assert!(Credentials::parse(&without).is_none(), "{without}");
+        }
+        for (ours, other) in [("qop=auth", "qop=auth-int"), ("algorithm=MD5", "algorithm=SHA-256")] {
+            assert!(Credentials::parse(&EXAMPLE.replace(ours, other)).is_none(), "{other}");
+        }
+        assert!(Credentials::parse(&EXAMPLE.replace("algorithm=MD5, ", "")).is_some(), "MD5 is the default");
     }
 }

@@ -105,9 +105,22 @@ mod tests {
     async fn each_count_is_accepted_once_in_any_order_within_the_window() {
         let nonces = Nonces::default();
         let nonce = nonces.make();
-        for (count, is_new) in
-            [(1, true), (1, false), (3, true), (2, true), (2, false), (200, true), (4, false), (0, false)]
-        {
+        for (count, is_new) in [
+            (0, false),
+            (1, true),
+            (1, false),
+            (3, true),
+            (1, false),
+            (2, true),
+            (2, false),
+            (3 + WINDOW, true),
+            (3, false),
+            (4, true),
+            (4, false),
+            (200, true),
+            (5, false),
+            (0, false),
+        ] {
             assert_eq!(nonces.take(&nonce, count), is_new, "{count}");
         }
         assert!(!nonces.take("another", 1));
