@@ -327,6 +327,21 @@ mod tests {
         .await;
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn the_sessions_of_a_user_are_those_that_live_and_nobody_elses() {
+        with_sessions(10, async |lua, sessions| {
+            let (users, others) = (create(&lua, &sessions), create(&lua, &sessions));
+            users.log_in(eve());
+            others.log_in(User { name: b"adam".to_vec(), ..eve() });
+            create(&lua, &sessions);
+            let found: Vec<_> = sessions.of_user(b"eve").iter().map(Session::id).collect();
+            assert_eq!(found, [users.id()]);
+            advance(INACTIVE).await;
+            assert!(sessions.of_user(b"eve").is_empty());
+        })
+        .await;
+    }
+
     #[tokio::test]
     async fn a_login_changes_the_id() {
         with_sessions(10, async |lua, sessions| {
