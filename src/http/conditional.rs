@@ -186,6 +186,9 @@ mod tests {
         ] {
             assert_eq!(version().part(&headers(&[(RANGE, range)]), 10), part, "{range}");
         }
+        for range in ["bytes=0-", "bytes=0-0", "bytes=-1"] {
+            assert_eq!(version().part(&headers(&[(RANGE, range)]), 0), Part::Unsatisfiable, "{range} of nothing");
+        }
     }
 
     #[test]
