@@ -1,6 +1,7 @@
 //! JSON, cookies, collected and announced output, default headers.
 
 use std::io::Read;
+use std::time::SystemTime;
 
 use hyper::header::{CONTENT_ENCODING, SET_COOKIE};
 
@@ -120,6 +121,20 @@ async fn a_cookie_is_sent_and_read_back() {
     assert_eq!(text(site.send("get.lsp", with_cookie("/get.lsp")).await).await, "a; b=\"c\" %\tnil\n");
     let deleted = site.send("delete.lsp", with_cookie("/delete.lsp")).await;
     assert_eq!(header(&deleted, SET_COOKIE), "name=; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT");
+}
+
+#[tokio::test]
+async fn a_cookie_expires_for_old_clients_too_after_ten_years_at_most() {
+    const TEN_YEARS: u64 = 10 * 365 * 24 * 3600;
+    for (max_age, seconds) in [("60", 60), ("31536000", 31_536_000), ("math.maxinteger", TEN_YEARS)] {
+        let code = format!("local c = response:createcookie'c' c:maxage({max_age}) c:activate()");
+        let site = site(&[("index.lsp", &format!("<?lsp {code} ?>"))]).await;
+        let cookie = header(&site.send("index.lsp", get("/")).await, SET_COOKIE).to_owned();
+        let (_, date) = cookie.split_once("Expires=").expect("a date");
+        let expires = httpdate::parse_http_date(date).expect("a date").duration_since(SystemTime::now());
+        let left = expires.expect("it is to come").as_secs();
+        assert!((seconds - 30..=seconds).contains(&left), "{max_age}: {left} seconds from now");
+    }
 }
 
 #[tokio::test]

@@ -84,7 +84,8 @@ async fn a_body_that_is_still_to_come_is_read_by_one_and_keeps_the_socket() {
 }
 
 const FORM: &str = "--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\none\r\n--x\r\n\
-    Content-Disposition: form-data; name=\"f\"; filename=\"../f.txt\"\r\nContent-Type: text/plain\r\n\r\nfile data\r\n--x--\r\n";
+    Content-Disposition: form-data; name=\"f\"; filename=\"../f.txt\"\r\nContent-Type: text/plain\r\n\
+    Content-Transfer-Encoding: binary\r\n\r\nfile data\r\n--x--\r\n";
 
 const CALLBACKS: &str = "local data = {} print(request:multipart{ \
     formdata = function(name, value) print('field', name, value) end, \
@@ -102,7 +103,7 @@ async fn the_data_of_files_is_read_without_their_names() {
 
 #[tokio::test]
 async fn a_form_with_files_is_handed_to_callbacks() {
-    let expected = "field\ta\tone\nfile\tf\t../f.txt\ttext/plain\tnil\nend\tfile data\ntrue\n";
+    let expected = "field\ta\tone\nfile\tf\t../f.txt\ttext/plain\tbinary\nend\tfile data\ntrue\n";
     for size in [1, 7, 1000] {
         let form = upload("multipart/form-data; boundary=x", FORM, size, false);
         assert_eq!(answer(CALLBACKS, form).await, expected);
@@ -126,6 +127,25 @@ async fn each_callback_takes_the_environment_or_not() {
                 beginfile = function(name, filename, contenttype, encoding) response:write(name, ':') end}";
     let form = upload("multipart/form-data; boundary=x", FORM, 1000, false);
     assert_eq!(answer(code, form).await, "a=one f:file data 0");
+}
+
+#[tokio::test]
+async fn a_callback_with_too_few_parameters_to_tell_is_called_like_the_others() {
+    let write = "response:write(name, ' ') end";
+    for first in ["", "_ENV, "] {
+        let code = format!(
+            "request:multipart{{formdata = function({first}name, value) {write}, beginfile = function({first}name) {write}}}"
+        );
+        let form = upload("multipart/form-data; boundary=x", FORM, 1000, false);
+        assert_eq!(answer(&code, form).await, "a f ", "{first}");
+    }
+}
+
+#[tokio::test]
+async fn a_field_may_have_64_kilobytes() {
+    let code = "request:multipart{formdata = function(name, value) response:write(#value) end}";
+    let body = format!("--x\r\nContent-Disposition: form-data; name=a\r\n\r\n{}\r\n--x--", "y".repeat(65_536));
+    assert_eq!(answer(code, upload("multipart/form-data; boundary=x", &body, 1000, false)).await, "65536");
 }
 
 #[tokio::test]
