@@ -139,6 +139,9 @@ fn comment_stops_at_the_end_of_its_block() {
     prints("<?lsp --[ not long ?>text", "text");
     prints("<?lsp --[=x ?>text", "text");
     prints("<?lsp -- one\n x = 2 -- two ?><?lsp=x?>", "2");
+    prints("<?lsp x = 3 -- as many as there are\n-- four ?><?lsp=x?>", "3");
+    prints("<?lsp x = 'abc\\z\n' -- it's ?>text", "text");
+    prints("<?lsp x = 'abc\\\r\n' -- it's ?>text", "text");
 }
 
 #[test]
@@ -148,6 +151,7 @@ fn dashes_in_a_string_are_no_comment() {
     prints("<?lsp x = 'it\\'s -- no' ?><?lsp=x?>", "it's -- no");
     prints("<?lsp x = 'a\\z \n -- b' ?><?lsp=x?>", "a-- b");
     prints("<?lsp x = 'a\\\r\n -- b' ?><?lsp=x?>", "a\n -- b");
+    prints("<?lsp x = [[it's -- no]] ?><?lsp=x?>", "it's -- no");
 }
 
 #[test]
