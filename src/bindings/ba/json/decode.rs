@@ -114,11 +114,9 @@ impl<'a> Decoder<'a> {
             self.at += 1;
         }
         self.digits()?;
-        let mut integer = true;
         if self.text.get(self.at) == Some(&b'.') {
             self.at += 1;
             self.digits()?;
-            integer = false;
         }
         if let Some(b'e' | b'E') = self.text.get(self.at) {
             self.at += 1;
@@ -126,12 +124,11 @@ impl<'a> Decoder<'a> {
                 self.at += 1;
             }
             self.digits()?;
-            integer = false;
         }
         let number = std::str::from_utf8(&self.text[start..self.at]).map_err(|_| Reason::Parse)?;
         match number.parse() {
-            Ok(value) if integer => Ok(Value::Integer(value)),
-            _ => Ok(Value::Number(number.parse().map_err(|_| Reason::Parse)?)),
+            Ok(value) => Ok(Value::Integer(value)),
+            Err(_) => Ok(Value::Number(number.parse().map_err(|_| Reason::Parse)?)),
         }
     }
 

@@ -147,6 +147,7 @@ fn null_is_a_value_of_its_own() {
 #[test]
 fn comments_are_skipped() {
     reads("// first\n[1, // one\n /* two * / */ 2 /**/]", "[1,2]");
+    reads("[1 /*/, 3 */, 2]", "[1,2]");
     reads("{// a\r\"a\"/* b */:/* c */1/***/}", r#"{"a":1}"#);
     reads("{\"menu\":[{\"name\":\"x\",},],// last\n}".replace(",],", "],").as_str(), r#"{"menu":[{"name":"x"}]}"#);
 }
