@@ -396,3 +396,77 @@ impl Sending {
         self.at == self.bytes.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+
+    use rcgen::generate_simple_self_signed;
+    use socket2::SockRef;
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+    use tokio::{join, try_join};
+
+    use super::*;
+    use crate::seats::Seats;
+    use crate::tls::acceptor;
+    use crate::tls::certificate::Certificate;
+    use crate::tls::client::{Trust, connector};
+
+    /// Both ends of a connection.
+    async fn connected() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, listener.accept().await.unwrap().0)
+    }
+
+    fn wire(stream: Stream) -> Wire {
+        let seat = Seats::new(1, 0, 1).take([127, 0, 0, 1].into()).ok().unwrap();
+        Wire::new(Socket { stream, seat }, Framing::Raw, b"").0
+    }
+
+    fn certificate() -> Arc<Certificate> {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        let made = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        fs::write(&certificate, made.cert.pem()).unwrap();
+        fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        Arc::new(Certificate::open(&certificate, &key).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_client_that_goes_on_sending_gets_the_last_words_and_the_end_and_no_reset() {
+        let (mut client, server) = connected().await;
+        let mut wire = wire(Stream::Plain(server));
+        client.write_all(&[0; 100_000]).await.unwrap();
+        wire.add_last_words(b"bye");
+        let closing = tokio::spawn(wire.close());
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).await.unwrap();
+        assert_eq!(received, b"bye");
+        assert!(!closing.is_finished(), "the server waits for the client's end");
+        client.write_all(&[0; 100_000]).await.expect("the server reads it");
+        drop(client);
+        closing.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_tls_kept_since_the_socket_was_full_is_sent_when_there_is_room() {
+        let (client, server) = connected().await;
+        SockRef::from(&server).set_send_buffer_size(4096).unwrap();
+        SockRef::from(&client).set_recv_buffer_size(4096).unwrap();
+        let connects = connector(&Trust::Anybody).unwrap().connect("localhost".try_into().unwrap(), client);
+        let (mut client, server) = try_join!(connects, acceptor(certificate()).unwrap().accept(server)).unwrap();
+        let mut wire = wire(Stream::Tls(Box::new(server)));
+        let outbound = Outbound::new(Framing::Raw, usize::MAX);
+        // More than the socket takes, and no more than TLS does.
+        let sent = vec![7; 60_000];
+        outbound.push_control(&sent);
+        let mut received = vec![0; sent.len()];
+        let both = async { join!(poll_fn(|cx| wire.poll_send(cx, &outbound)), client.read_exact(&mut received)) };
+        let (sending, reading) = timeout(10 * LINGER, both).await.expect("nothing is kept back");
+        assert!(sending.is_ok() && reading.is_ok());
+        assert_eq!(received, sent);
+    }
+}

@@ -1,5 +1,7 @@
 //! How clients come and go, and what Lua is told of it.
 
+use std::io::Read;
+
 use serde_json::json;
 
 use crate::support::*;
@@ -67,6 +69,20 @@ fn a_client_that_takes_no_answers_is_reported_as_socketwritefailed() {
         client.send(&question);
     }
     hub.expect_events(json!([["onconnect", "uid-123456"], ["onclose", "uid-123456", "socketwritefailed"]]));
+}
+
+#[test]
+fn the_end_of_a_tls_connection_is_told_apart_from_a_cut() {
+    let hub = Hub::new();
+    for via in [Via::RawTls, Via::WebSocketTls] {
+        for last_packet in [disconnect("bye"), vec![0]] {
+            let mut client = hub.connect(via, "uid-123456");
+            client.send(&last_packet);
+            client.expect_closed();
+            // Without a close_notify this would be an error.
+            assert_eq!(client.stream().read(&mut [0]).expect("the end, and no cut"), 0, "{via:?}");
+        }
+    }
 }
 
 #[test]
