@@ -143,7 +143,7 @@ struct Flow<S> {
     /// The room that the writes in `output` take in the queue.
     writing: Option<OwnedSemaphorePermit>,
     pump: Pump,
-    /// Whether the other end may still send.
+    /// Whether the other end may still send, and the script wants it.
     is_open: bool,
     /// Whether the close frame of a WebSocket is sent or in `output`: nothing may follow it.
     close_sent: bool,
@@ -163,11 +163,11 @@ impl<S: AsyncRead + AsyncWrite> Flow<S> {
         if self.close_sent && !has_output && self.next.is_none() {
             return false;
         }
-        let may_read = self.is_open && !is_closed && self.next.is_none() && self.answers.len() < ANSWERS;
+        let may_read = self.is_open && self.next.is_none() && self.answers.len() < ANSWERS;
         let limit = self.deadline.unwrap_or_else(Instant::now);
         let event = tokio::select! {
             count = read(&mut self.reader, &mut self.input), if may_read => Event::Read(count),
-            () = hand_over(&self.pump.received, &mut self.next), if self.next.is_some() && !is_closed => Event::HandedOver,
+            () = hand_over(&self.pump.received, &mut self.next), if self.next.is_some() => Event::HandedOver,
             () = self.pump.received.closed(), if !is_closed => Event::ClosedByScript,
             write = self.pump.writes.recv(), if !has_output && !self.close_sent => Event::Write(write),
             written = write(&mut self.writer, &self.output[self.written..]), if has_output => Event::Written(written),
@@ -218,6 +218,8 @@ impl<S: AsyncRead + AsyncWrite> Flow<S> {
     }
 
     fn is_closed_by_script(&mut self) {
+        // What waits or comes now is for nobody.
+        self.is_open = false;
         self.next = None;
         self.deadline = Some(Instant::now() + LINGER);
     }
@@ -255,10 +257,7 @@ impl<S: AsyncRead + AsyncWrite> Flow<S> {
     }
 
     fn has_written(&mut self, written: io::Result<usize>) -> bool {
-        let Ok(count) = written else {
-            self.next.get_or_insert(Received::End(None));
-            return false;
-        };
+        let Ok(count) = written else { return false };
         self.is_flushed = count == 0;
         self.written += count;
         if self.written == self.output.len() {
@@ -317,7 +316,7 @@ async fn write<S: AsyncWrite>(writer: &mut WriteHalf<S>, output: &[u8]) -> io::R
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::duplex;
+    use tokio::io::{BufWriter, duplex};
 
     use super::*;
 
@@ -365,5 +364,99 @@ mod tests {
             }
         };
         assert!(timeout(LINGER, asking).await.is_err(), "it has to wait");
+    }
+
+    fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        Role::Client.encode(opcode, payload, &mut frame);
+        frame
+    }
+
+    /// Waits until every task has done what it can do.
+    async fn settled() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_that_wait_are_read_in_order_and_then_the_status_and_nothing_follows_the_close_frame() {
+        let (mut client, server) = duplex(1024);
+        let (mut reader, writer, pump) = queues(Form::WebSocket(Role::Server));
+        tokio::spawn(pump.run(server, Vec::new(), Bytes::new()));
+        let messages = [b"1", b"2", b"3", b"4"].map(|text| masked(websocket::TEXT, text)).concat();
+        let close = masked(websocket::CLOSE, &4001_u16.to_be_bytes());
+        client.write_all(&[messages, close].concat()).await.unwrap();
+        settled().await;
+        writer.write(b"!".into(), true).await.unwrap();
+        settled().await;
+        let text = |text: &[u8]| Received::Data { data: text.to_vec(), is_text: true };
+        assert_eq!([reader.read().await, reader.read().await], [text(b"1"), text(b"2")]);
+        settled().await;
+        // The close frame has been answered, and its status waits behind two messages.
+        let _ = writer.write(b"too late".into(), true).await;
+        settled().await;
+        assert_eq!([reader.read().await, reader.read().await], [text(b"3"), text(b"4")]);
+        assert_eq!(reader.read().await, Received::End(Some(4001)));
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer, b"\x81\x01!\x88\x02\x0f\xa1", "and the connection ends without the script");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_script_that_closes_with_messages_unread_ends_the_connection_at_once() {
+        let (mut client, server) = duplex(1024);
+        let (reader, writer, pump) = queues(Form::WebSocket(Role::Server));
+        tokio::spawn(pump.run(server, Vec::new(), Bytes::new()));
+        client.write_all(&masked(websocket::TEXT, b"unread").repeat(9)).await.unwrap();
+        settled().await;
+        drop((reader, writer));
+        let mut answer = Vec::new();
+        timeout(LINGER / 2, client.read_to_end(&mut answer)).await.expect("no need to linger").unwrap();
+        assert_eq!(answer, b"\x88\x02\x03\xe8");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_that_was_written_is_sent_before_the_socket_closes() {
+        let (mut client, server) = duplex(1024);
+        let (reader, writer, pump) = queues(Form::Raw);
+        tokio::spawn(pump.run(server, Vec::new(), Bytes::new()));
+        writer.write(vec![b's'; 100_000], false).await.unwrap();
+        drop((reader, writer));
+        settled().await;
+        let mut received = Vec::new();
+        timeout(FAREWELL / 2, client.read_to_end(&mut received)).await.expect("the end is told at once").unwrap();
+        assert_eq!(received, [b's'; 100_000]);
+        client.write_all(&[b'c'; 10_000]).await.expect("it is still read, and no reset");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_stream_keeps_until_it_is_flushed_is_sent() {
+        let (mut client, server) = duplex(1024);
+        let (_reader, writer, pump) = queues(Form::Raw);
+        tokio::spawn(pump.run(BufWriter::new(server), Vec::new(), Bytes::new()));
+        for text in [b"one", b"two"] {
+            writer.write(text.to_vec(), false).await.unwrap();
+            let mut received = [0; 3];
+            timeout(LINGER, client.read_exact(&mut received)).await.expect("it is flushed").unwrap();
+            assert_eq!(&received, text);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_raw_stream_whose_other_end_sends_no_more_can_still_be_written_and_a_websocket_ends() {
+        for (form, answer) in [(Form::Raw, &b"answer"[..]), (Form::WebSocket(Role::Server), b"")] {
+            let (mut client, server) = duplex(1024);
+            let (mut reader, writer, pump) = queues(form);
+            tokio::spawn(pump.run(server, Vec::new(), Bytes::new()));
+            client.shutdown().await.unwrap();
+            assert_eq!(reader.read().await, Received::End(None));
+            settled().await;
+            let written = writer.write(b"answer".into(), false).await;
+            assert_eq!(written.is_ok(), form == Form::Raw);
+            let ends = (form == Form::Raw).then_some((reader, writer));
+            drop(ends);
+            let mut received = Vec::new();
+            client.read_to_end(&mut received).await.unwrap();
+            assert_eq!(received, answer);
+        }
     }
 }
