@@ -193,6 +193,13 @@ mod tests {
     }
 
     #[test]
+    fn the_statuses_that_may_be_sent_are_those_of_the_rfc_and_its_registry() {
+        let may_be_sent = |status: &u16| Status::of_close(&status.to_be_bytes()) == Ok(Some(Status(*status)));
+        let statuses: Vec<u16> = (0..=u16::MAX).filter(may_be_sent).collect();
+        assert_eq!(statuses, (1000..=1003).chain(1007..=1014).chain(3000..=4999).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn the_length_of_a_servers_frame_is_found_again() {
         for length in [0, 1, 125, 126, 65_535, 65_536] {
             let mut frame = Vec::new();

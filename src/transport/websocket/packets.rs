@@ -145,9 +145,11 @@ mod tests {
         for input in [
             vec![FINAL | BINARY, 1, 12],                                       // no mask
             client_frame(FINAL | 0x40 | BINARY, b"x"),                         // a reserved bit
-            client_frame(FINAL | 3, b"x"),                                     // an unknown opcode
+            client_frame(FINAL | 3, b""),                                      // an unknown opcode
+            client_frame(FINAL | 0xB, b""),                                    // an unknown control frame
             client_frame(FINAL, b"x"),                                         // a continuation of nothing
             client_frame(PING, b"x"),                                          // a fragmented control frame
+            client_frame(CLOSE, b""),                                          // another
             client_frame(FINAL | PING, &[0; 126]),                             // a long control frame
             [client_frame(BINARY, b"x"), client_frame(BINARY, b"y")].concat(), // a message within a message
         ] {
