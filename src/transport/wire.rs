@@ -283,8 +283,6 @@ impl Wire {
 
     /// Takes what is left in the queue, to be sent by [`Wire::close`].
     pub fn take_last_words(&mut self, outbound: &Outbound) {
-        self.sending.bytes.drain(..self.sending.at);
-        self.sending.at = 0;
         self.sending.bytes.append(&mut outbound.take());
     }
 
@@ -440,11 +438,14 @@ mod tests {
         let (mut client, server) = connected().await;
         let mut wire = wire(Stream::Plain(server));
         client.write_all(&[0; 100_000]).await.unwrap();
+        let outbound = Outbound::new(Framing::Raw, 0);
+        outbound.push_control(b"queued, ");
+        wire.take_last_words(&outbound);
         wire.add_last_words(b"bye");
         let closing = tokio::spawn(wire.close());
         let mut received = Vec::new();
         client.read_to_end(&mut received).await.unwrap();
-        assert_eq!(received, b"bye");
+        assert_eq!(received, b"queued, bye");
         assert!(!closing.is_finished(), "the server waits for the client's end");
         client.write_all(&[0; 100_000]).await.expect("the server reads it");
         drop(client);
@@ -468,5 +469,6 @@ mod tests {
         let (sending, reading) = timeout(10 * LINGER, both).await.expect("nothing is kept back");
         assert!(sending.is_ok() && reading.is_ok());
         assert_eq!(received, sent);
+        assert_eq!(outbound.held(), 0, "what is sent leaves room for more");
     }
 }
