@@ -92,7 +92,7 @@ impl Upgrade {
             keepalive.apply(wire.tcp());
         }
         let mut greeting = self.greeting.response().into_bytes();
-        if wire.is_tls() && !greeting.is_empty() {
+        if wire.is_tls() {
             // In a TLS record of its own: some clients discard what follows the response's head in the same record.
             wire.write_all(std::mem::take(&mut greeting)).await?;
         }
