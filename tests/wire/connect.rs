@@ -251,6 +251,15 @@ fn a_reason_may_be_a_number() {
 }
 
 #[test]
+fn a_reason_that_fits_no_packet_is_cut() {
+    let hub = Hub::with("authenticate = function() return 3, ('x'):rep(70000) end");
+    let mut client = hub.open(Via::Raw);
+    client.send(&connect(b"uid-123456", b"", b""));
+    client.expect(&connack(BAD_CREDENTIALS, 0, &"x".repeat(65_527)));
+    client.expect_closed();
+}
+
+#[test]
 fn authenticate_may_refuse_with_a_code_alone() {
     for code in [1, 2, 4, 5, 6, 42, 255] {
         let hub = Hub::with(&format!("authenticate = function() return {code} end"));
@@ -421,6 +430,19 @@ fn a_client_that_leaves_while_it_is_authenticated_was_never_there() {
         hub.expect_events(json!([["asked"], ["answered"]]));
         let _next = hub.raw("uid-234567");
         hub.expect_events(json!([["asked"], ["answered"], ["asked"], ["answered"], ["onconnect"]]));
+    }
+}
+
+#[test]
+fn what_a_client_sent_before_it_left_while_it_was_authenticated_is_carried_out() {
+    for via in Via::BOTH {
+        let hub = Hub::with("authenticate = function() event('asked') while not go do ba.sleep(1) end return 0 end");
+        let mut client = hub.open(via);
+        client.send_together(&[connect(b"uid-123456", b"", b""), create("its topic")]);
+        hub.expect_events(json!([["asked"]]));
+        drop(client);
+        hub.lua("ba.sleep(20) go = true");
+        hub.eventually("return hub:topic2tid'its topic' ~= nil", true);
     }
 }
 

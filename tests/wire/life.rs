@@ -22,11 +22,14 @@ fn a_disconnect_is_reported_as_0() {
 #[test]
 fn a_protocol_error_is_reported_as_0() {
     for via in Via::BOTH {
-        let hub = Hub::that_records_lives();
-        let mut client = hub.connect(via, "uid-123456");
-        client.send(&[0]);
-        client.expect_closed();
-        hub.expect_events(json!([["onconnect", "uid-123456"], ["onclose", "uid-123456", 0]]));
+        // A packet of no type, and one without even a type.
+        for mistake in [&[0][..], &[]] {
+            let hub = Hub::that_records_lives();
+            let mut client = hub.connect(via, "uid-123456");
+            client.send(mistake);
+            client.expect_closed();
+            hub.expect_events(json!([["onconnect", "uid-123456"], ["onclose", "uid-123456", 0]]));
+        }
     }
 }
 
@@ -82,6 +85,32 @@ fn the_end_of_a_tls_connection_is_told_apart_from_a_cut() {
             // Without a close_notify this would be an error.
             assert_eq!(client.stream().read(&mut [0]).expect("the end, and no cut"), 0, "{via:?}");
         }
+    }
+}
+
+#[test]
+fn what_comes_right_before_the_end_is_delivered_to_the_client_itself_too() {
+    let hub = Hub::new();
+    for via in Via::ALL {
+        for last_packet in [disconnect("bye"), vec![0]] {
+            let mut client = hub.connect(via, "uid-123456");
+            let to_itself = publish(client.etid, client.etid, 0, "a last one");
+            client.send_together(&[to_itself.clone(), last_packet]);
+            client.expect(&to_itself);
+            client.expect_closed();
+        }
+    }
+}
+
+#[test]
+fn a_client_that_is_closed_while_it_sends_is_told_why_and_is_not_reset() {
+    let hub = Hub::new();
+    for via in [Via::Raw, Via::RawTls] {
+        let mut client = hub.connect(via, "uid-123456");
+        let corrupt = frame(&publish(1, client.etid + 1, 0, "under another's name"));
+        client.send_bytes(&[corrupt, frame(&ping()).repeat(100_000)].concat());
+        client.expect(&disconnect("corrupt frame"));
+        assert_eq!(client.stream().read(&mut [0]).expect("the end, and no reset"), 0, "{via:?}");
     }
 }
 
@@ -229,6 +258,37 @@ fn a_takeover_begins_with_a_fresh_peer_table() {
     new.sync();
     hub.expect_events(json!([[null, null], ["blue", true, true, "127.0.0.1"], [null, null]]));
     hub.eventually(&format!("return hub:etid2peer({}).color", new.etid), "blue");
+}
+
+#[test]
+fn a_successor_that_leaves_before_its_turn_was_never_there() {
+    let hub = Hub::with(
+        "onconnect = function() event('onconnect') end,
+         onclose = function() event('onclose') while not go do ba.sleep(1) end end",
+    );
+    let _old = hub.raw("uid-123456");
+    let mut left = hub.open(Via::Raw);
+    left.send(&connect(b"uid-123456", b"", b""));
+    hub.expect_events(json!([["onconnect"], ["onclose"]]));
+    drop(left);
+    hub.lua("ba.sleep(20) go = true");
+    let mut next = hub.raw("uid-123456");
+    next.sync();
+    hub.expect_events(json!([["onconnect"], ["onclose"], ["onconnect"]]));
+}
+
+#[test]
+fn a_kicked_client_is_told_before_onclose_returns() {
+    for via in Via::ALL {
+        let hub = Hub::with("onclose = function() while not go do ba.sleep(1) end event('done') end");
+        let mut old = hub.connect(via, "uid-123456");
+        let mut new = hub.open(Via::Raw);
+        new.send(&connect(b"uid-123456", b"", b""));
+        old.expect(&disconnect("reconnect"));
+        assert_eq!(hub.events(), json!([]), "{old}: onclose has not returned");
+        hub.lua("go = true");
+        new.expect_accepted();
+    }
 }
 
 #[test]

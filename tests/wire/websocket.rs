@@ -266,11 +266,19 @@ fn a_close_frame_without_a_status_is_answered() {
 }
 
 #[test]
+fn a_mistake_before_connect_is_refused_at_once() {
+    let hub = Hub::with("readtmo = 120000");
+    let mut client = hub.open(Via::WebSocket);
+    client.send_bytes(&web_frame_unmasked(FINAL_BINARY, &connect(b"uid-123456", b"", b"")));
+    client.expect_close_code(1002);
+}
+
+#[test]
 fn a_close_frame_during_the_handshake_is_answered() {
     let hub = Hub::that_records_lives();
     let mut client = hub.open(Via::WebSocket);
     client.send_close(1000);
-    client.expect_closed();
+    client.expect_close_code(1000);
     assert_eq!(hub.events(), json!([]));
 }
 
