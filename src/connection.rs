@@ -162,12 +162,15 @@ async fn run(wire: &mut Wire, hub: &Hub, peer: &Arc<Peer>, session: &mut Option<
                 let batch = Batch { session: session.take()?, frames, first_was_dropped: asked.first_was_dropped };
                 let (back, close) = while_sending(wire, peer, hub.hooks().packets(batch)).await.ok()?;
                 *session = Some(back);
+                // As in `poll_read`.
+                if close.is_some() {
+                    return close;
+                }
                 if !asked.answers.is_empty() {
                     with_outbox(|outbox| outbox.transport_control(peer, &asked.answers));
                 }
-                let reason = close.or(asked.stop.map(close_reason));
-                if reason.is_some() {
-                    return reason;
+                if let Some(stop) = asked.stop {
+                    return Some(close_reason(stop));
                 }
             }
         }
@@ -208,13 +211,14 @@ fn poll_read(cx: &mut Context<'_>, wire: &mut Wire, session: &mut Session) -> Po
             let frames = outbox.arena[from..frames.end].to_vec();
             return Poll::Ready(Some(Turn::Ask(Box::new(Asked { frames, first_was_dropped: dropped, stop, answers }))));
         }
+        if let Outcome::Close(reason) = outcome {
+            // Whatever the client has sent behind this has no answer: a close frame would get a second one.
+            return Poll::Ready(Some(Turn::End(reason)));
+        }
         if !answers.is_empty() {
             outbox.transport_control(session.peer(), &answers);
         }
-        Poll::Ready(match outcome {
-            Outcome::Close(reason) => Some(Turn::End(reason)),
-            _ => stop.map(|stop| Turn::End(close_reason(stop))),
-        })
+        Poll::Ready(stop.map(|stop| Turn::End(close_reason(stop))))
     })
 }
 

@@ -126,6 +126,21 @@ fn a_close_frame_is_reported_as_socketclosed() {
 }
 
 #[test]
+fn of_two_reasons_for_an_end_the_first_is_reported() {
+    for options in ["", "permittop = function() return true end,"] {
+        let hub = Hub::with(&format!("{options} onclose = function(tid, sock, peer, err) event(err) end"));
+        let mut client = hub.web("uid-123456");
+        let corrupt = publish(1, client.etid + 1, 0, "under another's name");
+        let frames = [(0x82, subscribe("topic")), (0x82, corrupt), (0x88, 1000_u16.to_be_bytes().to_vec())];
+        client.send_bytes(&frames.map(|(first, payload)| web_frame(first, &payload)).concat());
+        client.receive();
+        client.expect(&disconnect("corrupt frame"));
+        client.expect_close_code(1000);
+        hub.expect_events(json!([[0]]));
+    }
+}
+
+#[test]
 fn onclose_runs_once_and_the_peer_can_still_be_found() {
     for via in Via::BOTH {
         let hub = Hub::with(

@@ -1,5 +1,7 @@
 //! What is special about the WebSocket transport: messages, frames, control frames.
 
+use std::io::Read;
+
 use serde_json::json;
 use tungstenite::Message;
 
@@ -254,6 +256,22 @@ fn a_close_frame_is_answered_behind_what_came_before_it() {
     let suback = client.receive();
     assert_eq!(suback[..2], [SUBACK, 0]);
     client.expect_close_code(1000);
+}
+
+#[test]
+fn a_close_frame_behind_a_disconnect_is_not_answered_by_a_second_one() {
+    let denied = ack(SUBACK, 1, 0, "topic");
+    for (options, question, answer) in
+        [("", ping(), pong()), ("permittop = function() return false end", subscribe("topic"), denied)]
+    {
+        let hub = Hub::with(options);
+        let mut client = hub.web("uid-123456");
+        let packets = [question, disconnect("")].map(|packet| web_frame(FINAL_BINARY, &packet)).concat();
+        client.send_bytes(&[packets, web_frame(0x88, &3000_u16.to_be_bytes())].concat());
+        let mut received = Vec::new();
+        client.stream().read_to_end(&mut received).expect("the end");
+        assert_eq!(received, [web_frame_unmasked(FINAL_BINARY, &answer), b"\x88\x02\x03\xe8".to_vec()].concat());
+    }
 }
 
 #[test]
