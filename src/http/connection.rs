@@ -285,18 +285,22 @@ mod tests {
     }
 
     async fn connect_to(seats: &Arc<Seats>) -> (TcpStream, oneshot::Receiver<Taken>) {
+        let (stop, stopping) = watch::channel(false);
+        tokio::spawn(async move { stop.closed().await });
+        connect_until(stopping, seats).await
+    }
+
+    async fn connect_until(
+        stopping: watch::Receiver<bool>,
+        seats: &Arc<Seats>,
+    ) -> (TcpStream, oneshot::Receiver<Taken>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (taken, got) = oneshot::channel();
         let fake = Arc::new(Fake { taken: Mutex::new(Some(taken)) });
         let (stream, peer) = listener.accept().await.unwrap();
         let seat = seats.take(peer.ip()).ok().unwrap();
-        let (stop, stopping) = watch::channel(false);
-        tokio::spawn(async move {
-            let served = serve(stream, peer, seat, None, fake, stopping).await;
-            drop(stop);
-            served
-        });
+        tokio::spawn(serve(stream, peer, seat, None, fake, stopping));
         (client, got)
     }
 
@@ -340,6 +344,18 @@ mod tests {
         client.write_all(b"GET /take HTTP/1.0\r\n\r\n").await.unwrap();
         got.await.unwrap().write("only this").await;
         assert_eq!(read_all(&mut client).await, "only this");
+    }
+
+    #[tokio::test]
+    async fn a_stop_lets_the_response_end_and_then_the_connection() {
+        let (stop, stopping) = watch::channel(false);
+        let (mut client, _got) = connect_until(stopping, &Seats::new(1, 0, 1)).await;
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let mut response = vec![0; SIZE / 2];
+        client.read_exact(&mut response).await.unwrap();
+        stop.send_replace(true);
+        let rest = timeout(HEAD_TIME / 2, read_all(&mut client)).await.expect("no other request is waited for");
+        assert!(response.len() + rest.len() > SIZE, "nothing is missing");
     }
 
     #[tokio::test]
