@@ -89,6 +89,8 @@ fn the_head_of_a_request_says_what_the_script_said() {
     assert!(head.contains("\r\nx: y\r\n") && head.contains("\r\nhost: 127.0.0.1:"), "{head}");
     assert!(head.contains("\r\nuser-agent: smq/") && !head.contains("content-length"), "{head}");
     assert!(body.is_empty());
+    let (head, _) = sent("http:request{url = url, query = {e = 5, d = 4, c = 3, b = 2, a = true}}");
+    assert!(head.starts_with("GET /?a=true&b=2&c=3&d=4&e=5 HTTP/1.1\r\n"), "{head}");
 }
 
 #[test]
@@ -297,8 +299,8 @@ fn redirects_of_requests_that_change_nothing_are_followed() {
     }
     let url = says(redirect("302 Found", &there));
     assert_eq!(run_with(&server, &url, &code.replace("METHOD", "'HEAD'")), "200\t");
+    let (there, told) = listener();
     let (head, _) = {
-        let (there, told) = listener();
         let url = says(redirect("302 Found", &there));
         let code = "http:request{url = url, header = {Authorization = 'secret', Cookie = 'secret', X = 'kept'}}
             return http:status()";
@@ -306,6 +308,8 @@ fn redirects_of_requests_that_change_nothing_are_followed() {
         told.recv_timeout(PATIENCE).expect("the request came")
     };
     assert!(!head.contains("secret") && head.contains("\r\nx: kept\r\n"), "{head}");
+    let host = there.trim_start_matches("http://").trim_end_matches('/');
+    assert!(head.contains(&format!("\r\nhost: {host}\r\n")), "{there}: {head}");
 }
 
 #[test]
@@ -347,6 +351,8 @@ fn redirects_are_not_followed_for_ever_and_only_when_they_are_wanted_and_harmles
     for location in ["ftp://x/", "http://", "http://a b/", "javascript:alert(1)", "http://u:p@h/"] {
         assert_eq!(run(&answer(location), &code.replace("CHANGE", "")), format!("302\t{location}\tgone"));
     }
+    // What was created has a place, too, and nobody is sent there.
+    assert_eq!(run(&says(redirect("201 Created", "/x")), &code.replace("CHANGE", "")), "201\t/x\tgone");
 }
 
 /// `text`, compressed.
@@ -373,6 +379,15 @@ fn a_compressed_response_is_asked_for_and_unpacked_when_the_script_says_so() {
     assert_eq!(run(&says_gzip(&packed, packed.len()), plain), packed.len().to_string());
     let code = "http:request{url = url, compressed = true, method = 'HEAD'} return http:status(), http:read'*a' == ''";
     assert_eq!(run(&says_gzip(b"", packed.len()), code), "200\ttrue");
+}
+
+#[test]
+fn what_is_not_compressed_or_otherwise_is_left_as_it_is() {
+    let code = "http:request{url = url, compressed = true} return http:read'*a'";
+    for header in ["", "Content-Encoding: br\r\n"] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{header}Content-Length: 5\r\n\r\nhello");
+        assert_eq!(run(&says(answer), code), "hello", "{header}");
+    }
 }
 
 #[test]
@@ -501,6 +516,10 @@ fn wrong_arguments_are_named() {
         ("http.request, http, {url = 'http://h/', header = {a = 'b\\r\\nc: d'}}", "field 'header': a name or value"),
         ("http.request, http, {url = 'http://h/', header = {['a b'] = 1}}", "field 'header': a name or value"),
         ("http.request, http, {url = 'http://h/', header = {['content-length'] = 1}}", "content-length follows from"),
+        (
+            "http.request, http, {url = 'http://h/', header = {['Transfer-Encoding'] = 'chunked'}}",
+            "transfer-encoding follows from",
+        ),
         ("http.request, http, {url = 'http://h/', query = {x = {}}}", "field 'query': a table of texts expected"),
         ("http.request, http, {url = 'http://h/', data = {}}", "field 'data': string expected, got table"),
         ("http.request, http, {url = 'http://h/', size = -1}", "field 'size': number not below 0 expected"),

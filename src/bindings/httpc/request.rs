@@ -256,3 +256,20 @@ pub fn host(target: &Target) -> Option<HeaderValue> {
     let is_usual = target.port == if target.tls.is_some() { 443 } else { 80 };
     HeaderValue::try_from(if is_usual { host } else { format!("{host}:{}", target.port) }).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_is_written_as_in_a_url_with_its_port_unless_that_is_the_usual_one() {
+        let named = |name: &str, port, tls| {
+            let target = Target { host: name.into(), port, tls, timeout: Duration::ZERO };
+            host(&target).expect("a header").to_str().expect("text").to_owned()
+        };
+        assert_eq!(named("a", 80, None), "a");
+        assert_eq!(named("a", 443, None), "a:443");
+        assert_eq!(named("a", 443, Some(Trust::System)), "a");
+        assert_eq!(named("::1", 8080, None), "[::1]:8080");
+    }
+}
