@@ -170,13 +170,16 @@ mod tests {
     #[test]
     fn an_unpacked_app_has_the_files_of_its_archive_and_leaves_nothing_behind() {
         let file = archive(|zip| {
+            zip.add_directory("a", SimpleFileOptions::default()).unwrap();
             zip.start_file("a/b.txt", SimpleFileOptions::default()).unwrap();
             zip.write_all(b"hello").unwrap();
+            zip.add_directory("empty", SimpleFileOptions::default()).unwrap();
         });
         assert!(is_archive(file.path()).unwrap());
         let unpacked = Unpacked::new(file.path()).unwrap();
         let root = unpacked.root().to_owned();
         assert_eq!(fs::read(root.join("a/b.txt")).unwrap(), b"hello");
+        assert!(root.join("empty").is_dir());
         drop(unpacked);
         assert!(!root.parent().unwrap().exists());
     }

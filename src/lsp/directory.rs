@@ -371,6 +371,13 @@ mod tests {
     }
 
     #[test]
+    fn the_root_of_an_app_stays_where_it_is_mounted() {
+        let (root, other) = (root(), Directory::new(Some("a".into()), 0));
+        assert!(!other.insert(&root));
+        assert_eq!(root.base_uri(), "/app/");
+    }
+
+    #[test]
     fn a_path_without_the_slash_of_its_directory_needs_one() {
         let (root, child) = (root(), Directory::new(Some("a".into()), 0));
         assert!(root.insert(&child));

@@ -238,6 +238,13 @@ async fn a_preload_that_fails_says_where_and_how_it_got_there() {
 }
 
 #[tokio::test]
+async fn a_preload_that_cannot_be_read_is_not_taken_for_a_missing_one() {
+    let folder = Folder::new(&[(".preload/is-a-folder", "")]);
+    let error = load(&folder, "").await.err().expect("the app does not load").to_string();
+    assert!(error.starts_with("cannot read the .preload of "), "{error}");
+}
+
+#[tokio::test]
 async fn a_preload_that_is_no_lua_says_where() {
     let folder = Folder::new(&[(".preload", "x = 1\nx = = 2")]);
     let error = load(&folder, "").await.err().expect("the app does not load").to_string();
@@ -410,6 +417,8 @@ async fn what_a_form_sends_is_taken_as_a_number_where_one_is_expected() {
 async fn a_header_cannot_smuggle_in_another() {
     assert!(run("print(pcall(response.setheader, response, 'X', 'a\\r\\nY: b'))").await.starts_with("false\t"));
     assert!(run("print(pcall(response.sendredirect, response, '/a\\r\\nY: b'))").await.starts_with("false\t"));
+    let text = run("print(pcall(response.setheader, response, 'Transfer-Encoding', 'chunked'))").await;
+    assert!(text.starts_with("false\t") && text.contains("the server decides how the body is sent"), "{text}");
 }
 
 #[tokio::test]
@@ -447,6 +456,14 @@ async fn a_page_may_catch_a_redirect_and_go_on_without_output() {
 #[tokio::test]
 async fn abort_sends_what_was_written() {
     assert_eq!(run("response:write('so far') response:abort() response:write('never')").await, "so far");
+}
+
+#[tokio::test]
+async fn what_a_page_writes_after_an_abort_that_it_has_caught_is_dropped() {
+    for begin in ["response:write'so far'", "response:write'so' response:flush() response:write' far'"] {
+        let code = format!("{begin} pcall(response.abort, response) response:write'never' response:flush()");
+        assert_eq!(run(&code).await, "so far", "{begin}");
+    }
 }
 
 #[tokio::test]
@@ -758,6 +775,57 @@ async fn the_deepest_directory_answers_first_and_only_false_goes_on() {
     assert_eq!(ask(&site.app, "a").await, "http://example.org/a/");
     assert_eq!(site.page("hide.lsp").await, "/a/b/ true");
     assert_eq!(ask(&site.app, "a/x").await, "not mine");
+}
+
+/// Directories `x` and `y`, made by this code, that answer with their names.
+async fn directories(code: &str) -> Site {
+    let make = "local function make(name, ...) local d = ba.create.dir(name, ...) \
+                d:setfunc(function(_ENV, path) response:write(name, ':', path, ' ') end) return d end";
+    site(&[(".preload", &format!("{make} {code}"))]).await
+}
+
+#[tokio::test]
+async fn a_directory_is_not_asked_for_a_path_that_only_begins_with_its_name() {
+    let site = directories("dir:insert(make'x', true)").await;
+    assert_eq!(ask(&site.app, "xylophone").await, "not mine");
+    assert_eq!(ask(&site.app, "xylophone/a").await, "not mine");
+}
+
+#[tokio::test]
+async fn a_path_that_a_function_may_answer_is_not_sent_to_the_directory_of_its_name() {
+    let site = directories("dir:insert(make('x', 1), true) dir:insert(make'x/y', true)").await;
+    assert_eq!(ask(&site.app, "x/y").await, "x:y ");
+}
+
+#[tokio::test]
+async fn a_directory_that_is_taken_out_or_moved_leaves_its_neighbours_in_place() {
+    for prologue in ["insert", "insertprolog"] {
+        let code = format!("local x, y = make'x', make'y' dir:{prologue}(x, true) dir:{prologue}(y, true)");
+        for (change, x) in [("x:unlink()", "not mine"), ("y:insert(x, true)", "not mine")] {
+            let site = directories(&format!("{code} {change}")).await;
+            assert_eq!(text(site.visit("y/a", get("/y/a")).await).await, "y:a ", "{prologue}, {change}");
+            if prologue == "insert" {
+                assert_eq!(ask(&site.app, "x/a").await, x, "{change}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_directories_with_the_same_priority_the_first_is_asked_first() {
+    let one = "local one, two = ba.create.dir'd', ba.create.dir'd' \
+               one:setfunc(function() response:write'one' end) two:setfunc(function() response:write'two' end)";
+    let one = one.replace("function()", "function(_ENV)");
+    let site = site(&[(".preload", &format!("{one} dir:insert(one, true) dir:insert(two, true)"))]).await;
+    assert_eq!(ask(&site.app, "d/").await, "one");
+}
+
+#[tokio::test]
+async fn a_directory_function_that_has_begun_a_response_has_answered_whatever_it_returns() {
+    let code = "dir:insert(make('d'), true) local first = ba.create.dir('d', 1) dir:insert(first, true) \
+                first:setfunc(function(_ENV) response:write'begun' response:flush() return false end)";
+    let site = directories(code).await;
+    assert_eq!(ask(&site.app, "d/").await, "begun");
 }
 
 #[tokio::test]
