@@ -71,6 +71,7 @@ async fn finalize_without_true_returns_the_compressed_bytes() {
 async fn output_that_is_never_finalized_is_sent_as_it_is() {
     assert_eq!(run("do local x <close> = response:setresponse() response:write'a' end response:write'b'").await, "ab");
     assert_eq!(run("response:write'0' response:setresponse() response:write'a'").await, "0a");
+    assert_eq!(run("response:setresponse() response:write'a' response:flush() response:write'b'").await, "ab");
 }
 
 #[tokio::test]
@@ -143,6 +144,15 @@ async fn a_cookie_survives_a_redirect_and_a_later_one_of_its_name_replaces_it() 
         "for i = 1, 2 do local c = response:createcookie'a' c:value(i) c:activate() end response:sendredirect'/'";
     let site = site(&[("index.lsp", &format!("<?lsp {code} ?>"))]).await;
     assert_eq!(cookies(&site.send("index.lsp", get("/")).await), "a=2");
+}
+
+#[tokio::test]
+async fn a_response_sets_as_many_cookies_as_there_are_names() {
+    let code = "for _, name in ipairs{'a', 'b', 'a'} do response:createcookie(name):activate() end";
+    let site = site(&[("index.lsp", &format!("<?lsp {code} ?>"))]).await;
+    let response = site.send("index.lsp", get("/")).await;
+    let set: Vec<_> = response.headers().get_all(SET_COOKIE).iter().collect();
+    assert_eq!(set, ["b=", "a="]);
 }
 
 #[tokio::test]
