@@ -55,6 +55,19 @@ fn why_an_app_cannot_be_loaded_is_shown_until_it_can() {
 }
 
 #[test]
+fn why_an_app_cannot_be_loaded_is_shown_in_its_place_only() {
+    let broken = App::new().file(".preload", "error'oops'");
+    let server = Server::start_with(
+        App::new().file("index.html", "it works"),
+        &["--dev", &format!("broken::{}", broken.path().display())],
+        &[],
+    );
+    assert_eq!(server.get("/broken/x").status, 500);
+    assert_eq!(server.get("/").body, "it works");
+    assert_eq!(server.get("/x.html").status, 404);
+}
+
+#[test]
 fn without_dev_the_browser_learns_nothing() {
     let server = Server::start(App::new().file("index.lsp", FAILING));
     let answer = server.get("/");
@@ -199,6 +212,17 @@ fn an_app_is_loaded_again_when_its_preload_or_a_module_changes() {
     fs::write(server.app().path().join(".preload"), "words, name = {greeting = 'back'}, 'again'")
         .expect("the folder is ours");
     eventually(&server, "/", "back again");
+}
+
+#[test]
+fn a_zip_file_that_changes_is_loaded_again() {
+    let folder = tempfile::tempdir().expect("the system has room for a temporary folder");
+    let path = folder.path().join("app.zip");
+    pack(&path, &[("index.html", "old")]);
+    let server = Server::start_with(App::new(), &["--dev", &format!("zip::{}", path.display())], &[]);
+    assert_eq!(server.get("/zip/").body, "old");
+    pack(&path, &[("index.html", "new and longer")]);
+    eventually(&server, "/zip/", "new and longer");
 }
 
 #[test]

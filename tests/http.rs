@@ -461,6 +461,7 @@ fn the_server_as_a_whole_may_be_asked_what_it_can_do() {
     let reply = server.say("OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     assert_eq!((reply.status, reply.header("allow"), reply.body.as_str()), (200, "GET, HEAD, OPTIONS", ""));
     assert_eq!(server.say("GET * HTTP/1.1\r\nHost: a\r\n\r\n").status, 400);
+    assert_eq!(server.say("OPTIONS /%zz HTTP/1.1\r\nHost: a\r\n\r\n").status, 400);
 }
 
 #[test]
