@@ -70,6 +70,14 @@ fn a_websocket_echoes_text_as_text_and_bytes_as_bytes() {
 }
 
 #[test]
+fn a_text_message_has_to_be_text() {
+    let server = socket_server("local ok, why = pcall(s.write, s, '\\xff', true) s:write(tostring(ok) .. why, true)");
+    let mut websocket = websocket(server.dial());
+    let told = websocket.read().expect("a message").into_text().expect("text");
+    assert!(told.starts_with("false") && told.contains("UTF-8 expected for a text message"), "{told}");
+}
+
+#[test]
 fn a_request_that_is_no_websocket_becomes_a_plain_socket() {
     let server = socket_server("s:write('hello ') s:write(s:read()) s:write(' ' .. tostring(s:websocket()))");
     let mut client = raw(&server);

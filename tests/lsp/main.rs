@@ -468,9 +468,14 @@ async fn what_a_page_writes_after_an_abort_that_it_has_caught_is_dropped() {
 
 #[tokio::test]
 async fn senderror_sends_a_small_page_and_goes_on() {
-    let site = site(&[("index.lsp", "lost<?lsp response:senderror(404, 'no <b>such</b> thing') ?>later")]).await;
+    let page = "lost<?lsp response:setheader('X-Own', 'lost') response:setheader('Content-Type', 'text/x') \
+                response:senderror(404, 'no <b>such</b> thing') ?>later";
+    let site = site(&[("index.lsp", page)]).await;
     let response = site.send("index.lsp", get("/")).await;
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    assert_eq!(header(&response, CONTENT_TYPE), "text/html; charset=utf-8");
+    assert_eq!(response.headers()["connection"], "close");
+    assert!(!response.headers().contains_key("x-own"));
     let text = text(response).await;
     assert!(text.contains("no <b>such</b> thing") && text.ends_with("later") && !text.contains("lost"), "{text}");
 }
