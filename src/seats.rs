@@ -123,6 +123,16 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_leaves_one_of_its_seats_still_has_the_others() {
+        let seats = Seats::new(10, 2, 1);
+        let mut taken = vec![seats.take(A).ok(), seats.take(A).ok()];
+        taken.pop();
+        taken.push(seats.take(A).ok());
+        assert!(taken.iter().all(Option::is_some));
+        assert_eq!(seats.take(A).err(), Some(Full::Address));
+    }
+
+    #[test]
     fn a_connection_goes_to_the_shard_that_has_the_fewest() {
         let seats = Seats::new(10, 0, 3);
         let mut taken: Vec<_> = (0..6).map(|_| seats.take(IpAddr::from([127, 0, 0, 1])).ok().unwrap()).collect();
