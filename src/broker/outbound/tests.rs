@@ -38,6 +38,15 @@ fn the_task_sends_what_the_socket_did_not_take_and_then_any_thread_may_write_aga
 }
 
 #[test]
+fn what_a_socket_takes_of_several_parts_may_end_within_any_of_them() {
+    for takes in [4, FRAME.len(), FRAME.len() + 4] {
+        let outbound = outbound(takes);
+        outbound.write(&[IoSlice::new(FRAME), IoSlice::new(FRAME)]);
+        assert_eq!(outbound.take(), [FRAME, FRAME].concat()[takes..]);
+    }
+}
+
+#[test]
 fn a_thread_that_is_writing_finishes_its_call_before_the_task_takes_over() {
     let outbound = Arc::new(Outbound::new(Framing::Raw, 1000));
     let task = outbound.clone();
@@ -108,6 +117,46 @@ fn nothing_follows_the_last_packet_that_is_queued() {
     assert_eq!(outbound.take(), FRAME);
 }
 
+#[test]
+fn a_last_packet_that_is_queued_before_the_peer_is_opened_is_left_to_its_task() {
+    let outbound = Outbound::new(Framing::Raw, 1000);
+    assert_eq!(outbound.push_last(FRAME), Pushed::Queued);
+    outbound.open(Box::new(Socket { takes: 1000, meanwhile: || {} }));
+    assert_eq!(outbound.duty(), Duty::Send);
+    assert_eq!(outbound.take(), FRAME);
+}
+
+#[test]
+fn messages_are_queued_up_to_exactly_the_limit() {
+    let outbound = Outbound::new(Framing::Raw, 2 * FRAME.len());
+    for _ in 0..3 {
+        outbound.write(&[IoSlice::new(FRAME)]);
+    }
+    assert_eq!((outbound.held(), outbound.dropped()), (2 * FRAME.len(), 1));
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl std::task::Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn the_task_is_woken_for_the_first_message_that_is_lost_and_whenever_the_loss_has_doubled() {
+    let outbound = Outbound::new(Framing::Raw, 0);
+    let woken_at = (1..=9).filter(|_| {
+        let wakes = Arc::new(Wakes::default());
+        outbound.register(&wakes.clone().into());
+        outbound.push_messages(&[IoSlice::new(FRAME)]);
+        wakes.0.load(Ordering::Relaxed) > 0
+    });
+    assert_eq!(woken_at.collect::<Vec<_>>(), [1, 2, 4, 8]);
+}
+
 /// A socket whose other end has gone.
 struct Broken;
 
@@ -156,6 +205,45 @@ fn a_peer_may_have_a_quarter_of_a_megabyte_queued_whatever_the_others_have() {
         outbound.write(&[IoSlice::new(&frame)]);
     }
     assert_eq!((outbound.held(), outbound.dropped()), (256 << 10, 1));
+}
+
+#[test]
+fn while_there_is_room_for_all_only_its_own_limit_bounds_a_peer() {
+    let _alone = ALL.lock();
+    let frame = [&[0xFF, 0xFF, 8][..], &[0; 0xFFFC]].concat();
+    let outbound = Outbound::new(Framing::Raw, 16 * frame.len());
+    for _ in 0..17 {
+        outbound.write(&[IoSlice::new(&frame)]);
+    }
+    assert_eq!((outbound.held(), outbound.dropped()), (16 * frame.len(), 1));
+}
+
+#[test]
+fn the_server_may_have_any_number_of_bytes_queued() {
+    let _alone = ALL.lock();
+    let _full = Full::new();
+    let outbound = Outbound::new(Framing::Raw, NO_LIMIT);
+    outbound.push_messages(&[IoSlice::new(&vec![0; 2 * ALLOWANCE])]);
+    assert_eq!(outbound.held(), 2 * ALLOWANCE);
+}
+
+#[test]
+fn control_packets_have_a_reserve_beyond_the_limit_for_messages() {
+    let _alone = ALL.lock();
+    let outbound = Outbound::new(Framing::Raw, 0);
+    let much = vec![0; CONTROL_RESERVE];
+    assert_eq!(outbound.push_control(&much), Pushed::Queued);
+    assert_eq!(outbound.push_control(FRAME), Pushed::Queued);
+    assert_eq!(outbound.push_control(FRAME), Pushed::Overflow);
+}
+
+#[test]
+fn control_packets_are_subject_to_the_bound_for_all() {
+    let _alone = ALL.lock();
+    let _full = Full::new();
+    let outbound = Outbound::new(Framing::Raw, 2 * ALLOWANCE);
+    assert_eq!(outbound.push_control(&vec![0; ALLOWANCE]), Pushed::Queued);
+    assert_eq!(outbound.push_control(FRAME), Pushed::Overflow);
 }
 
 #[test]
