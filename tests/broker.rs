@@ -8,7 +8,7 @@ use smq::broker::hooks::{Hooks, Interest};
 use smq::broker::outbound::{Outbound, Writer};
 use smq::broker::outbox::{Outbox, Span, with_outbox};
 use smq::broker::peer::{CloseReason, Identity, Peer};
-use smq::broker::session::{Outcome, Session};
+use smq::broker::session::{Handled, Outcome, Session};
 use smq::broker::{Hub, InUse, Limits, Named, Options, SERVER_ETID};
 use smq::protocol::{Ack, Etid, Packet, Publish, ReturnCode, Subtid, Target, Tid, decode_frame};
 use smq::transport::{Framing, websocket};
@@ -465,6 +465,47 @@ fn a_message_that_claims_another_publisher_is_refused_and_those_before_it_are_de
     assert_eq!(broker.send(&mut b, &messages), Outcome::Close(CloseReason::Protocol));
     assert_eq!(a.received(), ["suback true news", "publish good"]);
     assert_eq!(b.received(), ["disconnect corrupt frame"]);
+}
+
+#[test]
+fn a_message_that_the_owner_does_not_grant_reaches_nobody() {
+    let mut broker = Broker::new();
+    let mut a = broker.connect("client a");
+    let mut frame = Vec::new();
+    a.publish(a.etid(), "denied").encode(&mut frame).unwrap();
+    assert_eq!(a.session.handle_one(&mut broker.outbox, &frame, false), Handled::Done);
+    broker.outbox.flush();
+    assert!(a.received().is_empty());
+}
+
+#[test]
+fn a_message_too_short_for_its_head_closes_and_those_before_it_are_delivered() {
+    let mut broker = Broker::new();
+    let mut a = broker.connect("client a");
+    let good = a.publish(a.etid(), "good");
+    let start = broker.outbox.arena.len();
+    good.encode(&mut broker.outbox.arena).unwrap();
+    // Target and publisher, and no sub-topic.
+    broker.outbox.arena.extend_from_slice(&[0, 11, 8]);
+    broker.outbox.arena.extend_from_slice(&a.etid().0.to_be_bytes().repeat(2));
+    good.encode(&mut broker.outbox.arena).unwrap();
+    let span = Span { start, end: broker.outbox.arena.len() };
+    assert_eq!(a.session.handle(&mut broker.outbox, span), Outcome::Close(CloseReason::Protocol));
+    broker.outbox.flush();
+    assert_eq!(a.received(), ["publish good"]);
+}
+
+#[test]
+fn a_fragment_right_behind_a_message_of_the_same_head_is_no_message() {
+    let mut broker = Broker::new();
+    let mut a = broker.connect("client a");
+    let part = |payload| {
+        let publish = Publish { target: a.etid().into(), publisher: a.etid(), subtid: Subtid(0), payload };
+        Packet::PubFrag(publish)
+    };
+    let packets = [a.publish(a.etid(), "whole"), part(b"assembled")];
+    broker.send(&mut a, &packets);
+    assert_eq!(a.received(), ["publish whole", "publish assembled"]);
 }
 
 #[test]
