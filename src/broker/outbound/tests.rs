@@ -135,6 +135,48 @@ fn messages_are_queued_up_to_exactly_the_limit() {
     assert_eq!((outbound.held(), outbound.dropped()), (2 * FRAME.len(), 1));
 }
 
+#[test]
+fn of_messages_that_come_together_those_that_fit_are_queued() {
+    let outbound = Outbound::new(Framing::Raw, 2 * FRAME.len());
+    outbound.write(&[IoSlice::new(&FRAME.repeat(3))]);
+    assert_eq!(outbound.take(), FRAME.repeat(2));
+    assert_eq!(outbound.dropped(), 1);
+}
+
+#[test]
+fn what_is_queued_during_a_write_and_written_then_counts_no_longer() {
+    let outbound = Arc::new(Outbound::new(Framing::Raw, 1000));
+    let (other, is_first) = (outbound.clone(), AtomicUsize::new(0));
+    let meanwhile = move || {
+        if is_first.fetch_add(1, Ordering::Relaxed) == 0 {
+            assert_eq!(other.push_control(FRAME), Pushed::Queued);
+        }
+    };
+    outbound.open(Box::new(Socket { takes: 1000, meanwhile }));
+    outbound.write(&[IoSlice::new(FRAME)]);
+    assert_eq!((outbound.duty(), outbound.held()), (Duty::Nothing, 0));
+}
+
+#[test]
+fn what_a_thread_could_not_write_to_a_peer_that_ended_meanwhile_does_not_count() {
+    let outbound = Arc::new(Outbound::new(Framing::Raw, 1000));
+    let task = outbound.clone();
+    outbound.open(Box::new(Socket { takes: 4, meanwhile: move || task.end() }));
+    outbound.write(&[IoSlice::new(FRAME)]);
+    assert_eq!(outbound.held(), 0);
+    assert_eq!(outbound.take(), &FRAME[4..]);
+}
+
+#[test]
+fn an_ended_peer_has_given_its_socket_back() {
+    let outbound = Outbound::new(Framing::Raw, 1000);
+    let socket = Arc::new(());
+    let of_writer = socket.clone();
+    outbound.open(Box::new(Socket { takes: 1000, meanwhile: move || drop(of_writer.clone()) }));
+    outbound.end();
+    assert_eq!(Arc::strong_count(&socket), 1);
+}
+
 /// Counts how often it is woken.
 #[derive(Default)]
 struct Wakes(AtomicUsize);
@@ -170,10 +212,13 @@ impl Writer for Broken {
 fn a_write_that_fails_ends_the_peer_and_nothing_is_queued_any_more() {
     let outbound = Outbound::new(Framing::Raw, 1000);
     outbound.open(Box::new(Broken));
+    let wakes = Arc::new(Wakes::default());
+    outbound.register(&wakes.clone().into());
     for _ in 0..2 {
         outbound.write(&[IoSlice::new(FRAME)]);
         assert_eq!((outbound.duty(), outbound.held()), (Duty::End, 0));
     }
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1, "the task has to hear of it");
 }
 
 /// For tests that look at what is queued for all peers of the process, one after the other.
