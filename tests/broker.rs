@@ -792,6 +792,19 @@ fn names_are_bounded_by_their_bytes_and_by_the_number_that_one_connection_create
 }
 
 #[test]
+fn the_names_that_one_connection_creates_are_bounded_for_topics_and_subtopics_together() {
+    let mut broker = Broker::with(Options { limits: Limits { created: 2, ..Limits::default() }, ..Options::default() });
+    let mut a = broker.connect("client a");
+    let subtopic = |name| Packet::Createsub { name };
+    let packets = [Packet::Create { name: b"topic" }, subtopic(b"one"), subtopic(b"two"), subtopic(b"one")];
+    broker.send(&mut a, &packets);
+    let subtid = broker.hub.subtopic_number(b"one").map(u32::from);
+    let ack = |granted, name| format!("{:?}", Packet::Createsuback(Ack { granted, name }));
+    let expected = ["createack true topic".into(), ack(subtid, b"one"), ack(None, b"two"), ack(subtid, b"one")];
+    assert_eq!(a.received(), expected);
+}
+
+#[test]
 fn a_client_whose_etid_has_passed_to_another_changes_nothing_of_that() {
     let mut broker = Broker::new();
     let mut old = broker.connect("client a");
