@@ -284,6 +284,14 @@ fn authenticate_that_returns_nothing_nil_or_false_denies() {
 }
 
 #[test]
+fn a_code_may_be_a_float_without_a_fraction() {
+    let hub = Hub::with("authenticate = function() return 3.0 end");
+    let mut client = hub.open(Via::Raw);
+    client.send(&connect(b"uid-123456", b"", b""));
+    client.expect_refused(3);
+}
+
+#[test]
 fn authenticate_that_returns_no_byte_denies() {
     for answer in ["256", "-1", "0.5", "1e30", "'text'", "'0'", "{}", "true", "function() end"] {
         let hub = Hub::with(&format!("authenticate = function() return {answer} end"));
