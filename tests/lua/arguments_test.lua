@@ -51,6 +51,28 @@ test("an explicit number is an unsigned 32 bit number", function()
    end
 end)
 
+test("so is the number of a sub-topic, which may be a float", function()
+   for _, bad in ipairs{-1, -1.0, 0.5, 0x100000000, 4294967296.0, 1e30, 0/0} do
+      refuses("publish", "number of 32 bits expected", "data", "news", bad)
+      refuses("subscribe", "number of 32 bits expected", "news", {subtopic = bad, onmsg = print})
+   end
+   local hub, got = smqhub.create(), {}
+   for _, subtid in ipairs{0, 5, 0xFFFFFFFF} do
+      hub:subscribe("news", {subtopic = subtid + 0.0, onmsg = function(data) got[#got + 1] = data .. subtid end})
+      hub:publish("integer ", "news", subtid)
+      hub:publish("float ", "news", subtid + 0.0)
+   end
+   eventually(function() return #got == 6 end)
+   same(table.concat(got, ","), "integer 0,float 0,integer 5,float 5,integer 4294967295,float 4294967295")
+end)
+
+test("sock2peer finds nothing for nil, and wants an argument", function()
+   local hub = smqhub.create()
+   same(hub:sock2peer(nil), nil)
+   refuses("sock2peer", "no value")
+   refuses("sock2peer", "table", {})
+end)
+
 test("createsub of nothing is 0", function()
    same(smqhub.create():createsub(nil), 0)
 end)

@@ -1,5 +1,7 @@
 //! Errors in a script's callbacks: they deny or are ignored, and take nobody down.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use crate::support::*;
@@ -14,6 +16,24 @@ fn expect_well(hub: &Hub, client: &mut Client) {
     client.send(&disconnect(""));
     client.expect_closed();
     hub.eventually(&format!("return hub:etid2peer({}) == nil", client.etid), true);
+}
+
+#[test]
+fn an_error_in_the_life_of_a_client_is_logged_with_the_callbacks_name() {
+    // On a server of its own, since a server logs only so many errors a second.
+    let hub = Hub::on(Arc::new(Server::start(App::hubs())));
+    hub.lua(
+        "hub = require'smq.hub'.create{
+            authenticate = function(credentials, info) if info.uid == 'stranger' then error'no strangers' end return 0 end,
+            onconnect = function() error'no welcome' end, onclose = function() error'no farewell' end}",
+    );
+    let mut stranger = hub.open(Via::Raw);
+    stranger.send(&connect(b"stranger", b"", b""));
+    stranger.expect_refused(ACCESS_DENIED);
+    hub.raw("uid-123456").send(&disconnect(""));
+    for expected in ["authenticate: ", "no strangers", "onconnect: ", "no welcome", "onclose: ", "no farewell"] {
+        hub.server.expect_output(expected);
+    }
 }
 
 #[test]

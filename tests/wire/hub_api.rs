@@ -184,6 +184,20 @@ fn peers_returns_the_clients_and_the_server() {
 }
 
 #[test]
+fn peers_leaves_out_who_ends_during_the_loop() {
+    let hub = Hub::new();
+    let _clients = ["uid-one", "uid-two", "uid-three"].map(|uid| hub.raw(uid));
+    let seen = hub.lua(
+        "local seen = 0
+         for _, peer in hub:peers() do
+            if peer.uid ~= 'SMQ server client' then seen = seen + 1 hub:shutdown() end
+         end
+         return seen",
+    );
+    assert_eq!(seen, 1);
+}
+
+#[test]
 fn the_documented_loop_over_peers_works() {
     let hub = Hub::new();
     let client = hub.raw("uid-123456");
