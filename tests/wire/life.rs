@@ -103,6 +103,22 @@ fn what_comes_right_before_the_end_is_delivered_to_the_client_itself_too() {
 }
 
 #[test]
+fn onclose_comes_behind_the_clients_last_messages_to_the_server() {
+    for via in Via::BOTH {
+        let hub = Hub::with("onclose = function() event(told) end");
+        // A thousand callbacks may wait; the messages behind them are queued meanwhile.
+        hub.lua("told = 0 hub:onmsg(function() told = told + 1 while not go do ba.sleep(10) end end)");
+        let mut client = hub.connect(via, "uid-123456");
+        let mut packets = vec![publish(SERVER, client.etid, 0, "x"); 1200];
+        packets.push(disconnect(""));
+        client.send_together(&packets);
+        hub.eventually("return told", 1000);
+        hub.lua("go = true");
+        hub.expect_events(json!([[1200]]));
+    }
+}
+
+#[test]
 fn a_client_that_is_closed_while_it_sends_is_told_why_and_is_not_reset() {
     let hub = Hub::new();
     for via in [Via::Raw, Via::RawTls] {
