@@ -818,10 +818,10 @@ async fn a_directory_that_is_taken_out_or_moved_leaves_its_neighbours_in_place()
 
 #[tokio::test]
 async fn of_directories_with_the_same_priority_the_first_is_asked_first() {
-    let one = "local one, two = ba.create.dir'd', ba.create.dir'd' \
-               one:setfunc(function() response:write'one' end) two:setfunc(function() response:write'two' end)";
-    let one = one.replace("function()", "function(_ENV)");
-    let site = site(&[(".preload", &format!("{one} dir:insert(one, true) dir:insert(two, true)"))]).await;
+    let code = "local one, two = ba.create.dir'd', ba.create.dir'd' \
+                one:setfunc(function(_ENV) response:write'one' end) dir:insert(one, true) \
+                two:setfunc(function(_ENV) response:write'two' end) dir:insert(two, true)";
+    let site = site(&[(".preload", code)]).await;
     assert_eq!(ask(&site.app, "d/").await, "one");
 }
 
