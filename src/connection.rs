@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use crate::broker::hooks::{Answer, Batch};
 use crate::broker::outbound::Duty;
-use crate::broker::outbox::with_outbox;
+use crate::broker::outbox::{Outbox, with_outbox};
 use crate::broker::peer::{CloseReason, Peer};
 use crate::broker::session::{Outcome, Session};
 use crate::broker::{Hub, Shutdowns};
@@ -162,15 +162,9 @@ async fn run(wire: &mut Wire, hub: &Hub, peer: &Arc<Peer>, session: &mut Option<
                 let batch = Batch { session: session.take()?, frames, first_was_dropped: asked.first_was_dropped };
                 let (back, close) = while_sending(wire, peer, hub.hooks().packets(batch)).await.ok()?;
                 *session = Some(back);
-                // As in `poll_read`.
-                if close.is_some() {
-                    return close;
-                }
-                if !asked.answers.is_empty() {
-                    with_outbox(|outbox| outbox.transport_control(peer, &asked.answers));
-                }
-                if let Some(stop) = asked.stop {
-                    return Some(close_reason(stop));
+                let reason = with_outbox(|outbox| finish_read(outbox, peer, close, &asked.answers, asked.stop));
+                if reason.is_some() {
+                    return reason;
                 }
             }
         }
@@ -211,15 +205,24 @@ fn poll_read(cx: &mut Context<'_>, wire: &mut Wire, session: &mut Session) -> Po
             let frames = outbox.arena[from..frames.end].to_vec();
             return Poll::Ready(Some(Turn::Ask(Box::new(Asked { frames, first_was_dropped: dropped, stop, answers }))));
         }
-        if let Outcome::Close(reason) = outcome {
-            // Whatever the client has sent behind this has no answer: a close frame would get a second one.
-            return Poll::Ready(Some(Turn::End(reason)));
-        }
-        if !answers.is_empty() {
-            outbox.transport_control(session.peer(), &answers);
-        }
-        Poll::Ready(stop.map(|stop| Turn::End(close_reason(stop))))
+        let close = if let Outcome::Close(reason) = outcome { Some(reason) } else { None };
+        Poll::Ready(finish_read(outbox, session.peer(), close, &answers, stop).map(Turn::End))
     })
+}
+
+/// Finishes a read whose frames are handled: sends what the transport has to answer, and tells why the connection ends, if
+/// it does. If a packet has ended it (`close`), nothing behind that has an answer: a close frame would get a second one.
+fn finish_read(
+    outbox: &mut Outbox,
+    peer: &Arc<Peer>,
+    close: Option<CloseReason>,
+    answers: &[u8],
+    stop: Option<Stop>,
+) -> Option<CloseReason> {
+    if close.is_none() && !answers.is_empty() {
+        outbox.transport_control(peer, answers);
+    }
+    close.or(stop.map(close_reason))
 }
 
 fn close_reason(stop: Stop) -> CloseReason {
