@@ -109,10 +109,14 @@ impl Wire {
         }
     }
 
-    /// Whether the client has closed the connection, and everything that it sent before has been read.
+    /// Whether the client has closed or reset the connection, and everything that it sent before has been read.
     pub fn has_been_left(&self) -> bool {
         let mut byte = [std::mem::MaybeUninit::uninit()];
-        self.input.is_empty() && matches!(socket2::SockRef::from(self.tcp()).peek(&mut byte), Ok(0))
+        self.input.is_empty()
+            && match socket2::SockRef::from(self.tcp()).peek(&mut byte) {
+                Ok(length) => length == 0,
+                Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
+            }
     }
 
     /// How packets are framed on this connection.

@@ -442,6 +442,39 @@ fn a_client_that_leaves_while_it_is_authenticated_was_never_there() {
 }
 
 #[test]
+fn a_client_that_is_lost_while_it_is_authenticated_leaves_an_older_one_alone() {
+    for leave in [drop, Client::reset] {
+        let hub = Hub::none();
+        hub.lua(
+            "hub = require'smq.hub'.create{
+               authenticate = function(_, info)
+                  event('asked', info.info)
+                  while info.info == 'newer' and not go do ba.sleep(1) end
+                  event('answered', info.info)
+                  return 0
+               end,
+               onconnect = function(_, info) event('onconnect', info.info) end,
+               onclose = function(_, _, peer) event('onclose', peer.info) end}",
+        );
+        let mut older = hub.open(Via::Raw);
+        older.send(&connect(b"uid-123456", b"", b"older"));
+        older.expect_accepted();
+        let mut newer = hub.open(Via::Raw);
+        newer.send(&connect(b"uid-123456", b"", b"newer"));
+        let asked = [["asked", "older"], ["answered", "older"], ["onconnect", "older"], ["asked", "newer"]];
+        hub.expect_events(json!(asked));
+        leave(newer);
+        hub.lua("ba.sleep(20) go = true");
+        let answered = [&asked[..], &[["answered", "newer"]]].concat();
+        hub.expect_events(json!(answered));
+        let _next = hub.raw("uid-234567");
+        let next = [&answered[..], &[["asked", ""], ["answered", ""], ["onconnect", ""]]].concat();
+        hub.expect_events(json!(next));
+        older.sync();
+    }
+}
+
+#[test]
 fn what_a_client_sent_before_it_left_while_it_was_authenticated_is_carried_out() {
     for via in Via::BOTH {
         let hub = Hub::with("authenticate = function() event('asked') while not go do ba.sleep(1) end return 0 end");
