@@ -244,9 +244,13 @@ impl HubState {
         state
     }
 
-    /// The table of a peer, the same one each time.
+    /// The table of a peer, the same one each time. A script may find a client before `onconnect` is called for it; then
+    /// the table has the socket of the handshake already.
     fn peer_table(&self, peer: &std::sync::Arc<crate::broker::peer::Peer>) -> Result<Table> {
-        self.peers.table(&self.lua, &self.hub, peer)
+        match self.peers.existing(peer) {
+            Some(table) => Ok(table),
+            None => self.peers.enter(&self.lua, &self.hub, peer, self.socket_in_handshake(peer)),
+        }
     }
 }
 

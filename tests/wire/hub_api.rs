@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -136,6 +137,35 @@ fn the_tables_of_clients_that_have_gone_are_released_without_an_onclose() {
     }
     let left = hub.lua("collectgarbage() local n = 0 for _ in pairs(seen) do n = n + 1 end return n");
     assert!(left.as_u64().is_some_and(|left| left < 100), "{left} of 200 tables are left");
+}
+
+#[test]
+fn a_peer_that_a_script_found_before_onconnect_stays_the_same() {
+    let hub = Hub::with(
+        "onconnect = function(tid, info, peer)
+           if tid == expected then event(peer == found, peer.color, peer.sock == sock, info.sock == sock) end
+         end",
+    );
+    let mut signal = hub.raw("uid-234567");
+    let mut client = hub.open(Via::Raw);
+    thread::scope(|scope| {
+        // While this runs, no callback does.
+        let search = format!(
+            "hub:shutdown('go', {})
+             repeat
+                for s, peer in hub:peers() do
+                   if peer.uid == 'uid-123456' then found, sock, expected, peer.color = peer, s, peer.tid, 'blue' end
+                end
+             until found",
+            signal.etid
+        );
+        let hub = &hub;
+        scope.spawn(move || hub.lua(&search));
+        signal.expect(&disconnect("go"));
+        client.send(&connect(b"uid-123456", b"", b""));
+        client.expect_accepted();
+    });
+    hub.expect_events(json!([[true, "blue", true, true]]));
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl HubState {
     }
 
     async fn tell_connected(&self, peer: &Arc<Peer>, newcomer: &Newcomer) -> Result<()> {
-        let table = self.adopt_peer(peer)?;
+        let table = self.peer_table(peer)?;
         let Some(onconnect) = &self.callbacks.onconnect else { return Ok(()) };
         let info = self.info_table(newcomer)?;
         budget::call(onconnect, (peer.etid().0, info, table)).await

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use mlua::{AnyUserData, Result, Table, Value};
 use tokio::sync::oneshot;
@@ -100,12 +99,8 @@ impl HubState {
         Ok(info)
     }
 
-    /// The table of a client that was just accepted, with the socket that `authenticate` saw.
-    pub(super) fn adopt_peer(&self, peer: &Arc<Peer>) -> Result<Table> {
-        let socket = self.connecting.borrow().get(&peer.token()).map(|connecting| connecting.socket.clone());
-        match socket {
-            Some(socket) => self.peers.adopt(&self.lua, &self.hub, peer, socket),
-            None => self.peer_table(peer),
-        }
+    /// The socket that scripts see of a connection during its handshake.
+    pub(super) fn socket_in_handshake(&self, peer: &Peer) -> Option<AnyUserData> {
+        self.connecting.borrow().get(&peer.token()).map(|connecting| connecting.socket.clone())
     }
 }

@@ -80,24 +80,10 @@ impl UserData for HubSocket {
 }
 
 impl PeerTables {
-    /// The peer's table, made on the first call.
-    pub fn table(&self, lua: &Lua, hub: &Hub, peer: &Arc<Peer>) -> Result<Table> {
-        match self.existing(peer) {
-            Some(table) => Ok(table),
-            None => self.enter(lua, hub, peer, lua.create_userdata(HubSocket::of(peer))?),
-        }
-    }
-
     /// The peer's table, if a script has seen it.
     pub fn existing(&self, peer: &Arc<Peer>) -> Option<Table> {
         let entries = self.entries.borrow();
         entries.get(&peer.etid()).filter(|entry| Arc::ptr_eq(&entry.peer, peer)).map(|entry| entry.table.clone())
-    }
-
-    /// Makes the table of a client whose socket scripts have seen in the handshake.
-    pub fn adopt(&self, lua: &Lua, hub: &Hub, peer: &Arc<Peer>, socket: AnyUserData) -> Result<Table> {
-        *socket.borrow::<HubSocket>()?.peer.borrow_mut() = Some(peer.clone());
-        self.enter(lua, hub, peer, socket)
     }
 
     /// Removes the table of a peer that has ended.
@@ -108,7 +94,15 @@ impl PeerTables {
         }
     }
 
-    fn enter(&self, lua: &Lua, hub: &Hub, peer: &Arc<Peer>, socket: AnyUserData) -> Result<Table> {
+    /// Makes the table of a peer, with the socket that scripts have seen before, if they have.
+    pub fn enter(&self, lua: &Lua, hub: &Hub, peer: &Arc<Peer>, seen: Option<AnyUserData>) -> Result<Table> {
+        let socket = match seen {
+            Some(socket) => {
+                *socket.borrow::<HubSocket>()?.peer.borrow_mut() = Some(peer.clone());
+                socket
+            }
+            None => lua.create_userdata(HubSocket::of(peer))?,
+        };
         let table = lua.create_table()?;
         table.raw_set("sock", socket)?;
         table.raw_set("tid", peer.etid().0)?;
