@@ -66,6 +66,20 @@ test("so is the number of a sub-topic, which may be a float", function()
    same(table.concat(got, ","), "integer 0,float 0,integer 5,float 5,integer 4294967295,float 4294967295")
 end)
 
+test("a name that is too long is refused, with its length", function()
+   local longest = ("x"):rep(65527)
+   for _, method in ipairs{"create", "createsub", "subscribe"} do
+      refuses(method, "at most 65527 bytes expected, got 65528", longest .. "x")
+   end
+   refuses("observe", "got 65528", longest .. "x", print)
+   refuses("publish", "got 65528", "data", longest .. "x")
+   refuses("publish", "got 65528", "data", "news", longest .. "x")
+   refuses("subscribe", "got 65528", "news", {subtopic = longest .. "x", onmsg = print})
+   local hub = smqhub.create()
+   same(hub:tid2topic(hub:create(longest)), longest)
+   same(hub:tid2subtopic(hub:createsub(longest)), longest)
+end)
+
 test("sock2peer finds nothing for nil, and wants an argument", function()
    local hub = smqhub.create()
    same(hub:sock2peer(nil), nil)

@@ -51,14 +51,15 @@ pub(super) fn target_or_new(hub: &HubState, args: &Args<'_>, position: usize) ->
     if let Some(target) = target(hub, args, position)? {
         return Ok(target);
     }
-    let name = string(args, position, "topic")?;
-    created(args, position, hub.hub.create(&name, None)).map(Target::from)
+    let name = new_name(hub, args, position, "topic")?;
+    created(args, position, "topic", hub.hub.create(&name, None)).map(Target::from)
 }
 
 /// Checks that a value can name a sub-topic. Called before anything is created.
-pub(super) fn check_subtopic(args: &Args<'_>, position: usize, value: &Value) -> Result<()> {
+pub(super) fn check_subtopic(hub: &HubState, args: &Args<'_>, position: usize, value: &Value) -> Result<()> {
     match value {
-        Value::Nil | Value::String(_) => Ok(()),
+        Value::Nil => Ok(()),
+        Value::String(name) => check_name(hub, args, position, "subtopic", &name.as_bytes()),
         value if subtopic_number(value).is_some() => Ok(()),
         other => Err(args.mismatch(position, "subtopic", "string or number of 32 bits", other)),
     }
@@ -68,7 +69,7 @@ pub(super) fn check_subtopic(args: &Args<'_>, position: usize, value: &Value) ->
 /// is made a sub-topic.
 pub(super) fn subtopic_or_new(hub: &HubState, args: &Args<'_>, position: usize, value: &Value) -> Result<Subtid> {
     match value {
-        Value::String(name) => created(args, position, hub.hub.createsub(&name.as_bytes(), None)),
+        Value::String(name) => created(args, position, "subtopic", hub.hub.createsub(&name.as_bytes(), None)),
         value => Ok(Subtid(subtopic_number(value).unwrap_or(0))),
     }
 }
@@ -85,10 +86,25 @@ fn subtopic_number(value: &Value) -> Option<u32> {
     }
 }
 
-/// The number of a name that the hub was asked to create.
-pub(super) fn created<T>(args: &Args<'_>, position: usize, named: Named<T>) -> Result<T> {
+/// A name that a topic or sub-topic can have.
+pub(super) fn new_name(hub: &HubState, args: &Args<'_>, position: usize, title: &str) -> Result<Vec<u8>> {
+    let name = string(args, position, title)?;
+    check_name(hub, args, position, title, &name)?;
+    Ok(name)
+}
+
+fn check_name(hub: &HubState, args: &Args<'_>, position: usize, title: &str, name: &[u8]) -> Result<()> {
+    let most = hub.hub.limits().name;
+    if name.len() <= most {
+        return Ok(());
+    }
+    Err(args.refuse(position, title, &format!("a name of at most {most} bytes expected, got {}", name.len())))
+}
+
+/// The number of a name that the hub was asked to create, and that is not too long.
+pub(super) fn created<T>(args: &Args<'_>, position: usize, title: &str, named: Named<T>) -> Result<T> {
     match named {
         Named::Known(id) => Ok(id),
-        Named::Refused => Err(args.refuse(position, "name", "the name is too long, or the hub has its fill of names")),
+        Named::Refused => Err(args.refuse(position, title, "the hub has its fill of names")),
     }
 }

@@ -8,25 +8,25 @@ use mlua::{Function, Lua, LuaString, MultiValue, Result};
 
 use super::super::super::args::Args;
 use super::super::HubState;
-use super::arguments::{SELF, created, number, optional_number, string};
+use super::arguments::{SELF, created, new_name, number, optional_number, string};
 use crate::protocol::{Subtid, Tid};
 
 pub(super) fn create(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u32> {
-    let name = string(args, 1, "topic")?;
+    let name = new_name(hub, args, 1, "topic")?;
     let wanted = optional_number(args, 2, "tid")?.map(Tid);
     if &name[..] == SELF {
         return Err(args.refuse(1, "topic", "'self' is the server's own address and no topic"));
     }
-    created(args, 1, hub.hub.create(&name, wanted)).map(u32::from)
+    created(args, 1, "topic", hub.hub.create(&name, wanted)).map(u32::from)
 }
 
 pub(super) fn createsub(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u32> {
     if args.is_absent(1) {
         return Ok(0);
     }
-    let name = string(args, 1, "subtopic")?;
+    let name = new_name(hub, args, 1, "subtopic")?;
     let wanted = optional_number(args, 2, "subtid")?.map(Subtid);
-    created(args, 1, hub.hub.createsub(&name, wanted)).map(u32::from)
+    created(args, 1, "subtopic", hub.hub.createsub(&name, wanted)).map(u32::from)
 }
 
 pub(super) fn topic2tid(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<Option<u32>> {

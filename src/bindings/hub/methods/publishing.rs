@@ -16,7 +16,7 @@ use crate::protocol::{Etid, MAX_PAYLOAD, Packet, Publish, Subtid, Target};
 pub(super) fn publish(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u32> {
     let payload = payload(args)?;
     let subtopic = args.value(3);
-    check_subtopic(args, 3, &subtopic)?;
+    check_subtopic(hub, args, 3, &subtopic)?;
     let server = hub.hub.server();
     let publisher = optional_number(args, 4, "ptid")?.map_or(server.etid(), Etid);
     let target = target_or_new(hub, args, 2)?;

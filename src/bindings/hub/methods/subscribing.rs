@@ -17,7 +17,7 @@ pub(super) fn subscribe(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<
     let handler = options.function("onmsg")?.map(|function| Handler { function, json });
     let subtopic = options.value("subtopic")?;
     options.warn_of_unknown()?;
-    check_subtopic(args, 2, &subtopic)?;
+    check_subtopic(hub, args, 2, &subtopic)?;
     let target = target_or_new(hub, args, 1)?;
     let is_self = target == Target::from(hub.hub.server().etid());
     if !is_self && hub.hub.topic_name(Tid(target.0)).is_none() {
