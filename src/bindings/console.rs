@@ -129,11 +129,12 @@ pub fn describe(error: &Error) -> Described {
     described
 }
 
-/// A traceback in which a function that waits is one frame like any other, not the two by which mlua runs it.
+/// A traceback in which what mlua runs by means of Lua code of its own, such as functions that wait, is one frame like any
+/// other, not two.
 fn frames_of_scripts(traceback: &str) -> String {
     let mut frames: Vec<Cow<str>> = Vec::new();
     for line in traceback.trim_end().lines() {
-        match line.strip_prefix("\t__mlua_async_poll:").and_then(|frame| frame.split_once(": in ")) {
+        match line.strip_prefix("\t__mlua_").and_then(|frame| frame.split_once(": in ")) {
             Some((_, function)) => {
                 frames.pop();
                 frames.push(format!("\t[C]: in {function}").into());

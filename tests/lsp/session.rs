@@ -37,7 +37,7 @@ async fn a_session_that_was_ended_has_expired() {
                 print(ba.session(id), request:session())";
     let text = run(code).await;
     let lines: Vec<_> = text.lines().collect();
-    assert!(lines[..3].iter().all(|line| line.starts_with("false\t") && line.ends_with("session expired")), "{text}");
+    assert!(lines[..3].iter().all(|line| *line == "false\tindex.lsp:1: session expired"), "{text}");
     assert_eq!(lines[3], "nil\tfalse");
 }
 
