@@ -1102,7 +1102,7 @@ local Httpc = {}
 ---@return true? done, string? why, string? sentence
 function Httpc:request(op) end
 
----Sends a piece of the body.
+---Sends a piece of the body; what goes beyond the announced `size` is not sent, and gives "bodycomplete".
 ---@param data string
 ---@return true? done, string? why, string? sentence
 function Httpc:write(data) end

@@ -283,6 +283,15 @@ fn a_body_that_is_complete_takes_no_more() {
     assert_eq!(run_with(&server, &url, code), "bodycomplete");
 }
 
+#[test]
+fn a_body_does_not_become_longer_than_announced_and_the_script_learns_of_it() {
+    let (url, told) = listener();
+    let code = "http:request{url = url, method = 'POST', size = 4} \
+                return (http:write'one'), (select(2, http:write'two')), (select(2, http:write'three')), (http:status())";
+    assert_eq!(run(&url, code), "true\tbodycomplete\tbodycomplete\t200");
+    assert_eq!(told.recv_timeout(PATIENCE).expect("a request").1, b"onet");
+}
+
 /// A redirect to this URL.
 fn redirect(status: &str, location: &str) -> String {
     format!("HTTP/1.1 {status}\r\nLocation: {location}\r\nContent-Length: 4\r\n\r\ngone")

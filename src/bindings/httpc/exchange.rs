@@ -113,7 +113,7 @@ type Answer = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>>>>;
 pub struct Exchange {
     kept: Option<Kept>,
     /// Open while the script may write the request's body.
-    body: Option<mpsc::Sender<http::Piece>>,
+    body: Option<Writer>,
     stage: Stage,
     /// The same request, to be sent on a new connection if the kept one turns out to be closed.
     again: Option<Request>,
@@ -125,6 +125,13 @@ pub struct Exchange {
     unpacks: bool,
     /// The key of a request for a WebSocket.
     key: Option<HeaderValue>,
+}
+
+/// What writes the body of a request.
+struct Writer {
+    pieces: mpsc::Sender<http::Piece>,
+    /// How many bytes are missing of the length that was announced; `None` if none was.
+    left: Option<u64>,
 }
 
 /// How far the exchange is.
@@ -182,17 +189,18 @@ impl Exchange {
         Self { kept: None, body: None, stage, again: None, timeout, trail, unpacks, key: None }
     }
 
-    /// Sends a piece of the request's body.
-    pub async fn write(&mut self, data: Vec<u8>) -> Result<(), Failure> {
+    /// Sends a piece of the request's body; of one that goes beyond the body's length, what belongs to the body.
+    pub async fn write(&mut self, mut data: Vec<u8>) -> Result<(), Failure> {
         if let Stage::NotMade(failure) = &self.stage {
             return Err(Failure::Before(failure.clone()));
         }
-        let Some(body) = &self.body else { return Err(Failure::NoBody) };
+        let Some(body) = &mut self.body else { return Err(Failure::NoBody) };
+        let whole = if body.cut(&mut data) { Ok(()) } else { Err(Failure::NoBody) };
         if data.is_empty() {
-            return Ok(());
+            return whole;
         }
-        match timeout(self.timeout, body.send(Ok(data.into()))).await {
-            Ok(Ok(())) => Ok(()),
+        match timeout(self.timeout, body.pieces.send(Ok(data.into()))).await {
+            Ok(Ok(())) => whole,
             // The server does not read the body any more. If it has sent a response, that tells why.
             Ok(Err(_)) => self.head().await.and(Err(Failure::NoBody)),
             Err(_) => Err(Failure::Timeout),
@@ -296,6 +304,17 @@ impl Exchange {
     }
 }
 
+impl Writer {
+    /// Cuts the next piece to what is missing of the body. Whether it fits.
+    fn cut(&mut self, data: &mut Vec<u8>) -> bool {
+        let Some(left) = &mut self.left else { return true };
+        let length = data.len();
+        data.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+        *left -= data.len() as u64;
+        data.len() == length
+    }
+}
+
 impl Answered {
     fn new(mut response: Response<Incoming>, unpacks: bool) -> Self {
         let upgrade = (response.status() == StatusCode::SWITCHING_PROTOCOLS).then(|| upgrade::on(&mut response));
@@ -345,13 +364,13 @@ fn is_repeatable(request: &Request) -> bool {
     request.method.is_idempotent() && matches!(request.body, Body::Whole(_))
 }
 
-/// The request for hyper, and the channel through which a script writes its body.
-fn message(request: Request) -> (hyper::Request<http::Body>, Option<mpsc::Sender<http::Piece>>) {
-    let (sender, body) = match request.body {
+/// The request for hyper, and what writes its body if a script does.
+fn message(request: Request) -> (hyper::Request<http::Body>, Option<Writer>) {
+    let (writer, body) = match request.body {
         Body::Whole(data) => (None, http::whole(data)),
-        Body::Written => {
-            let (sender, body) = http::streamed(PIECES);
-            (Some(sender), body)
+        Body::Written { size } => {
+            let (pieces, body) = http::streamed(PIECES);
+            (Some(Writer { pieces, left: size }), body)
         }
     };
     let has_length = hyper::body::Body::size_hint(&body).exact().is_some_and(|length| length > 0);
@@ -361,8 +380,8 @@ fn message(request: Request) -> (hyper::Request<http::Body>, Option<mpsc::Sender
     *message.headers_mut() = request.headers;
     // Some servers require a length even for an empty body.
     let takes_body = matches!(*message.method(), Method::POST | Method::PUT | Method::PATCH);
-    if takes_body && sender.is_none() && !has_length {
+    if takes_body && writer.is_none() && !has_length {
         message.headers_mut().insert(CONTENT_LENGTH, 0.into());
     }
-    (message, sender)
+    (message, writer)
 }

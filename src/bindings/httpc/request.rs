@@ -54,8 +54,8 @@ pub struct Request {
 pub enum Body {
     /// The whole body; empty if there is none.
     Whole(Vec<u8>),
-    /// It will be written by the script: as many bytes as the Content-Length says, or without one in chunks.
-    Written,
+    /// It will be written by the script: as many bytes as `size` says, or without one in chunks.
+    Written { size: Option<u64> },
 }
 
 impl Defaults {
@@ -134,10 +134,10 @@ impl Request {
         let takes_body = matches!(method, Method::POST | Method::PUT | Method::PATCH);
         let body = match options.text("data")? {
             Some(data) => Body::Whole(data),
-            None if takes_body || size.is_some() => Body::Written,
+            None if takes_body || size.is_some() => Body::Written { size },
             None => Body::Whole(Vec::new()),
         };
-        if let (Body::Written, Some(size)) = (&body, size) {
+        if let Body::Written { size: Some(size) } = body {
             headers.insert(CONTENT_LENGTH, size.into());
         }
         let follows = options.flag("redirect")?.unwrap_or(defaults.follows);
