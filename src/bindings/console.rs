@@ -130,7 +130,7 @@ pub fn describe(error: &Error) -> Described {
 }
 
 /// A traceback in which what mlua runs by means of Lua code of its own, such as functions that wait, is one frame like any
-/// other, not two.
+/// other, not two; and without the built-in loops that call scripts.
 fn frames_of_scripts(traceback: &str) -> String {
     let mut frames: Vec<Cow<str>> = Vec::new();
     for line in traceback.trim_end().lines() {
@@ -142,6 +142,7 @@ fn frames_of_scripts(traceback: &str) -> String {
             None => frames.push(line.into()),
         }
     }
+    while frames.pop_if(|frame| frame.starts_with("\t[smq]:")).is_some() {}
     frames.join("\n")
 }
 
@@ -213,6 +214,14 @@ mod tests {
         let traceback =
             "stack traceback:\n\t[C]: in function 'f'\n\t[smq]:7: in function 'g'\n\tx.lsp:2: in main chunk";
         assert_eq!(place(traceback), Some("x.lsp:2"));
+    }
+
+    #[test]
+    fn a_traceback_ends_where_the_script_was_called() {
+        let traceback = "stack traceback:\n\t[smq]:7: in function 'require'\n\tx.lua:4: in local 'callback'\n\
+                         \t[smq]:10: in upvalue 'run'\n\t[smq]:17: in function <[smq]:16>";
+        let shown = "stack traceback:\n\t[smq]:7: in function 'require'\n\tx.lua:4: in local 'callback'";
+        assert_eq!(frames_of_scripts(traceback), shown);
     }
 
     #[test]
