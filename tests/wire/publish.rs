@@ -407,6 +407,38 @@ fn onpublish_sees_the_servers_own_messages() {
 }
 
 #[test]
+fn other_scripts_have_their_turn_between_the_callbacks_for_one_read() {
+    const COUNT: u32 = 64;
+    for (options, calls) in [
+        ("onpublish = busy", COUNT),
+        ("ondrop = busy", COUNT),
+        ("onpublish = busy, ondrop = busy", 2 * COUNT),
+        ("permittop = busy", COUNT),
+    ] {
+        let hub = Hub::none();
+        hub.lua(&format!(
+            "calls = 0
+             function busy()
+                calls = calls + 1
+                if calls == 1 then ba.thread.run(function() calls_before_other = calls end) end
+                local begun = ba.clock() while ba.clock() < begun + 2 do end
+                return true
+             end
+             hub = require'smq.hub'.create{{{options}}}"
+        ));
+        let mut client = hub.raw("uid-123456");
+        let packet = |number| match options {
+            "permittop = busy" => create(format!("topic {number}")),
+            _ => publish(12345, client.etid, 0, "x"),
+        };
+        let packets: Vec<_> = (0..COUNT).map(packet).collect();
+        client.send_together(&packets);
+        hub.eventually("return calls", calls);
+        assert_eq!(hub.lua(&format!("return calls_before_other < {calls}")), json!(true), "{options}");
+    }
+}
+
+#[test]
 fn ondrop_sees_the_servers_own_messages() {
     let hub =
         Hub::with("ondrop = function(data, ptid, tid, subtid, peer) event(data, ptid, tid, subtid, peer.tid) end");

@@ -44,7 +44,7 @@ pub struct Packets {
     pause: Pause,
     /// When the current turn began.
     since: Instant,
-    /// The number of calls since the clock was looked at.
+    /// The number of callbacks since the clock was looked at.
     unclocked: u32,
 }
 
@@ -102,6 +102,7 @@ impl HubState {
                 }
                 Pause::End(reason) => return (packets.session, reason),
             }
+            packets.look_at_clock();
         }
     }
 
@@ -264,13 +265,18 @@ impl Packets {
         }
     }
 
+    /// Pauses when other tasks should have a turn. The clock is looked at now and then only.
     fn look_at_clock(&mut self) {
+        if !matches!(self.pause, Pause::None) {
+            // It is looked at behind that pause.
+            return;
+        }
         self.unclocked += 1;
         if self.unclocked < MESSAGES_PER_LOOK {
             return;
         }
         self.unclocked = 0;
-        if self.since.elapsed() > TURN && matches!(self.pause, Pause::None) {
+        if self.since.elapsed() > TURN {
             self.pause = Pause::Rest;
         }
     }
