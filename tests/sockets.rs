@@ -272,11 +272,15 @@ fn a_script_opens_a_websocket_of_its_own() {
              for _, data in ipairs{'\\0\\255', '', ('x'):rep(70000)} do
                 s:write(data) local got, is_text = s:read() print(got == data, is_text)
              end
-             print(s:websocket(), s:issecure(), select('#', s:peername()), s:close(), s:write'x')",
+             print(s:websocket(), s:issecure(), select('#', s:peername()), s:close(), s:close(), s:write'x')
+             print((tostring(s):gsub('%d', '')))",
         );
         let secure = url.starts_with("wss");
         let lines = "true\tfalse\n".repeat(3);
-        assert_eq!(text, format!("h\u{e9}llo\ttrue\n{lines}true\t{secure}\t3\ttrue\tnil\tsocketclosed\n"));
+        assert_eq!(
+            text,
+            format!("h\u{e9}llo\ttrue\n{lines}true\t{secure}\t3\ttrue\tfalse\tnil\tsocketclosed\nclosed socket ...:\n")
+        );
     }
 }
 

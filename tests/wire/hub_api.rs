@@ -113,13 +113,13 @@ fn pairs_shows_a_peers_fields_and_its_topics() {
          peer.color = 'blue'
          for name, value in pairs(peer) do
             names[#names + 1] = name
-            if name == 'topics' then event(value[{tid}] == peer.sock) end
+            if name == 'topics' then event(value[{tid}] == peer.sock, peer.phantom == nil) end
          end
          table.sort(names) return names",
         client.etid
     );
     assert_eq!(hub.lua(&fields), json!(["color", "info", "sock", "tid", "topics", "uid"]));
-    hub.expect_events(json!([[true]]));
+    hub.expect_events(json!([[true, true]]));
 }
 
 #[test]
@@ -211,6 +211,19 @@ fn peers_returns_the_clients_and_the_server() {
     hub.eventually(uids, json!(["SMQ server client", "uid-raw", "uid-web"]));
     drop(clients);
     hub.eventually(uids, json!(["SMQ server client"]));
+}
+
+#[test]
+fn a_socket_that_no_callback_has_seen_tells_its_transport_too() {
+    let hub = Hub::new();
+    let _clients = [hub.raw("uid-raw"), hub.web("uid-web")];
+    let told = hub.lua(
+        "local told = {}
+         for sock, peer in hub:peers() do told[#told + 1] = ('%s %s'):format(peer.uid, sock:websocket()) end
+         table.sort(told) return told",
+    );
+    assert_eq!(told, json!(["SMQ server client false", "uid-raw false", "uid-web true"]));
+    assert_eq!(hub.lua("return tostring(hub:etid2peer(1).sock)"), json!("smq server socket"));
 }
 
 #[test]

@@ -190,6 +190,30 @@ fn afterwards_the_client_is_forgotten() {
 }
 
 #[test]
+fn a_hub_without_its_handle_lives_as_long_as_it_has_clients() {
+    const FORGET: &str = "hub = nil collectgarbage() require'smq.hub'.create() collectgarbage()";
+    const HUBS: &str = "collectgarbage() local n = 0 for _ in pairs(seen) do n = n + 1 end return n";
+    let hub = Hub::none();
+    hub.lua("seen = setmetatable({}, {__mode = 'k'})");
+    for uid in ["uid-000001", "uid-000002"] {
+        hub.lua(
+            "local function onclose(tid, sock, peer) event(peer.uid) end
+             seen[onclose] = true
+             hub = require'smq.hub'.create{onclose = onclose}",
+        );
+        let mut client = hub.raw(uid);
+        hub.lua(FORGET);
+        assert_eq!(hub.lua(HUBS), json!(1));
+        client.send(&disconnect(""));
+        client.expect_closed();
+        hub.expect_events(json!([[uid]]));
+        hub.clear_events();
+        // Its place is given up when the next hub is made.
+        hub.eventually(&format!("{FORGET} {HUBS}"), 0);
+    }
+}
+
+#[test]
 fn onclose_runs_before_the_changes_of_topics_and_etid() {
     let hub = Hub::with("onclose = function() event('onclose') end");
     let mut client = hub.raw("uid-123456");

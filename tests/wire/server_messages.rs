@@ -602,6 +602,18 @@ fn when_very_many_callbacks_wait_what_a_script_sends_itself_is_dropped() {
 }
 
 #[test]
+fn messages_without_a_callback_are_logged_the_1st_2nd_4th_and_8th_time() {
+    let hub = Hub::with("log = function(sock, text) event(sock, text) end");
+    let mut client = hub.raw("uid-123456");
+    for _ in 0..9 {
+        client.publish(SERVER, 0, "hello");
+    }
+    let line = format!("a message of 5 bytes from {} to {SERVER} has no callback", client.etid);
+    let again = |count| json!([null, format!("{line} ({count} such so far)")]);
+    hub.expect_events(json!([[null, line], again(2), again(4), again(8)]));
+}
+
+#[test]
 fn other_scripts_have_their_turn_while_very_many_messages_are_told() {
     const EACH: usize = 2000;
     let hub = alone("");
