@@ -63,6 +63,19 @@ fn without_a_limit_nothing_is_stopped() {
 }
 
 #[test]
+fn warning_and_limit_are_switched_off_one_by_one() {
+    let page = "<?lsp local begun = ba.clock() while ba.clock() < begun + 100 do end ?>done";
+    let app = || App::new().file("index.lsp", page).file("loop.lsp", "<?lsp while true do end ?>");
+    let server = Server::start_with(app(), &["--script-warning", "0", "--script-limit", "500"], &[]);
+    assert_eq!(server.get("/").body, "done");
+    assert_eq!(server.get("/loop.lsp").status, 500);
+    assert!(!server.output().contains("has been running"), "{}", server.output());
+    let server = Server::start_with(app(), &["--script-warning", "20", "--script-limit", "0"], &[]);
+    assert_eq!(server.get("/").body, "done");
+    server.expect_output("has been running");
+}
+
+#[test]
 fn callbacks_and_timers_and_onunload_are_stopped_too() {
     let app = App::new().file(
         ".preload",
