@@ -46,6 +46,48 @@ fn coroutines_share_the_budget_of_the_script_that_resumes_them() {
     );
 }
 
+/// What a script at `.preload` needs for callbacks that take a while, each far less than the limit.
+const BUSY: &str = "calls = 0
+    function busy() calls = calls + 1 local begun = ba.clock() while ba.clock() < begun + 20 do end return true end";
+const CALLS: usize = 25;
+const LIMIT: [&str; 2] = ["--script-limit", "400"];
+
+#[test]
+fn callbacks_within_a_script_have_a_budget_of_their_own() {
+    let app = App::new()
+        .file(".preload", format!("{BUSY} hub = require'smq.hub'.create() hub:subscribe('topic', {{onmsg = busy}})"))
+        .file(
+            "many.lsp",
+            format!(
+                "<?lsp app.busy() for _ = 1, {CALLS} do app.hub:publish('', 'topic') end app.busy() print(app.calls) ?>"
+            ),
+        )
+        .file(
+            "loop.lsp",
+            "<?lsp app.hub:subscribe('topic', {onmsg = function() end})
+             while true do app.hub:publish('', 'topic') end ?>",
+        );
+    let server = Server::start_with(app, &LIMIT, &[]);
+    assert_eq!(server.get("/many.lsp").body, format!("{}\n", CALLS + 2));
+    assert_eq!(server.get("/loop.lsp").status, 500, "and the script keeps to its own");
+}
+
+#[test]
+fn each_callback_for_one_read_has_a_budget_of_its_own() {
+    let app = App::new()
+        .file(".preload", format!("{BUSY} hub = require'smq.hub'.create{{onpublish = busy}}"))
+        .file("hub.lsp", "<?lsp app.hub:connect(request) ?>");
+    let server = Server::start_with(app, &LIMIT, &[]);
+    let mut client = Client::open(&server, Via::Raw, "/hub.lsp");
+    client.login("uid-123456", "", "");
+    let own = client.etid;
+    let messages = vec![publish(own, own, 0, "x"); CALLS];
+    client.send_together(&messages);
+    for message in &messages {
+        client.expect(message);
+    }
+}
+
 #[test]
 fn time_spent_waiting_does_not_count() {
     let server = server("<?lsp for i = 1, 5 do ba.sleep(100) end ?>waited");
