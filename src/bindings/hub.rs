@@ -270,3 +270,34 @@ async fn serve(state: Weak<HubState>, hub: Hub) {
         tokio::task::yield_now().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use mlua::UserDataRef;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_left_of_a_hub_that_was_forgotten() {
+        let (lua, _) = LuaThread::start().unwrap();
+        let left = lua.call(|world| async move {
+            let create =
+                || world.lua.load("return require'smq.hub'.create()").eval::<UserDataRef<HubHandle>>().unwrap();
+            let others = async || {
+                for _ in 0..10 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let server = Arc::downgrade(create().0.upgrade().unwrap().hub.server());
+            others().await;
+            world.lua.gc_collect().unwrap();
+            create();
+            others().await;
+            server.strong_count()
+        });
+        assert_eq!(left.await.unwrap(), 0);
+        lua.stop();
+    }
+}
