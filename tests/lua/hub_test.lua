@@ -67,6 +67,14 @@ test("hubs do not hear each other", function()
    same(got, {"from one"})
 end)
 
+test("a hub with nothing to do takes no processor time", function()
+   local hub = smqhub.create{onmsg = function() end}
+   hub:publish("hello", "self")
+   local before = os.clock()
+   ba.sleep(200)
+   assert(os.clock() - before < 0.1)
+end)
+
 test("forgotten hubs can be collected", function()
    for _ = 1, 300 do
       local hub = smqhub.create{onmsg = print}
