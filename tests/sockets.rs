@@ -282,6 +282,7 @@ fn a_script_opens_a_websocket_of_its_own() {
             format!("h\u{e9}llo\ttrue\n{lines}true\t{secure}\t3\ttrue\tfalse\tnil\tsocketclosed\nclosed socket ...:\n")
         );
     }
+    assert!(!server.output().contains("is lost"), "{}", server.output());
 }
 
 #[test]

@@ -284,6 +284,9 @@ async fn dofile(lua: Lua, mut args: MultiValue) -> Result<MultiValue> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -291,5 +294,17 @@ mod tests {
         assert!(relative("../secret").is_err());
         assert!(relative("a/../../secret").is_err());
         assert_eq!(relative("/a/./b/../c").expect("it stays inside"), Path::new("a/c"));
+    }
+
+    #[test]
+    fn files_below_read_only_ones_are_read_only_too() {
+        let folder = tempfile::tempdir().expect("the system has room for a temporary folder");
+        let root = folder.path().canonicalize().expect("it exists");
+        fs::create_dir(root.join("below")).expect("it is new");
+        let is_writable = |mode| {
+            fs::set_permissions(&root, Permissions::from_mode(mode)).expect("it is ours");
+            LuaIo::new(root.clone()).below("below").expect("it is a folder").check_writable().is_ok()
+        };
+        assert_eq!([0o555, 0o755].map(is_writable), [false, true]);
     }
 }
