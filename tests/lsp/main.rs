@@ -429,11 +429,13 @@ async fn a_redirect_is_absolute_and_ends_the_page() {
         ("", "http://example.org/a/index.lsp"),
         ("https://other.example/", "https://other.example/"),
     ] {
-        let code = format!("<?lsp request:sendredirect('{target}') app.ran_on = true ?>");
+        let code = format!("lost<?lsp request:sendredirect('{target}') app.ran_on = true ?>");
         let site = site(&[("a/index.lsp", &code), ("ran.lsp", "<?lsp=tostring(app.ran_on)?>")]).await;
         let response = site.send("a/index.lsp", get("/a/index.lsp?q")).await;
         assert_eq!((response.status(), header(&response, LOCATION)), (StatusCode::FOUND, location));
         assert_eq!(header(&response, CONTENT_LENGTH), "0");
+        assert_eq!(response.headers().get(CONTENT_TYPE), None);
+        assert_eq!(text(response).await, "");
         assert_eq!(site.page("ran.lsp").await, "nil");
     }
 }
