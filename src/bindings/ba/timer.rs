@@ -118,6 +118,8 @@ impl Run {
         tokio::task::yield_now().await;
         while !self.cancelled.get() {
             tokio::select! {
+                // First: the tick may be due already when a script cancels or resets the timer.
+                biased;
                 () = self.changed.notified() => *due = Instant::now() + self.period.get(),
                 () = sleep_until(*due) => {
                     *due = next_tick(*due, self.period.get());

@@ -143,6 +143,25 @@ async fn reset_from_within_changes_the_next_period() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_cancel_or_reset_say_holds_also_when_the_tick_is_due_already() {
+    let script = "
+        for _ = 1, 50 do
+            local is_cancelled
+            local t = ba.timer(function() if is_cancelled then log'called' end end)
+            t:set(10) ba.sleep(4) ba.sleep(6) is_cancelled = t:cancel() ba.sleep(1)
+        end";
+    assert!(run(script).await.is_empty());
+    let script = "
+        local last, t
+        t = ba.timer(function()
+            if last then log'called' return end
+            ba.sleep(20) last = true t:reset(100) return true
+        end)
+        for _ = 1, 50 do last = nil t:set(10) ba.sleep(40) t:cancel() end";
+    assert!(run(script).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn set_starts_over_also_from_within() {
     assert_eq!(run("local t = ba.timer(function() log'x' end) t:set(100) t:set(500)").await, ["500 x"]);
     let script = "
