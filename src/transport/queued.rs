@@ -212,8 +212,8 @@ impl<S: AsyncRead + AsyncWrite> Flow<S> {
         if !matches!(count, Ok(1..)) {
             self.is_open = false;
             self.next = Some(Received::End(None));
-            // A raw stream may still be written; a WebSocket ends as a whole.
-            self.close_sent = self.messages.is_some();
+            // A raw stream whose other end sends no more may still be written. One that is broken ends, and so does a WebSocket.
+            self.close_sent = self.messages.is_some() || count.is_err();
         }
     }
 
@@ -317,6 +317,7 @@ async fn write<S: AsyncWrite>(writer: &mut WriteHalf<S>, output: &[u8]) -> io::R
 #[cfg(test)]
 mod tests {
     use tokio::io::{BufWriter, duplex};
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -458,5 +459,19 @@ mod tests {
             client.read_to_end(&mut received).await.unwrap();
             assert_eq!(received, answer);
         }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_breaks_ends_although_the_script_keeps_its_side() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        let (mut reader, _writer, pump) = queues(Form::Raw);
+        let pump = tokio::spawn(pump.run(server, Vec::new(), Bytes::new()));
+        // So that closing resets the connection.
+        socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(client);
+        assert_eq!(reader.read().await, Received::End(None));
+        timeout(LINGER, pump).await.expect("nothing can be done with it").unwrap();
     }
 }

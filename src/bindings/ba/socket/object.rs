@@ -45,6 +45,8 @@ pub struct Socket {
 enum Side<T> {
     Free(T),
     InUse,
+    /// The other end sends no more, and can still be written. Without a reader the connection would end soon.
+    Ended(T),
     Closed,
 }
 
@@ -60,8 +62,10 @@ impl Drop for Reading<'_> {
     fn drop(&mut self) {
         let mut side = self.socket.reader.borrow_mut();
         *side = match self.reader.take() {
-            Some(reader) if !self.has_ended && !matches!(*side, Side::Closed) => Side::Free(reader),
-            _ => Side::Closed,
+            Some(_) if matches!(*side, Side::Closed) => Side::Closed,
+            Some(reader) if self.has_ended => Side::Ended(reader),
+            Some(reader) => Side::Free(reader),
+            None => Side::Closed,
         };
     }
 }
@@ -99,15 +103,16 @@ impl Socket {
     }
 
     async fn read(&self, limit: Option<Duration>) -> Result<Outcome> {
-        let reader = match std::mem::replace(&mut *self.reader.borrow_mut(), Side::InUse) {
-            Side::Free(reader) => Some(reader),
+        let (reader, has_ended) = match std::mem::replace(&mut *self.reader.borrow_mut(), Side::InUse) {
+            Side::Free(reader) => (Some(reader), false),
+            Side::Ended(reader) => (Some(reader), true),
             Side::InUse => {
                 return Err(mlua::Error::runtime("socket:read: another coroutine reads this socket already"));
             }
-            Side::Closed => None,
+            Side::Closed => (None, true),
         };
-        let mut reading = Reading { socket: self, reader, has_ended: false };
-        let Some(reader) = &mut reading.reader else { return Ok(Outcome::Closed) };
+        let mut reading = Reading { socket: self, reader, has_ended };
+        let Some(reader) = reading.reader.as_mut().filter(|_| !has_ended) else { return Ok(Outcome::Closed) };
         let received = async {
             tokio::select! {
                 received = reader.read() => received,
@@ -150,7 +155,7 @@ impl Socket {
     /// Whether a script has read the end of a WebSocket. Unlike a plain socket it cannot be closed in one direction
     /// only.
     fn is_over(&self) -> bool {
-        self.description.form != Form::Raw && matches!(*self.reader.borrow(), Side::Closed)
+        self.description.form != Form::Raw && matches!(*self.reader.borrow(), Side::Ended(_) | Side::Closed)
     }
 }
 
@@ -248,11 +253,12 @@ fn close(socket: &AnyUserData) {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncWriteExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
     use crate::transport::websocket::Role;
 
+    const HOUR: Duration = Duration::from_secs(3600);
     /// Masked with zeros: the status 1000.
     const CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8];
 
@@ -267,5 +273,25 @@ mod tests {
         client.write_all(&CLOSE).await.unwrap();
         assert!(matches!(socket.read(None).await, Ok(Outcome::Closed)));
         assert_eq!(socket.write(b"late".to_vec(), false).await, Err(Unwritten::Closed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_plain_socket_whose_other_end_sends_no_more_can_be_written_until_the_script_closes_it() {
+        let (mut client, server) = duplex(1024);
+        let (reader, writer, pump) = queues(Form::Raw);
+        tokio::spawn(pump.run(server, Vec::new(), Bytes::new()));
+        let description = Description { peer: None, local: None, is_tls: false, form: Form::Raw };
+        let socket = Socket::new(reader, writer, description);
+        client.shutdown().await.unwrap();
+        for _ in 0..2 {
+            assert!(matches!(socket.read(None).await, Ok(Outcome::Closed)));
+        }
+        tokio::time::sleep(HOUR).await;
+        socket.write(b"late".into(), false).await.unwrap();
+        socket.close();
+        assert!(matches!(socket.read(None).await, Ok(Outcome::Closed)));
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).await.unwrap();
+        assert_eq!(received, b"late");
     }
 }
