@@ -117,7 +117,8 @@ impl Sessions {
         let is_users =
             |session: &&Session| !session.is_overdue() && session.user().is_some_and(|user| user.name == name);
         let mut sessions: Vec<_> = self.0.by_id.borrow().values().filter(is_users).cloned().collect();
-        sessions.sort_by_key(|session| session.0.created);
+        // Not by their time in seconds: several may begin in one, and clocks are set back.
+        sessions.sort_by_key(|session| session.0.serial);
         sessions
     }
 }
@@ -338,6 +339,17 @@ mod tests {
             assert_eq!(found, [users.id()]);
             advance(INACTIVE).await;
             assert!(sessions.of_user(b"eve").is_empty());
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn the_sessions_of_a_user_come_in_the_order_in_which_they_began() {
+        with_sessions(20, async |lua, sessions| {
+            let begun: Vec<_> = (0..20).map(|_| create(&lua, &sessions)).collect();
+            begun.iter().rev().for_each(|session| session.log_in(eve()));
+            let found: Vec<_> = sessions.of_user(b"eve").iter().map(Session::id).collect();
+            assert_eq!(found, begun.iter().map(Session::id).collect::<Vec<_>>());
         })
         .await;
     }
