@@ -374,3 +374,21 @@ async fn a_request_is_forgotten_once_it_has_been_answered() {
     let ((), count) = tokio::join!(deferred, others);
     assert_eq!(count, "0\n");
 }
+
+#[tokio::test]
+async fn a_finalizer_that_runs_while_the_page_writes_may_write_too() {
+    for (prepare, page, finalizer) in [
+        ("", "response:write(i + 0.5) response:reset'buffer'", "response:write(i)"),
+        ("local c = response:createcookie'c'", "c:value()", "c:value'new'"),
+    ] {
+        let page = format!(
+            "{prepare} local called, done = 0, 0
+             for i = 1, 20000 do
+                setmetatable({{}}, {{ __gc = function() called = called + 1 {finalizer} done = done + 1 end }})
+                {page}
+             end
+             response:reset'buffer' collectgarbage'stop' print(called > 0, called - done)"
+        );
+        assert_eq!(run(&page).await, "true\t0\n", "{finalizer}");
+    }
+}

@@ -127,7 +127,9 @@ impl UserData for Cookie {
             if !args.is_empty() {
                 this.parts.borrow_mut().value = Args::new(lua, "cookie:value", args).string(1, "value")?;
             }
-            lua.create_string(&this.parts.borrow().value)
+            // A copy, since making the string can start a script's finalizer, which may set the value.
+            let value = this.parts.borrow().value.clone();
+            lua.create_string(value)
         });
         registry.add_method("path", |lua, this, args: MultiValue| {
             attribute(lua, "cookie:path", args, &mut this.parts.borrow_mut().path)

@@ -124,18 +124,19 @@ impl Request {
 /// whether the page should wait for the client.
 pub fn put(lua: &Lua, (response, values): (Value, Variadic<Value>)) -> Result<bool> {
     let response = receiver(lua, response, "response:write")?;
-    let mut output = response.0.output.borrow_mut();
+    let output = &response.0.output;
     for value in values.iter() {
         match value {
-            Value::String(text) => output.write(&text.as_bytes())?,
+            Value::String(text) => output.borrow_mut().write(&text.as_bytes())?,
             other => {
+                // Making text can start the garbage collector, and with it a script's finalizer, which may write, too.
                 if let Some(text) = plain_text(lua, other) {
-                    output.write(&text)?;
+                    output.borrow_mut().write(&text)?;
                 }
             }
         }
     }
-    Ok(output.is_full())
+    Ok(output.borrow().is_full())
 }
 
 fn receiver(lua: &Lua, response: Value, method: &str) -> Result<UserDataRef<Request>> {
