@@ -422,6 +422,23 @@ fn a_socket_that_an_app_keeps_ends_with_it() {
 }
 
 #[test]
+fn a_deferred_response_that_an_app_keeps_ends_with_it() {
+    let app = App::new()
+        .file(".preload", "")
+        .file("version.lsp", VERSION)
+        .file("deferred.lsp", "<?lsp app.kept = response:deferred() ?>")
+        .file("is_kept.lsp", "<?lsp print(app.kept ~= nil) ?>");
+    let server = Server::start_with(app, &["--dev"], &[]);
+    let mut client = server.dial();
+    write!(client, "GET /deferred.lsp HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("it reads");
+    eventually(&server, "/is_kept.lsp", "true\n");
+    replace_preload(&server, "");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+}
+
+#[test]
 fn a_directory_beside_all_apps_is_replaced() {
     let preload = "local d = ba.create.dir'beside'
         d:setfunc(function(_ENV) print'one' return d ~= nil end)

@@ -130,7 +130,7 @@ impl Request {
     /// Notes what answers first: something at `url` in `app`, or beside all apps if that is `None`. Call it once,
     /// before any script runs.
     pub fn start_in(&self, app: Option<&Rc<AppState>>, url: String) {
-        self.0.running.borrow_mut().push(Running::initial(app.cloned(), url));
+        self.0.running.borrow_mut().push(Running::initial(app, url));
     }
 
     /// The `_ENV` of this request, the same each time until the page ends.

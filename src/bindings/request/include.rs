@@ -1,6 +1,6 @@
 //! `response:include` and `response:forward`, and the methods that tell a page how it was reached.
 
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use hyper::header::CONTENT_TYPE;
 use mlua::{Error, Lua, MultiValue, Result, UserDataMethods, UserDataRef, UserDataRegistry};
@@ -17,8 +17,9 @@ const MAX_DEPTH: usize = 32;
 /// A page, file or directory function that answers a request.
 #[derive(Clone)]
 pub struct Running {
-    /// `None` for a directory beside all apps.
-    app: Option<Rc<AppState>>,
+    /// Without an app for a directory beside all apps. Weak, since the app's scripts may keep a deferred response, and neither
+    /// would ever be freed.
+    app: Weak<AppState>,
     /// The decoded path from the server's root, to which relative paths are resolved.
     url: String,
     how: How,
@@ -34,8 +35,8 @@ enum How {
 
 impl Running {
     /// What the request's URL led to.
-    pub fn initial(app: Option<Rc<AppState>>, url: String) -> Self {
-        Self { app, url, how: How::Initial }
+    pub fn initial(app: Option<&Rc<AppState>>, url: String) -> Self {
+        Self { app: app.map(Rc::downgrade).unwrap_or_default(), url, how: How::Initial }
     }
 }
 
@@ -90,7 +91,7 @@ impl Request {
     /// root, whatever URL the client asked for. Directory functions are left out, since the login may protect them.
     pub async fn include_login_page(&self, path: &str) -> Result<()> {
         let world = self.world()?;
-        let app = self.0.running.borrow().last().and_then(|running| running.app.clone());
+        let app = self.0.running.borrow().last().and_then(|running| running.app.upgrade());
         let root = app.as_ref().map_or_else(|| "/".into(), |app| app.uri());
         let mut targets = find_targets(&world, app.as_ref(), &root, path);
         targets.retain(|target| !matches!(target, Target::Functions { .. }));
@@ -106,7 +107,7 @@ impl Request {
     fn targets(&self, path: &str) -> Result<Vec<Target>> {
         let world = self.world()?;
         let running = self.0.running.borrow().last().cloned();
-        let (app, url) = running.map_or((None, String::new()), |running| (running.app, running.url));
+        let (app, url) = running.map_or((None, String::new()), |running| (running.app.upgrade(), running.url));
         let targets = find_targets(&world, app.as_ref(), &url, path);
         if targets.is_empty() { Err(not_found(path)) } else { Ok(targets) }
     }
@@ -134,7 +135,7 @@ impl Request {
                 let why = format!("{url}: pages include each other more than {MAX_DEPTH} deep");
                 return Err(Error::runtime(why));
             }
-            running.push(Running { app: Some(target.app().clone()), url, how });
+            running.push(Running { app: Rc::downgrade(target.app()), url, how });
             running.len()
         };
         let outcome = run_target(&world, self, target).await;
