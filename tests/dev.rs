@@ -424,7 +424,7 @@ fn a_socket_that_an_app_keeps_ends_with_it() {
 #[test]
 fn a_deferred_response_that_an_app_keeps_ends_with_it() {
     let app = App::new()
-        .file(".preload", "")
+        .file(".preload", "mako.onexit(function() return app end)")
         .file("version.lsp", VERSION)
         .file("deferred.lsp", "<?lsp app.kept = response:deferred() ?>")
         .file("is_kept.lsp", "<?lsp print(app.kept ~= nil) ?>");
@@ -522,6 +522,11 @@ fn an_app_that_was_replaced_is_freed() {
         directory = ba.create.dir'directory'
         directory:setfunc(function() return directory, app end)
         dir:insert(directory, true)
+        unmounted = ba.create.dir'unmounted'
+        unmounted:setfunc(function() return unmounted, app end)
+        users = ba.create.authuser(function() return users, app end)
+        authenticator = ba.create.authenticator(users, {response = function() return authenticator, app end})
+        authorizer = ba.create.authorizer(function() return authorizer, app end)
         ba.thread.run(function() while app do ba.sleep(10000) end end)
         mako.onexit(function() return app end)";
     let app = App::new().file(".preload", preload).file("version.lsp", VERSION).file(

@@ -3,18 +3,18 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use mlua::{Function, Lua, MultiValue, Result, Table, Value};
+use mlua::{Lua, MultiValue, Result, Table, Value};
 
 use super::args::Args;
 use super::auth::JsonUser;
 use super::{console, modules};
 use crate::config::value::ConfigValue;
-use crate::lua::life::Life;
+use crate::lua::life::{Kept, Life};
 use crate::lua::{Settings, World, budget};
 
 /// The functions that `mako.onexit` was given, as app data of the Lua state.
 #[derive(Default)]
-struct OnExit(RefCell<Vec<(Function, Life)>>);
+struct OnExit(RefCell<Vec<Kept>>);
 
 pub fn install(world: &Rc<World>) -> Result<()> {
     let lua = &world.lua;
@@ -52,9 +52,9 @@ fn on_exit(lua: &Lua, args: MultiValue) -> Result<()> {
     let function = args.function(1, "function")?;
     if let Some(functions) = lua.app_data_ref::<OnExit>() {
         let mut functions = functions.0.borrow_mut();
-        functions.retain(|(known, life)| *known != function && !life.has_ended());
+        functions.retain(|known| known.get().is_ok_and(|known| known != function));
         if args.is_absent(2) || args.truth(2) {
-            functions.push((function, Life::current()));
+            functions.push(Life::current().keep(function));
         }
     }
     Ok(())
@@ -63,8 +63,8 @@ fn on_exit(lua: &Lua, args: MultiValue) -> Result<()> {
 /// Calls what `mako.onexit` was given by apps that were not replaced, the last first.
 pub async fn exit(world: &World) {
     let functions = world.lua.app_data_ref::<OnExit>().map(|functions| functions.0.take()).unwrap_or_default();
-    for (function, _) in functions.iter().rev().filter(|(_, life)| !life.has_ended()) {
-        if let Err(error) = budget::call::<()>(function, ()).await {
+    for function in functions.iter().rev().filter_map(|kept| kept.get().ok()) {
+        if let Err(error) = budget::call::<()>(&function, ()).await {
             console::report("mako.onexit", &error);
         }
     }

@@ -18,7 +18,7 @@ use crate::bindings::auth::Guard;
 use crate::bindings::request::{Defaults, Request};
 use crate::http::{PageReply, PageRequest, absolute_url, redirect};
 use crate::lua::hop::Reply;
-use crate::lua::life::Life;
+use crate::lua::life::{Kept, Life};
 use crate::lua::{World, budget};
 
 /// A place in the URL space where a script may answer.
@@ -27,7 +27,7 @@ pub struct Directory {
     name: Option<String>,
     /// -127 to 127; the highest is asked first.
     priority: i32,
-    function: RefCell<Option<Function>>,
+    function: RefCell<Option<Kept>>,
     guard: RefCell<Option<Rc<Guard>>>,
     /// Headers of responses from here, instead of the server's default ones.
     headers: RefCell<Option<Rc<HeaderMap>>>,
@@ -77,7 +77,7 @@ impl Directory {
 
     /// Sets the function that answers for what is below, or removes it.
     pub fn set_function(&self, function: Option<Function>) {
-        *self.function.borrow_mut() = function;
+        *self.function.borrow_mut() = function.map(|function| self.life.keep(function));
         self.note_use();
     }
 
@@ -200,9 +200,9 @@ impl Directory {
         let children = self.children.borrow();
         let is_named = |child: &&Rc<Directory>| child.name.is_some();
         search_all(children.iter().filter(is_named), path, found);
-        if let Some(function) = &*self.function.borrow() {
+        if let Some(function) = self.function.borrow().as_ref().and_then(|kept| kept.get().ok()) {
             let (headers, life) = (found.headers.clone(), self.life.clone());
-            found.steps.push(Step::Ask { function: function.clone(), path: path.to_owned(), headers, life });
+            found.steps.push(Step::Ask { function, path: path.to_owned(), headers, life });
         }
         search_all(children.iter().filter(|child| !is_named(child)), path, found);
     }

@@ -4,12 +4,13 @@
 //! Which life is the current one is known while a script runs, as a task-local. What is started takes it over from
 //! there with [`Life::current`].
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::Poll;
 
+use mlua::Function;
 use tokio::sync::Notify;
 use tokio::task_local;
 
@@ -27,6 +28,22 @@ pub struct Life(Rc<State>);
 struct State {
     has_ended: Cell<bool>,
     ended: Notify,
+    kept: RefCell<Vec<Weak<Slot>>>,
+}
+
+type Slot = RefCell<Option<Function>>;
+
+/// A script's function that Rust keeps until the life ends in which it was made. If it were kept longer, a function that
+/// refers to what keeps it would never be freed, nor would the globals of its app. A cheap handle.
+#[derive(Clone)]
+pub struct Kept(Rc<Slot>);
+
+impl Kept {
+    /// The function. An error if its app has ended.
+    pub fn get(&self) -> mlua::Result<Function> {
+        let gone = || mlua::Error::runtime("the app that this function belongs to was loaded again");
+        self.0.borrow().clone().ok_or_else(gone)
+    }
 }
 
 impl Life {
@@ -68,10 +85,25 @@ impl Life {
         tokio::task::spawn_local(self.run(work));
     }
 
-    /// Ends this life, and so the work that [`Life::run`] and [`Life::spawn`] have started.
+    /// Ends this life, and so the work that [`Life::run`] and [`Life::spawn`] have started; drops the functions that
+    /// [`Life::keep`] was given.
     pub fn end(&self) {
         self.0.has_ended.set(true);
         self.0.ended.notify_waiters();
+        for slot in self.0.kept.take() {
+            slot.upgrade().and_then(|slot| slot.take());
+        }
+    }
+
+    /// Keeps a script's function until this life ends.
+    pub fn keep(&self, function: Function) -> Kept {
+        let kept = Kept(Rc::new(RefCell::new(Some(function))));
+        let mut all = self.0.kept.borrow_mut();
+        if all.len() == all.capacity() {
+            all.retain(|slot| slot.strong_count() > 0);
+        }
+        all.push(Rc::downgrade(&kept.0));
+        kept
     }
 
     /// Whether this life has ended.

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hyper::StatusCode;
-use mlua::{Function, Lua, MultiValue, Result, UserData, Value};
+use mlua::{Lua, MultiValue, Result, UserData, Value};
 
 use super::User;
 use super::attempts::Attempts;
@@ -23,6 +23,7 @@ use crate::bindings::args::{Args, plain_text};
 use crate::bindings::options::Options;
 use crate::bindings::request::Request;
 use crate::bindings::session::Session;
+use crate::lua::life::{Kept, Life};
 use crate::lua::{World, budget};
 
 const DEFAULT_REALM: &str = "Restricted";
@@ -53,7 +54,7 @@ enum Asked {
 /// What writes the login page, or the body of a 401.
 enum LoginPage {
     /// Called with the environment and the table that [`Authenticator::info`] makes.
-    Function(Function),
+    Function(Kept),
     /// The path of a page, which finds that table in the global `authinfo`.
     Path(String),
 }
@@ -87,7 +88,7 @@ pub fn create(lua: &Lua, args: MultiValue) -> Result<LuaAuthenticator> {
         .ok_or_else(|| options.refuse("type", "\"form\", \"basic\", \"digest\", \"auth\" or \"dav\" expected"))?;
     let page = match options.value("response")? {
         Value::Nil => None,
-        Value::Function(function) => Some(LoginPage::Function(function)),
+        Value::Function(function) => Some(LoginPage::Function(Life::current().keep(function))),
         Value::String(path) => Some(LoginPage::Path(path.to_string_lossy())),
         other => return Err(options.mismatch("response", "function or path of a page", &other)),
     };
@@ -332,7 +333,7 @@ impl Authenticator {
             None => request.write_error_page(status),
             Some(LoginPage::Function(function)) => {
                 let info = self.info(world, request, shows_form, &attempt)?;
-                budget::call::<()>(function, (request.environment(&world.lua)?, info)).await
+                budget::call::<()>(&function.get()?, (request.environment(&world.lua)?, info)).await
             }
             Some(LoginPage::Path(path)) => {
                 let info = self.info(world, request, shows_form, &attempt)?;

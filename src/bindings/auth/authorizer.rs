@@ -4,18 +4,19 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use mlua::{Error, Function, Lua, MultiValue, Result, Table, UserData, UserDataMethods, UserDataRegistry, Value};
+use mlua::{Error, Lua, MultiValue, Result, Table, UserData, UserDataMethods, UserDataRegistry, Value};
 
 use super::User;
 use super::users::{UserTable, strings, table_or_json};
 use crate::bindings::args::{Args, is_truthy};
 use crate::bindings::request::Request;
+use crate::lua::life::{Kept, Life};
 use crate::lua::{World, budget};
 
 /// Decides whether a user may see a URL.
 #[derive(Clone)]
 pub enum Authorizer {
-    Function(Function),
+    Function(Kept),
     Roles(Rc<Roles>),
 }
 
@@ -35,7 +36,7 @@ impl Authorizer {
             Self::Function(function) => {
                 let name = world.lua.create_string(&user.name)?;
                 let environment = request.environment(&world.lua)?;
-                let answer: Value = budget::call(function, (name, request.method(), path, environment)).await?;
+                let answer: Value = budget::call(&function.get()?, (name, request.method(), path, environment)).await?;
                 Ok(is_truthy(&answer))
             }
         }
@@ -43,12 +44,14 @@ impl Authorizer {
 }
 
 /// What `ba.create.authorizer(f)` makes; `f(name, method, path, _ENV)` returns true for what it allows.
-pub struct LuaAuthorizer(Function);
+pub struct LuaAuthorizer(Kept);
 
 impl UserData for LuaAuthorizer {}
 
 pub fn create(lua: &Lua, args: MultiValue) -> Result<LuaAuthorizer> {
-    Args::new(lua, "ba.create.authorizer", args).function(1, "function").map(LuaAuthorizer)
+    Args::new(lua, "ba.create.authorizer", args)
+        .function(1, "function")
+        .map(|function| LuaAuthorizer(Life::current().keep(function)))
 }
 
 /// What `jsonuser:authorizer()` makes: it allows nothing until `set` is called.

@@ -6,8 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mlua::{
-    AnyUserData, Error, Function, Lua, MetaMethod, MultiValue, Result, Table, UserData, UserDataMethods,
-    UserDataRegistry, Value,
+    AnyUserData, Error, Lua, MetaMethod, MultiValue, Result, Table, UserData, UserDataMethods, UserDataRegistry, Value,
 };
 
 use super::authorizer::JsonAuthorizer;
@@ -16,6 +15,7 @@ use crate::bindings::args::{Args, plain_text};
 use crate::bindings::ba::json;
 use crate::bindings::console::describe;
 use crate::bindings::request::Request;
+use crate::lua::life::{Kept, Life};
 use crate::lua::{World, budget};
 
 /// What a user database knows about a user.
@@ -35,7 +35,7 @@ pub struct Account {
 #[derive(Clone)]
 pub enum Users {
     /// See [`account_of_answer`] for what it returns.
-    Function(Function),
+    Function(Kept),
     Table(Rc<UserTable>),
 }
 
@@ -65,7 +65,8 @@ impl Users {
                 let lua = &world.lua;
                 let sent = password.map(|password| lua.create_string(password)).transpose()?;
                 let environment = request.environment(lua)?;
-                let answer: MultiValue = budget::call(function, (lua.create_string(name)?, sent, environment)).await?;
+                let answer: MultiValue =
+                    budget::call(&function.get()?, (lua.create_string(name)?, sent, environment)).await?;
                 Ok(account_of_answer(lua, &answer, password.is_some()))
             }
         }
@@ -106,12 +107,14 @@ impl UserTable {
 }
 
 /// What `ba.create.authuser(f)` makes.
-pub struct AuthUser(Function);
+pub struct AuthUser(Kept);
 
 impl UserData for AuthUser {}
 
 pub fn create_authuser(lua: &Lua, args: MultiValue) -> Result<AuthUser> {
-    Args::new(lua, "ba.create.authuser", args).function(1, "function").map(AuthUser)
+    Args::new(lua, "ba.create.authuser", args)
+        .function(1, "function")
+        .map(|function| AuthUser(Life::current().keep(function)))
 }
 
 /// What `ba.create.jsonuser()` makes.
