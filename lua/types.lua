@@ -998,6 +998,7 @@ function clientmodule.create(url, op) end
 
 ---Callbacks are fields. While the client is not connected its methods send nothing and return false; a new connection knows
 ---nothing of the one before: set up everything in `onconnect`. A topic is a name, a number, a client's number, or `"self"`.
+---An error in a callback is logged, and the client goes on.
 ---@class smq.Client
 ---@field onauth? fun(seed: integer, address: string): string|number|nil the credentials, at most 255 bytes
 ---@field onconnect? fun(etid: integer, seed: integer, address: string)

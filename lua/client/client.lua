@@ -1,4 +1,5 @@
 -- require"smq.client": an SMQ client for scripts.
+local attempt <const> = ...
 local link <const> = require"smq.client.link"
 local pack <const>, unpack <const> = string.pack, string.unpack
 
@@ -103,18 +104,11 @@ end
 -- A line in the log; without the prefix of `trace`, which would name a line of this file.
 local function log(text) tracep(false, 0, "smq.client: " .. text) end
 
--- What an error says. The app may raise anything, also what cannot be made text.
-local function words(problem)
-   local ok, text = pcall(tostring, problem)
-   return ok and text or "a " .. type(problem) .. " whose __tostring fails"
-end
-
--- Calls what the app has set, unless it has closed the client; an error is shown with its traceback and harms nothing else.
+-- Calls what the app has set, unless it has closed the client; an error is logged and harms nothing else.
 local function call(client, what, f, ...)
    if not f or states[client].is_closed then return end
-   local ok, result = xpcall(f, debug.traceback, ...)
+   local ok, result = attempt("smq.client: " .. what, f, ...)
    if ok then return result end
-   log(what .. ": " .. words(result))
 end
 
 -- The connection of the client that a method was called on; nil while there is none.
@@ -467,27 +461,29 @@ end
 
 -- ---- Connecting, again and again ----
 
--- What onauth gives, as text; or nil and why that cannot be sent. To go on without credentials would be to come as somebody
--- else.
-local function credentials_of(client, seed, address)
-   if not client.onauth then return "" end
-   local ok, given = pcall(client.onauth, seed, address)
-   if not ok then return nil, "onauth: " .. words(given) end
+-- What onauth gave, as text; or nil and why that cannot be sent.
+local function credentials_from(given)
    if given == nil then return "" end
    if type(given) ~= "string" and type(given) ~= "number" then return nil, "onauth gave a " .. type(given) .. ", no text" end
    local text = tostring(given)
-   if #text > MAX_CREDENTIALS then
-      return nil, ("onauth gave %d bytes, and credentials have at most %d"):format(#text, MAX_CREDENTIALS)
-   end
-   return text
+   if #text <= MAX_CREDENTIALS then return text end
+   return nil, ("onauth gave %d bytes, and credentials have at most %d"):format(#text, MAX_CREDENTIALS)
+end
+
+-- What onauth gives; or nil and why there is nothing. To go on without credentials would be to come as somebody else.
+local function credentials_of(client, seed, address)
+   if not client.onauth then return "" end
+   local ok, given = attempt("smq.client: onauth", client.onauth, seed, address)
+   if not ok then return nil, "onauth: " .. given end
+   local text, why = credentials_from(given)
+   if not text then log(why) end
+   return text, why
 end
 
 local function connect_and_serve(client, state)
    local function credentials(seed, address)
       if state.is_closed then return nil, "closed" end
-      local text, why = credentials_of(client, seed, address)
-      if not text then trace("smq.client: " .. why) end
-      return text, why
+      return credentials_of(client, seed, address)
    end
    local connection, welcome, canreconnect = link.open(state.url, state.op, credentials)
    if state.is_closed then

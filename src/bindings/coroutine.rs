@@ -1,8 +1,9 @@
 //! Lua's coroutines and protected calls, changed so that scripts can wait inside them for Rust's asynchronous functions, and
 //! catch Rust's errors as strings. An error that must not be caught, such as [`budget::OverBudget`], is raised again.
 
-use mlua::{Function, Lua, MultiValue, Result, Value};
+use mlua::{Error, Function, Lua, MultiValue, Result, Value};
 
+use super::args::kind;
 use super::console;
 use crate::lua::budget::{self, is_over_budget};
 use crate::lua::life::Life;
@@ -33,6 +34,25 @@ pub fn spawn(what: &'static str, function: Function, args: MultiValue, end: impl
         }
         end();
     }));
+}
+
+/// `attempt(what, f, ...)`, for built-in modules that call functions of scripts: true and the first result; or false and the
+/// error's message, and the log tells of it as an error of `what`. The function is a coroutine with a budget of its own, so
+/// that the module goes on even if the function is stopped.
+pub fn attempt(lua: &Lua) -> Result<Function> {
+    lua.create_async_function(|lua, (what, function, args): (String, Value, MultiValue)| async move {
+        let result = match &function {
+            Value::Function(function) => budget::call::<Value>(function, args).await,
+            other => Err(Error::runtime(format!("function expected, got {}", kind(other)))),
+        };
+        match result {
+            Ok(value) => Ok((true, value)),
+            Err(error) => {
+                console::report(&what, &error);
+                Ok((false, lua.create_string(console::describe(&error).message).map(Value::String)?))
+            }
+        }
+    })
 }
 
 /// Replaces `pcall`, `xpcall`, and the functions of `coroutine` that are concerned.

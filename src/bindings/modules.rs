@@ -6,9 +6,10 @@ use mlua::debug::Debug;
 use mlua::{AnyUserData, Function, Lua, MultiValue, Result, Table, Value};
 
 use super::args::Args;
+use super::coroutine;
 use super::io::{self, LuaIo};
 
-/// The built-in modules that are written in Lua.
+/// The built-in modules that are written in Lua. Each gets [`coroutine::attempt`].
 const LUA_MODULES: &[(&str, &str)] = &[
     ("http", include_str!("../../lua/http.lua")),
     ("httpm", "return require'http'"),
@@ -35,7 +36,7 @@ pub fn install(lua: &Lua) -> Result<()> {
     for (name, source) in LUA_MODULES {
         let name: &'static str = name;
         let source: &'static str = source;
-        register(lua, name, move |lua| lua.load(source).set_name(format!("=[{name}]")).eval())?;
+        register(lua, name, move |lua| lua.load(source).set_name(format!("=[{name}]")).call(coroutine::attempt(lua)?))?;
     }
     Ok(())
 }

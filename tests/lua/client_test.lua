@@ -308,7 +308,29 @@ test("an error that cannot be made text harms nothing, either", function()
    local refused, why = client.create(url)
    function refused.onauth() error(unspeakable) end
    refused.onclose, why = called()
-   same(table.pack(why()), { "onauth: a table whose __tostring fails", false, n = 2 })
+   local reason, canreconnect = why()
+   assert(reason:find"^onauth: .*on purpose$", reason)
+   same(canreconnect, false)
+end)
+
+test("a callback that is stopped, since it never waits, ends neither the client nor the callbacks behind it", function()
+   local smq = connected()
+   local onmsg, message = called()
+   smq:subscribe("client/endless", { onmsg = function(data) onmsg(data) while data == "endless" do end end })
+   smq:publish("endless", "client/endless")
+   smq:publish("short", "client/endless")
+   same(message(), "endless")
+   same(message(), "short")
+end)
+
+test("an onauth that is stopped gives no credentials, and onclose tells why", function()
+   local smq = client.create(url)
+   function smq.onauth() while true do end end
+   local onclose, closed = called()
+   smq.onclose = onclose
+   local why, canreconnect = closed()
+   assert(why:find"^onauth: .*the script was stopped", why)
+   same(canreconnect, false)
 end)
 
 test("a callback may wait, and its messages do so, too, in order", function()
