@@ -254,7 +254,6 @@ fn report_drops(hub: &Hub, peer: &Arc<Peer>) {
 async fn end(mut wire: Wire, hub: &Hub, peer: &Arc<Peer>, reason: CloseReason) {
     with_outbox(|outbox| outbox.flush());
     peer.outbound.leave_to_task();
-    let is_lost = matches!(reason, CloseReason::ReadFailed | CloseReason::WriteFailed);
     poll_fn(|cx| {
         peer.outbound.register(cx.waker());
         // As much as can be sent without waiting, so that the client knows before the hub's owner does.
@@ -277,9 +276,15 @@ async fn end(mut wire: Wire, hub: &Hub, peer: &Arc<Peer>, reason: CloseReason) {
         }
         with_outbox(|outbox| hub.disconnect(outbox, peer));
     }
-    // A client that has sent Disconnect reads nothing more.
-    let has_left = reason == CloseReason::Disconnect && wire.can_be_dropped();
-    if !is_lost && !has_left {
+    let has_left = match reason {
+        CloseReason::WriteFailed => true,
+        // The end of a TLS connection has an answer.
+        CloseReason::ReadFailed => !wire.is_tls(),
+        // It reads nothing more.
+        CloseReason::Disconnect => wire.can_be_dropped(),
+        _ => false,
+    };
+    if !has_left {
         wire.close().await;
     }
 }

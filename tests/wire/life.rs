@@ -1,6 +1,6 @@
 //! How clients come and go, and what Lua is told of it.
 
-use std::io::Read;
+use std::io::{Read, Write};
 
 use serde_json::json;
 
@@ -85,6 +85,19 @@ fn the_end_of_a_tls_connection_is_told_apart_from_a_cut() {
             // Without a close_notify this would be an error.
             assert_eq!(client.stream().read(&mut [0]).expect("the end, and no cut"), 0, "{via:?}");
         }
+    }
+}
+
+#[test]
+fn a_tls_client_that_tells_its_end_is_told_the_servers() {
+    let hub = Hub::new();
+    for via in [Via::RawTls, Via::WebSocketTls] {
+        let mut client = hub.connect(via, "uid-123456");
+        let Stream::Tls(tls) = client.stream() else { unreachable!("{via:?} is encrypted") };
+        tls.conn.send_close_notify();
+        tls.flush().expect("the server reads");
+        let end = std::io::copy(tls, &mut std::io::sink());
+        assert!(end.is_ok(), "{via:?}: {end:?}");
     }
 }
 
