@@ -8,6 +8,7 @@ use smq::bindings::built_in;
 use smq::config::{Cli, Command, Config};
 use smq::traces::Traces;
 use smq::{bench, server, testing};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
@@ -42,7 +43,8 @@ fn main() -> ExitCode {
 
 /// The log goes to standard error. What scripts say in it also goes to the readers of the traces.
 fn install_log(traces: Option<Traces>) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // An empty RUST_LOG says nothing, and what cannot be understood in it is ignored with a word.
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
     let terminal = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     tracing_subscriber::registry().with(filter).with(terminal).with(traces).init();
 }
