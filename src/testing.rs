@@ -120,7 +120,7 @@ async fn run_script(lua: &LuaThread, script: PathBuf, url: String) -> Result<Out
         let run = run_source(&world, &source, &name, &url, &outcome);
         let problem = match timeout(PATIENCE, run).await {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(console::describe(&error).message),
+            Ok(Err(error)) => Some(in_script(&name, console::describe(&error).message)),
             Err(_) => Some(format!("{name}: not finished after {PATIENCE:?}")),
         };
         let mut outcome = outcome.take();
@@ -130,6 +130,11 @@ async fn run_script(lua: &LuaThread, script: PathBuf, url: String) -> Result<Out
         outcome
     });
     outcome.await.map_err(|_| anyhow!("the Lua thread has ended"))
+}
+
+/// The problem, beginning with the script's name: what the script raised may be no text, or come from elsewhere.
+fn in_script(name: &str, problem: String) -> String {
+    if problem.starts_with(name) { problem } else { format!("{name}: {problem}") }
 }
 
 async fn run_source(

@@ -169,6 +169,16 @@ fn failures_are_told_with_file_and_line() {
 }
 
 #[test]
+fn a_script_that_fails_outside_its_tests_is_named_whatever_it_raises() {
+    let app = App::new().file("a_test.lua", "error('no place', 0)").file("b_test.lua", "error{}");
+    let (code, said, log) = run(&app);
+    for beginning in ["FAILED APP/a_test.lua: no place\n", "FAILED APP/b_test.lua: table: 0x"] {
+        assert!(said.contains(beginning), "{beginning} is not in {said}{log}");
+    }
+    assert_eq!(code, Some(1));
+}
+
+#[test]
 fn the_exit_code_tells_even_if_nobody_reads_the_output() {
     for (source, expected) in [("test('fine', function() end)", 0), ("test('bad', error)", 1)] {
         let app = App::new().file("a_test.lua", source);
