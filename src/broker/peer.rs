@@ -167,7 +167,8 @@ impl Peer {
     /// owner is told neither.
     pub fn announce(&self) -> bool {
         let (due, begun) = (Announcement::Due as u8, Announcement::Begun as u8);
-        self.announcement.compare_exchange(due, begun, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        // The end of a client is no question to an owner that is told of no ends, so `was_announced` may not be called.
+        self.is_alive() && self.announcement.compare_exchange(due, begun, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// The hub's owner has been told that the client has come.

@@ -1,6 +1,7 @@
 //! How clients come and go, and what Lua is told of it.
 
 use std::io::{Read, Write};
+use std::thread;
 
 use serde_json::json;
 
@@ -280,6 +281,36 @@ fn callbacks_of_a_connection_run_in_order() {
         client.receive();
         client.expect_closed();
         hub.expect_events(json!([["authenticate"], ["onconnect"], ["a"], ["b"], ["onclose"]]));
+    }
+}
+
+#[test]
+fn a_client_that_a_script_ends_before_onconnect_was_never_there() {
+    for onclose in ["", "onclose = function(tid, sock, peer) event('onclose', peer.uid) end,"] {
+        let hub =
+            Hub::with(&format!("{onclose} onconnect = function(tid, info, peer) event('onconnect', peer.uid) end"));
+        let mut client = hub.open(Via::Raw);
+        let mut signal = hub.raw("the signal");
+        // While this runs, no callback does.
+        let search = format!(
+            "hub:shutdown('go', {})
+             for i = #events, 1, -1 do events[i] = nil end
+             repeat
+                for _, peer in hub:peers() do if peer.uid == 'uid-123456' then found = peer.tid end end
+             until found
+             hub:shutdown('bye', found)",
+            signal.etid
+        );
+        thread::scope(|scope| {
+            scope.spawn(|| hub.lua(&search));
+            signal.expect(&disconnect("go"));
+            client.send(&connect(b"uid-123456", b"", b""));
+            client.expect_accepted();
+        });
+        client.expect(&disconnect("bye"));
+        client.expect_closed();
+        let _bystander = hub.raw("a bystander");
+        hub.expect_events(json!([["onconnect", "a bystander"]]));
     }
 }
 
