@@ -169,6 +169,25 @@ fn a_peer_that_a_script_found_before_onconnect_stays_the_same() {
 }
 
 #[test]
+fn a_peer_keeps_its_table_until_nobody_finds_it() {
+    let hub = Hub::with(
+        "onconnect = function(tid, info, peer) kept, peer.color = peer, 'blue' end,
+         onclose = function(tid)
+            -- This runs when onclose has returned, and before the client's own thread hears of that.
+            ba.thread.run(function()
+               local peer = hub:etid2peer(tid)
+               event(peer == kept, peer.color)
+            end)
+         end",
+    );
+    for via in Via::BOTH {
+        drop(hub.connect(via, "uid-123456"));
+        hub.expect_events(json!([[true, "blue"]]));
+        hub.clear_events();
+    }
+}
+
+#[test]
 fn a_peer_and_its_socket_are_the_same_objects_each_time() {
     let hub = Hub::with("onconnect = function(tid, info, peer) kept, sock = peer, peer.sock end");
     for via in Via::BOTH {

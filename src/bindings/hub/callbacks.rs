@@ -117,19 +117,22 @@ impl HubState {
         budget::call(onconnect, (peer.etid().0, info, table)).await
     }
 
-    /// Calls `onclose`, if `onconnect` was called for this client, and forgets its table.
+    /// Calls `onclose`, if `onconnect` was called for this client. The client can still be found until the hub has
+    /// disconnected it, so its table is kept until then.
     pub(super) async fn closed(self: Rc<Self>, peer: &Arc<Peer>, reason: CloseReason) {
         // First, the messages that are queued: the client's last ones may be among them.
         self.take_turn().await;
         // A script may end a client before `onconnect` could be called.
         let was_announced = peer.was_announced().await;
-        if !was_announced && self.callbacks.onconnect.is_some() {
-            return;
-        }
-        if let Err(error) = self.tell_closed(peer, reason).await {
+        let is_known = was_announced || self.callbacks.onconnect.is_none();
+        if is_known && let Err(error) = self.tell_closed(peer, reason).await {
             console::report("onclose", &error);
         }
-        self.peers.forget(peer);
+        let (state, peer) = (self.clone(), peer.clone());
+        self.life.clone().spawn(async move {
+            peer.ended().await;
+            state.peers.forget(&peer);
+        });
     }
 
     async fn tell_closed(&self, peer: &Arc<Peer>, reason: CloseReason) -> Result<()> {
