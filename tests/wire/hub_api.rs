@@ -188,6 +188,31 @@ fn a_peer_keeps_its_table_until_nobody_finds_it() {
 }
 
 #[test]
+fn a_late_line_in_the_log_about_a_client_leaves_its_successors_table_alone() {
+    let hub = Hub::with(
+        "permittop = function() event'waits' while not go do ba.sleep(1) end return true end,
+         log = function(sock, text) event(text:match'lost') end",
+    );
+    let mut old = hub.raw("uid-123456");
+    old.send(&subscribe("topic"));
+    hub.expect_events(json!([["waits"]]));
+    // More than the sockets and the client's queue hold. The loss is logged when the client's own thread goes on.
+    for _ in 0..8 {
+        hub.lua(&format!("local much = ('x'):rep(60000) for _ = 1, 100 do hub:publish(much, {}) end", old.etid));
+    }
+    let mut new = hub.open(Via::Raw);
+    new.send(&connect(b"uid-123456", b"", b""));
+    while old.receive() != disconnect("reconnect") {}
+    // The script ends the older client, for which its own thread waits.
+    hub.lua(&format!("hub:shutdown(nil, {})", old.etid));
+    new.expect_accepted();
+    assert_eq!(new.etid, old.etid);
+    hub.lua(&format!("kept = hub:etid2peer({}) go = true", new.etid));
+    hub.expect_events(json!([["waits"], ["lost"]]));
+    assert_eq!(hub.lua(&format!("return hub:etid2peer({}) == kept", new.etid)), json!(true));
+}
+
+#[test]
 fn a_peer_and_its_socket_are_the_same_objects_each_time() {
     let hub = Hub::with("onconnect = function(tid, info, peer) kept, sock = peer, peer.sock end");
     for via in Via::BOTH {

@@ -110,8 +110,11 @@ impl PeerTables {
         table.raw_set("info", lua.create_string(peer.info())?)?;
         table.set_metatable(Some(self.metatable(lua, hub)?))?;
         self.sweep(hub);
-        let entry = Entry { peer: peer.clone(), table: table.clone() };
-        self.entries.borrow_mut().insert(peer.etid(), entry);
+        // Of a peer that has ended nothing is kept: its etid may be that of another by now.
+        if is_registered(hub, peer) {
+            let entry = Entry { peer: peer.clone(), table: table.clone() };
+            self.entries.borrow_mut().insert(peer.etid(), entry);
+        }
         Ok(table)
     }
 
