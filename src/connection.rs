@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use crate::broker::hooks::{Answer, Batch};
-use crate::broker::outbound::Duty;
+use crate::broker::outbound::{Duty, Pushed};
 use crate::broker::outbox::{Outbox, with_outbox};
 use crate::broker::peer::{CloseReason, Peer};
 use crate::broker::session::{Outcome, Session};
@@ -219,10 +219,13 @@ fn finish_read(
     answers: &[u8],
     stop: Option<Stop>,
 ) -> Option<CloseReason> {
-    if close.is_none() && !answers.is_empty() {
-        outbox.transport_control(peer, answers);
+    if close.is_some() {
+        return close;
     }
-    close.or(stop.map(close_reason))
+    let is_sent = answers.is_empty() || outbox.transport_control(peer, answers) == Pushed::Queued;
+    let reason = stop.map(close_reason)?;
+    // Otherwise the hub has closed the client meanwhile, and `end` sends the close frame.
+    Some(if is_sent { reason } else { peer.closing().unwrap_or(CloseReason::Shutdown) })
 }
 
 fn close_reason(stop: Stop) -> CloseReason {

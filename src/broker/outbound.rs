@@ -106,6 +106,8 @@ pub enum Duty {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
     Queued,
+    /// The last packet is queued already, and this one is discarded.
+    Discarded,
     /// The queue has no room even for control packets: the peer has to be closed.
     Overflow,
 }
@@ -164,7 +166,7 @@ impl Outbound {
     fn push(&self, frame: &[u8], is_last: bool) -> Pushed {
         let mut queue = self.queue.lock();
         if queue.is_sealed {
-            return Pushed::Queued;
+            return Pushed::Discarded;
         }
         let has_room = queue.held <= self.limit.saturating_add(CONTROL_RESERVE) && self.may_hold(&queue, frame.len());
         if !has_room {

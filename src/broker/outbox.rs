@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use super::Hub;
+use super::outbound::Pushed;
 use super::peer::Peer;
 use crate::protocol::Target;
 use crate::transport::{Framing, websocket};
@@ -246,10 +247,10 @@ impl Outbox {
     }
 
     /// Queues bytes of the peer's transport (a WebSocket's Pong or close frame) like a control packet, as they are.
-    pub fn transport_control(&mut self, peer: &Arc<Peer>, bytes: &[u8]) {
+    pub fn transport_control(&mut self, peer: &Arc<Peer>, bytes: &[u8]) -> Pushed {
         self.settle();
         self.queue_noted(peer);
-        peer.push_control(bytes);
+        peer.push_control(bytes)
     }
 
     /// Moves what is noted for a peer to its queue. The peer stays in `pending`, so that the flush writes the queue.

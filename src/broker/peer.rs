@@ -203,8 +203,10 @@ impl Peer {
         *self.closing.lock()
     }
 
-    pub(super) fn push_control(&self, frame: &[u8]) {
-        self.close_on_overflow(self.outbound.push_control(frame));
+    pub(super) fn push_control(&self, frame: &[u8]) -> Pushed {
+        let pushed = self.outbound.push_control(frame);
+        self.close_on_overflow(pushed);
+        pushed
     }
 
     pub(super) fn push_last(&self, frame: &[u8]) {

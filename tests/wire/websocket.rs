@@ -308,3 +308,15 @@ fn a_refusal_is_followed_by_a_close_frame() {
     client.expect(&connack(3, 0, ""));
     client.expect_close_code(1000);
 }
+
+#[test]
+fn a_close_frame_is_answered_though_the_server_closes_the_client_meanwhile() {
+    // The shutdown comes when the client's packets are handled, and before its own thread goes on to the close frame.
+    let hub = Hub::with("permittop = function() ba.thread.run(function() hub:shutdown('bye') end) return true end");
+    let mut client = hub.web("uid-123456");
+    let frames = [(0x82, subscribe("topic")), (0x88, 1000_u16.to_be_bytes().to_vec())];
+    client.send_bytes(&frames.map(|(first, payload)| web_frame(first, &payload)).concat());
+    client.receive();
+    client.expect(&disconnect("bye"));
+    client.expect_close_code(1000);
+}
