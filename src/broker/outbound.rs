@@ -260,6 +260,16 @@ impl Outbound {
         Vec::new()
     }
 
+    /// For the server's own side: takes the first frame if it is `wanted`, as [`Outbound::take`] takes everything.
+    pub fn take_first(&self, wanted: impl FnOnce(&[u8]) -> bool) -> Option<Vec<u8>> {
+        let mut queue = self.queue.lock();
+        if queue.bytes.is_empty() {
+            return None;
+        }
+        let length = self.framing.first_length(&queue.bytes);
+        wanted(&queue.bytes[..length]).then(|| queue.bytes.drain(..length).collect())
+    }
+
     /// What the peer's task has to do now.
     pub fn duty(&self) -> Duty {
         let queue = self.queue.lock();

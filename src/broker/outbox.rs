@@ -12,7 +12,7 @@
 //!   state calls `Outbox::settle` first, which routes what was gathered.
 //! - A control packet goes to the peer's queue ([`super::outbound`]) at once, behind the ranges noted for that peer, which
 //!   are moved to the queue before it. The flush writes the queue.
-//! - What the server's own side causes for the server itself is *captured*, see [`Outbox::capture`].
+//! - Messages that the server's own side causes for the server itself are *captured*, see [`Outbox::capture`].
 //!
 //! A [`Span`] is valid until the next flush, the only place that empties the arena. An outbox is never borrowed while its
 //! task waits or a script runs.
@@ -82,6 +82,14 @@ pub struct Outbox {
     run: Option<Run>,
     /// Set during [`Outbox::capture`].
     captured: Option<Vec<u8>>,
+}
+
+/// What came of [`Outbox::capture`] for the server itself.
+pub struct Captured {
+    /// Messages, as raw frames.
+    pub messages: Vec<u8>,
+    /// Whether Changes were queued.
+    pub has_changes: bool,
 }
 
 /// Gathered messages: whole frames that are next to each other in the arena.
@@ -189,12 +197,15 @@ impl Outbox {
         self.ranges.push(Range { span, next: NONE });
     }
 
-    /// Does `work` for the server's own side and returns, as raw frames, what that causes for the server itself. Those
-    /// frames are not queued behind what others have sent to the server: its callbacks for them run at once.
-    pub fn capture<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> (T, Vec<u8>) {
+    /// Does `work` for the server's own side. Messages that this causes for the server itself are not queued behind what
+    /// others have sent to the server: its callbacks for them run at once. Changes are queued, since those that others have
+    /// caused before come first.
+    pub fn capture<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> (T, Captured) {
         self.captured = Some(Vec::new());
+        self.reached_server = false;
         let result = work(self);
-        (result, self.captured.take().unwrap_or_default())
+        let messages = self.captured.take().unwrap_or_default();
+        (result, Captured { messages, has_changes: self.reached_server })
     }
 
     /// Adds a frame to the messages gathered for `target`. They are routed by [`Outbox::settle`], at the latest by the
@@ -230,9 +241,6 @@ impl Outbox {
     pub fn control(&mut self, peer: &Arc<Peer>, frame: &[u8]) {
         self.settle();
         if peer.is_server() {
-            if let Some(captured) = &mut self.captured {
-                return captured.extend_from_slice(frame);
-            }
             self.reached_server = true;
         }
         self.queue_noted(peer);

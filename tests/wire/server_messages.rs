@@ -560,6 +560,39 @@ fn changes_are_told_in_order_though_a_callback_ends_a_client() {
 }
 
 #[test]
+fn changes_that_a_script_causes_are_told_behind_those_before_them() {
+    let causes = [("hub:subscribe'topic'", [1, 2, 3]), ("hub:shutdown('bye', other)", [1, 2, 1])];
+    for (cause, expected) in causes {
+        let hub = alone("");
+        hub.lua("hub:observe('topic', function(n) event(n) end)");
+        let signals = Signals::with(&hub);
+        let mut clients = ["uid-one", "uid-two"].map(|uid| hub.raw(uid));
+        clients[0].subscribe("topic");
+        hub.expect_events(json!([[1]]));
+        hub.lua(&format!("other = {}", clients[0].etid));
+        signals.during(&hub, cause, || {
+            clients[1].subscribe("topic");
+            signals.send("free");
+        });
+        hub.expect_events(json!(expected.map(|subscribers| [subscribers])));
+    }
+}
+
+#[test]
+fn changes_that_callbacks_cause_are_told_before_the_clients_next_packet_is_handled() {
+    let hub = Hub::new();
+    hub.lua(
+        "hub:observe('topic', function(n) hub:publish('changed', client) end)
+         hub:onmsg(function(data, ptid) client = ptid if data == 'first' then hub:subscribe'topic' end end)",
+    );
+    let mut client = hub.raw("uid-123456");
+    let to_server = |data: &str| publish(SERVER, client.etid, 0, data);
+    client.send_together(&[to_server("first"), to_server("second"), ping()]);
+    client.expect(&publish(client.etid, SERVER, 0, "changed"));
+    client.expect(&pong());
+}
+
+#[test]
 fn when_very_many_observers_wait_the_changes_behind_them_and_who_causes_them_do_too() {
     let hub = Hub::new();
     hub.lua(

@@ -21,8 +21,8 @@ use super::super::console;
 use super::HubState;
 use super::callbacks::Handler;
 use super::packets::{MESSAGES_PER_LOOK, TURN};
-use crate::broker::outbox::{Outbox, with_outbox};
-use crate::protocol::{Packet, Publish, Subtid, Target};
+use crate::broker::outbox::{Captured, Outbox, with_outbox};
+use crate::protocol::{Packet, Publish, Subtid, Target, kind};
 use crate::transport::raw;
 
 /// How deep callbacks that publish may be nested.
@@ -72,6 +72,8 @@ impl HubState {
         self.inbox.fill(queued);
         self.empty_inbox().await;
         self.hub.server_took(count);
+        // The callbacks of this turn may have caused some.
+        self.tell_changes();
     }
 
     async fn empty_inbox(self: &Rc<Self>) {
@@ -111,16 +113,33 @@ impl HubState {
     }
 
     /// Does something in the broker for the script. Callbacks for what that sends to the server itself run before this
-    /// returns.
+    /// returns; those for changes only if nothing is queued that they have to wait for.
     pub(super) fn act<T>(self: &Rc<Self>, work: impl FnOnce(&mut Outbox) -> T) -> T {
-        let (result, for_server) = with_outbox(|outbox| {
+        let (result, Captured { messages, has_changes }) = with_outbox(|outbox| {
             outbox.make_room();
             outbox.capture(work)
         });
-        if !for_server.is_empty() {
-            self.nest(for_server);
+        if has_changes {
+            self.tell_changes();
+        }
+        if !messages.is_empty() {
+            self.nest(messages);
         }
         result
+    }
+
+    /// Runs the callbacks for the changes that are queued, up to the first message. The observers learn of all changes in
+    /// the order in which they happened, whoever has caused them.
+    fn tell_changes(self: &Rc<Self>) {
+        let outbound = &self.hub.server().outbound;
+        let is_change = |frame: &[u8]| frame.get(2) == Some(&kind::CHANGE);
+        while self.inbox.is_empty()
+            && !self.is_full()
+            && let Some(change) = outbound.take_first(is_change)
+        {
+            self.hub.server_took(change.len());
+            self.nest(change);
+        }
     }
 
     /// Runs the callbacks for what the script has sent to the server itself.
