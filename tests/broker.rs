@@ -772,6 +772,16 @@ fn every_kind_of_refusal_by_a_limit_is_logged() {
 }
 
 #[test]
+fn what_a_client_has_sent_that_is_ended_meanwhile_is_no_refusal_by_a_limit() {
+    let log = Log::default();
+    let mut broker = Broker::with(Options { hooks: Box::new(log.clone()), ..Options::default() });
+    let mut client = broker.connect("a client");
+    broker.disconnect(&client);
+    broker.send(&mut client, &[subscribe("news"), Packet::Observe { target: Target(SERVER_ETID.0) }]);
+    assert!(log.0.lock().is_empty(), "{:?}", log.0.lock());
+}
+
+#[test]
 fn names_are_bounded_by_their_bytes_and_by_the_number_that_one_connection_creates() {
     for limits in [Limits { names: 6, ..Limits::default() }, Limits { created: 2, ..Limits::default() }] {
         let mut broker = Broker::with(Options { limits, ..Options::default() });
