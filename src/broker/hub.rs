@@ -5,6 +5,7 @@ mod naming;
 mod observations;
 mod routing;
 mod subscriptions;
+mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,6 +28,7 @@ use crate::transport::Framing;
 pub use clients::InUse;
 pub use naming::Named;
 pub use observations::Observed;
+use turns::Turns;
 
 /// The server's own etid, unless a hub asks for a random one.
 pub const SERVER_ETID: Etid = Etid(1);
@@ -56,6 +58,7 @@ struct Shared {
     directory: Mutex<Directory>,
     /// The number of clients in the directory, to be read without its lock.
     clients: AtomicU32,
+    turns: Mutex<Turns>,
     shutdowns: watch::Sender<Farewell>,
 }
 
@@ -94,6 +97,7 @@ impl Hub {
             routes: RwLock::default(),
             directory: Mutex::default(),
             clients: AtomicU32::new(0),
+            turns: Mutex::default(),
             shutdowns: watch::Sender::default(),
         }));
         hub.0.routes.write().insert(etid.0, Route::Peer(server.clone()));

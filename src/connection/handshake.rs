@@ -1,6 +1,7 @@
 //! The handshake: Init, Connect, authentication, Connack.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::transport::Framing;
 use crate::transport::websocket::{Role, Status};
 use crate::transport::wire::{First, PlainWriter, Wire};
 
-/// How often a client that waits for the end of an older one is checked: it may have left meanwhile.
+/// How often a client that waits for its turn, or for the end of an older one, is checked: it may have left meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Upgrade {
@@ -102,18 +103,29 @@ impl Upgrade {
         wire.write_all(greeting).await
     }
 
-    /// Registers the client. An older one with the same uid is closed first, and its etid is used again. `None` if the
-    /// client has left meanwhile, since the callbacks for the older one's end may take long.
+    /// Registers the client. An older one with the same uid is closed first, and its etid is used again; of several that
+    /// come meanwhile, each takes the place of the one before it. `None` if the client has left meanwhile, since the
+    /// callbacks for the older one's end may take long.
     async fn register(&self, wire: &Wire, newcomer: &Newcomer) -> Option<Arc<Peer>> {
+        let place = self.hub.line_up(&newcomer.identity.uid);
+        let mut turn = pin!(place.turn());
+        let _turn = loop {
+            match timeout(LOOK_AGAIN, turn.as_mut()).await {
+                Ok(turn) => break turn,
+                Err(_) if wire.has_been_left() => return None,
+                Err(_) => {}
+            }
+        };
         let mut etid = None;
         loop {
-            if let Some(older) = self.hub.client_with_uid(&newcomer.identity.uid) {
+            let older = self.hub.client_with_uid(&newcomer.identity.uid);
+            if (older.is_some() || etid.is_some()) && wire.has_been_left() {
+                return None;
+            }
+            if let Some(older) = older {
                 with_outbox(|outbox| self.hub.close(outbox, &older, CloseReason::Kicked, Some(b"reconnect")));
                 etid = Some(older.etid());
                 let _ = timeout(LOOK_AGAIN, older.ended()).await;
-                if wire.has_been_left() {
-                    return None;
-                }
                 continue;
             }
             let etid = etid.take().unwrap_or_else(|| self.hub.new_etid());

@@ -391,6 +391,28 @@ fn a_kicked_client_is_told_before_onclose_returns() {
 }
 
 #[test]
+fn of_several_that_wait_for_the_end_of_an_older_one_the_last_stays() {
+    let hub = Hub::with("onclose = function() while not go do ba.sleep(1) end end");
+    for via in [Via::Raw, Via::WebSocket].repeat(5) {
+        hub.lua("go = false");
+        let mut old = hub.connect(via, "uid-123456");
+        let mut second = hub.open(via);
+        let mut third = hub.open(via);
+        second.send(&connect(b"uid-123456", b"", b""));
+        old.expect(&disconnect("reconnect"));
+        third.send(&connect(b"uid-123456", b"", b""));
+        hub.lua("go = true");
+        second.expect_accepted();
+        second.expect(&disconnect("reconnect"));
+        second.expect_closed();
+        third.expect_accepted();
+        third.expect_silence();
+        hub.lua("hub:shutdown()");
+        hub.eventually(ALONE, 1);
+    }
+}
+
+#[test]
 fn takeovers_may_follow_each_other() {
     let hub = Hub::that_records_lives();
     let mut clients: Vec<Client> = (0..5).map(|i| hub.connect(Via::ALL[i], "uid-123456")).collect();
