@@ -367,6 +367,27 @@ fn what_an_app_has_started_ends_when_it_is_loaded_again() {
 }
 
 #[test]
+fn messages_that_wait_when_an_app_ends_are_told_to_nobody() {
+    // A thousand callbacks may wait; the messages behind them are queued meanwhile.
+    let preload = "hub = require'smq.hub'.create()
+        hub:onmsg(function() _G.told = (_G.told or 0) + 1 while true do ba.sleep(1000) end end)";
+    let app = App::new()
+        .file(".preload", preload)
+        .file("version.lsp", VERSION)
+        .file("told.lsp", "<?lsp=_G.told?>")
+        .file("hub.lsp", "<?lsp app.hub:connect(request) ?>");
+    let server = Server::start_with(app, &["--dev"], &[]);
+    let mut client = Client::open(&server, Via::Raw, "/hub.lsp");
+    client.login("uid-123456", "", "");
+    client.send_together(&vec![publish(SERVER, client.etid, 0, "x"); 1200]);
+    eventually(&server, "/told.lsp", "1000");
+    replace_preload(&server, preload);
+    // Its end waits until everything that it has sent is handled.
+    client.expect_closed();
+    assert_eq!(server.get("/told.lsp").body, "1000");
+}
+
+#[test]
 fn what_a_preload_has_started_before_it_failed_ends() {
     let waiting = "while counts.timer < 5 or counts.job < 5 or counts.message < 5 do ba.sleep(1) end error'oops'";
     let app =

@@ -176,8 +176,11 @@ impl HubState {
     }
 
     /// Runs the callbacks for the messages of an inbox. A callback that waits goes on as a task of its own. With
-    /// `may_rest`, messages stay in the inbox when too many callbacks wait.
+    /// `may_rest`, messages stay in the inbox when too many callbacks wait. Of an app that has ended, none is run.
     fn tell(self: &Rc<Self>, inbox: &Rc<Inbox>, may_rest: bool) {
+        if self.life.has_ended() {
+            return inbox.clear();
+        }
         while !inbox.is_empty() {
             let taken = inbox.taken.get();
             let messages = Messages { state: self.clone(), inbox: inbox.clone(), may_rest };
