@@ -25,6 +25,8 @@ use crate::broker::outbox::{Captured, Outbox, with_outbox};
 use crate::protocol::{Packet, Publish, Subtid, Target, kind};
 use crate::transport::raw;
 
+/// Bytes that may be queued for the server where changes are told one by one: taking one moves the rest.
+const MAX_MOVED: usize = 64 << 10;
 /// How deep callbacks that publish may be nested.
 const MAX_DEPTH: u32 = 21;
 /// How long one message may go on to cause others. The depth alone is no limit: if each callback publishes twice, there
@@ -129,12 +131,13 @@ impl HubState {
     }
 
     /// Runs the callbacks for the changes that are queued, up to the first message. The observers learn of all changes in
-    /// the order in which they happened, whoever has caused them.
+    /// the order in which they happened, whoever has caused them. A long queue is left to the server's next turn.
     fn tell_changes(self: &Rc<Self>) {
         let outbound = &self.hub.server().outbound;
         let is_change = |frame: &[u8]| frame.get(2) == Some(&kind::CHANGE);
         while self.inbox.is_empty()
             && !self.is_full()
+            && outbound.held() <= MAX_MOVED
             && let Some(change) = outbound.take_first(is_change)
         {
             self.hub.server_took(change.len());
