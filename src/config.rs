@@ -53,6 +53,19 @@ pub struct TestArgs {
     /// `[[NAME]:[PRIO]:]PATH`: an app to test; may be given several times
     #[arg(long = "app", value_name = "APP")]
     pub apps: Vec<AppSpec>,
+    #[command(flatten)]
+    pub scripts: ScriptArgs,
+}
+
+/// What scripts may do, on both command lines.
+#[derive(Debug, Args)]
+pub struct ScriptArgs {
+    /// Milliseconds that a script may run without waiting before the log tells where it is; 0 for never [default: 50]
+    #[arg(long, value_name = "MS")]
+    pub script_warning: Option<u64>,
+    /// Milliseconds that a script may run without waiting before it is stopped; 0 for no limit [default: 1000]
+    #[arg(long, value_name = "MS")]
+    pub script_limit: Option<u64>,
     /// Let scripts run programs (ba.exec, ba.forkpty, os.execute, io.popen)
     #[arg(long)]
     pub allow_exec: bool,
@@ -88,12 +101,6 @@ pub struct ServeArgs {
     /// For development: show errors with traceback, and traces (/rtl/trace/), in the browser, and load apps again when their Lua files change
     #[arg(long)]
     pub dev: bool,
-    /// Milliseconds that a script may run without waiting before the log tells where it is; 0 for never [default: 50]
-    #[arg(long, value_name = "MS")]
-    pub script_warning: Option<u64>,
-    /// Milliseconds that a script may run without waiting before it is stopped; 0 for no limit [default: 1000]
-    #[arg(long, value_name = "MS")]
-    pub script_limit: Option<u64>,
     /// Configuration file in Lua: host, port, sslhost, sslport, certificate, users, apps, scriptwarning, scriptlimit, allowexec. What the command line says takes precedence
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -106,9 +113,8 @@ pub struct ServeArgs {
     /// The most connections at a time from one address; 0 for no limit
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_connections_per_address: usize,
-    /// Let scripts run programs (ba.exec, ba.forkpty, os.execute, io.popen)
-    #[arg(long)]
-    pub allow_exec: bool,
+    #[command(flatten)]
+    pub scripts: ScriptArgs,
 }
 
 /// What to serve, where, and within which limits.
@@ -160,7 +166,8 @@ impl Config {
         let pair = args.cert.zip(args.key).or(file.certificate);
         // An address on the command line is for both ports.
         let tls_host = args.host.clone().or(file.tls_host).or_else(|| file.host.clone());
-        let budget = budget(args.script_warning.or(file.script_warning), args.script_limit.or(file.script_limit));
+        let scripts = args.scripts;
+        let budget = budget(scripts.script_warning.or(file.script_warning), scripts.script_limit.or(file.script_limit));
         Ok(Self {
             host: args.host.or(file.host).unwrap_or_else(|| DEFAULT_HOST.to_owned()),
             port: args.port.or(file.port).unwrap_or(DEFAULT_PORT),
@@ -173,7 +180,7 @@ impl Config {
             is_dev: args.dev,
             rtl: args.rtl,
             conf: file.all,
-            allow_exec: args.allow_exec || file.allow_exec,
+            allow_exec: scripts.allow_exec || file.allow_exec,
         })
     }
 
@@ -188,8 +195,8 @@ impl Config {
             shards: default_shards(),
             max_connections: DEFAULT_MAX_CONNECTIONS.get(),
             max_connections_per_address: 0,
-            allow_exec: args.allow_exec,
-            budget: Budget::default(),
+            allow_exec: args.scripts.allow_exec,
+            budget: budget(args.scripts.script_warning, args.scripts.script_limit),
             is_dev: true,
             rtl: None,
             conf: Vec::new(),

@@ -58,9 +58,10 @@ pub fn run(args: TestArgs) -> Result<bool> {
 }
 
 async fn run_all(args: TestArgs, scripts: Vec<PathBuf>) -> Result<bool> {
-    let settings = Settings { allow_exec: args.allow_exec, ..Settings::default() };
+    let config = Config::for_tests(args);
+    let settings = Settings { allow_exec: config.allow_exec, budget: config.budget, ..Settings::default() };
     let mut signals = Signals::new()?;
-    let mut server = Server::bind(Config::for_tests(args), None)?;
+    let mut server = Server::bind(config, None)?;
     let app = server.lua().clone();
     // The server is closed after a signal, too, so that the folders of unpacked zip files are removed.
     let counts = tokio::select! {

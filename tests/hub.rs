@@ -252,6 +252,21 @@ fn test_scripts_run_programs_where_that_is_allowed() {
 }
 
 #[test]
+fn tests_and_the_app_under_test_may_run_for_as_long_as_the_command_line_says() {
+    let busy = "local begun = ba.clock() while ba.clock() < begun + 100 do end";
+    let tests = format!(
+        "test('the app', function() same(server.get'/'.status, 200) end)
+        test('the test', function() {busy} end)"
+    );
+    let app = App::new().file("index.lsp", format!("<?lsp {busy} ?>")).file("a_test.lua", tests);
+    for (limit, counts) in [("0", "2 passed, 0 failed"), ("60000", "2 passed, 0 failed"), ("20", "0 passed, 2 failed")]
+    {
+        let (_, said, log) = run_with(&app, &["--script-warning", "0", "--script-limit", limit]);
+        assert!(said.ends_with(&format!("{counts}\n")), "{said}{log}");
+    }
+}
+
+#[test]
 fn a_signal_ends_the_tests_and_leaves_nothing_behind() {
     let body = "ba.openio'vm' trace'it waits' ba.sleep(1e6)";
     let app = App::new().file("a_test.lua", format!("test('it waits', function() {body} end)"));
