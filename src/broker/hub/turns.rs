@@ -7,8 +7,17 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::Hub;
 
-/// For each uid, what those lock who want to be registered with it.
-pub(super) type Turns = HashMap<Box<[u8]>, Arc<Mutex<()>>>;
+/// For each uid, those who want to be registered with it.
+pub(super) type Turns = HashMap<Box<[u8]>, Line>;
+
+/// Those who want to be registered with one uid.
+#[derive(Default)]
+pub(super) struct Line {
+    /// What each of them locks.
+    turn: Arc<Mutex<()>>,
+    /// How many they are.
+    places: usize,
+}
 
 /// The place of one who wants to be registered, from its coming until it is registered or gives up.
 pub struct Place {
@@ -20,8 +29,10 @@ pub struct Place {
 impl Hub {
     /// A place behind those who want to be registered with the same uid.
     pub fn line_up(&self, uid: &[u8]) -> Place {
-        let turn = self.0.turns.lock().entry(uid.into()).or_default().clone();
-        Place { hub: self.clone(), uid: uid.into(), turn }
+        let mut turns = self.0.turns.lock();
+        let line = turns.entry(uid.into()).or_default();
+        line.places += 1;
+        Place { hub: self.clone(), uid: uid.into(), turn: line.turn.clone() }
     }
 }
 
@@ -35,9 +46,37 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut turns = self.hub.0.turns.lock();
-        // One for the map, and one for each place.
-        if Arc::strong_count(&self.turn) == 2 {
+        let Some(line) = turns.get_mut(&self.uid) else { return };
+        line.places -= 1;
+        if line.places == 0 {
             turns.remove(&self.uid);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+    use crate::broker::options::Options;
+
+    #[test]
+    fn nothing_is_left_of_places_that_are_given_up_at_the_same_time() {
+        let hub = Hub::new(Options::default());
+        let barrier = Barrier::new(2);
+        let come_and_go = || {
+            for number in 0..10_000_u32 {
+                let place = hub.line_up(&number.to_be_bytes());
+                barrier.wait();
+                drop(place);
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(come_and_go);
+            scope.spawn(come_and_go);
+        });
+        assert_eq!(hub.0.turns.lock().len(), 0);
     }
 }
