@@ -74,6 +74,8 @@ pub struct HubState {
     runners: Runners,
     /// How deep the callbacks that are running are nested: a callback that publishes may cause others within its call.
     depth: Cell<u32>,
+    /// Whether the callback of an observer is running, up to where it waits.
+    tells_change: Cell<bool>,
     /// Messages to the server whose callbacks have yet to run.
     inbox: Rc<messages::Inbox>,
     /// Locked while the inbox is emptied, see [`HubState::take_turn`].
@@ -229,6 +231,7 @@ impl HubState {
                 messages: callback::Runners::new(&world.lua),
             },
             depth: Cell::new(0),
+            tells_change: Cell::new(false),
             inbox: Rc::default(),
             turn: Mutex::default(),
             waiting: Cell::new(0),

@@ -579,6 +579,43 @@ fn changes_that_a_script_causes_are_told_behind_those_before_them() {
 }
 
 #[test]
+fn changes_are_told_one_behind_the_other_though_their_observers_cause_some() {
+    let hub = alone("");
+    hub.lua(
+        "hub:observe('topic', function(n)
+            if subscribed then hub:unsubscribe'other' else hub:subscribe'other' end
+            subscribed = not subscribed
+            event(n)
+         end)
+         hub:observe('other', function(n) event('other', n) end)",
+    );
+    let signals = Signals::with(&hub);
+    let mut clients: Vec<_> = (0..30).map(|number| hub.raw(&format!("uid-{number:06}"))).collect();
+    signals.during(&hub, "hub:subscribe'topic'", || {
+        clients.iter_mut().for_each(|client| {
+            client.subscribe("topic");
+        });
+        signals.send("free");
+    });
+    let expected: Vec<_> = (1..=31).map(|n| json!([n])).chain((1..=31).map(|n| json!(["other", n % 2]))).collect();
+    hub.expect_events(json!(expected));
+}
+
+#[test]
+fn an_observer_that_causes_changes_without_end_leaves_others_their_turn() {
+    let hub = alone("");
+    hub.lua(
+        "hub:observe('topic', function(n)
+            count = (count or 0) + 1
+            if n > 0 then hub:unsubscribe'topic' else hub:subscribe'topic' end
+         end)
+         hub:subscribe'topic'",
+    );
+    hub.eventually("return count > 10000", true);
+    hub.raw("uid-123456").subscribe("topic");
+}
+
+#[test]
 fn changes_that_callbacks_cause_are_told_before_the_clients_next_packet_is_handled() {
     let hub = Hub::new();
     hub.lua(

@@ -115,7 +115,7 @@ impl HubState {
     }
 
     /// Does something in the broker for the script. Callbacks for what that sends to the server itself run before this
-    /// returns; those for changes only if nothing is queued that they have to wait for.
+    /// returns; those for changes only if there is nothing that they have to wait for.
     pub(super) fn act<T>(self: &Rc<Self>, work: impl FnOnce(&mut Outbox) -> T) -> T {
         let (result, Captured { messages, has_changes }) = with_outbox(|outbox| {
             outbox.make_room();
@@ -131,17 +131,23 @@ impl HubState {
     }
 
     /// Runs the callbacks for the changes that are queued, up to the first message. The observers learn of all changes in
-    /// the order in which they happened, whoever has caused them. A long queue is left to the server's next turn.
+    /// the order in which they happened, whoever has caused them; of those that an observer causes, behind its call. What
+    /// is too much for one turn is left to the server's next one.
     fn tell_changes(self: &Rc<Self>) {
         let outbound = &self.hub.server().outbound;
         let is_change = |frame: &[u8]| frame.get(2) == Some(&kind::CHANGE);
+        let since = Instant::now();
         while self.inbox.is_empty()
+            && !self.tells_change.get()
             && !self.is_full()
             && outbound.held() <= MAX_MOVED
             && let Some(change) = outbound.take_first(is_change)
         {
             self.hub.server_took(change.len());
             self.nest(change);
+            if since.elapsed() > TURN {
+                return;
+            }
         }
     }
 
@@ -267,7 +273,9 @@ impl HubState {
             }
             self.observers.borrow_mut().remove(&target.0);
         }
+        let within_another = self.tells_change.replace(true);
         self.run("observe", &observer.function, (subscribers, observer.name));
+        self.tells_change.set(within_another);
     }
 }
 
