@@ -602,6 +602,28 @@ fn changes_are_told_one_behind_the_other_though_their_observers_cause_some() {
 }
 
 #[test]
+fn no_change_is_lost_if_the_deepest_of_nested_callbacks_causes_one() {
+    let hub = alone("");
+    hub.lua(
+        "hub:observe('topic', function(n) event(n) end)
+         depth = 0
+         hub:onmsg(function()
+            depth = depth + 1
+            if depth < 21 then hub:publish('x', 'self') else hub:subscribe'topic' end
+         end)",
+    );
+    let signals = Signals::with(&hub);
+    let mut clients = ["uid-one", "uid-two"].map(|uid| hub.raw(uid));
+    signals.during(&hub, "hub:publish('x', 'self')", || {
+        clients.iter_mut().for_each(|client| {
+            client.subscribe("topic");
+        });
+        signals.send("free");
+    });
+    hub.expect_events(json!([[1], [2], [3]]));
+}
+
+#[test]
 fn an_observer_that_causes_changes_without_end_leaves_others_their_turn() {
     let hub = alone("");
     hub.lua(

@@ -139,6 +139,7 @@ impl HubState {
         let since = Instant::now();
         while self.inbox.is_empty()
             && !self.tells_change.get()
+            && !self.is_too_deep()
             && !self.is_full()
             && outbound.held() <= MAX_MOVED
             && let Some(change) = outbound.take_first(is_change)
@@ -171,7 +172,7 @@ impl HubState {
         if depth <= 1 {
             self.nested_since.set(Instant::now());
         }
-        if depth >= MAX_DEPTH || self.nested_since.get().elapsed() > MAX_NESTED {
+        if self.is_too_deep() {
             self.log_often(&self.tallies.nested, || {
                 let bounds = format!("{MAX_DEPTH} deep, or for more than {MAX_NESTED:?}");
                 format!("a message was dropped: callbacks that publish cause each other, {bounds}")
@@ -182,6 +183,12 @@ impl HubState {
         let result = callbacks();
         self.depth.set(depth);
         Some(result)
+    }
+
+    /// Whether no callbacks may be nested in those that are running.
+    fn is_too_deep(&self) -> bool {
+        let depth = self.depth.get();
+        depth >= MAX_DEPTH || depth > 1 && self.nested_since.get().elapsed() > MAX_NESTED
     }
 
     /// Runs the callbacks for the messages of an inbox. A callback that waits goes on as a task of its own. With
