@@ -380,6 +380,7 @@ async fn a_finalizer_that_runs_while_the_page_writes_may_write_too() {
     for (prepare, page, finalizer) in [
         ("", "response:write(i + 0.5) response:reset'buffer'", "response:write(i)"),
         ("local c = response:createcookie'c'", "c:value()", "c:value'new'"),
+        ("local c = response:createcookie'c'", "c:comment(i + 0.5)", "c:comment'new'"),
     ] {
         let page = format!(
             "{prepare} local called, done = 0, 0

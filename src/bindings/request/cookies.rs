@@ -132,13 +132,13 @@ impl UserData for Cookie {
             lua.create_string(value)
         });
         registry.add_method("path", |lua, this, args: MultiValue| {
-            attribute(lua, "cookie:path", args, &mut this.parts.borrow_mut().path)
+            attribute(lua, "cookie:path", args, &this.parts, |parts| &mut parts.path)
         });
         registry.add_method("domain", |lua, this, args: MultiValue| {
-            attribute(lua, "cookie:domain", args, &mut this.parts.borrow_mut().domain)
+            attribute(lua, "cookie:domain", args, &this.parts, |parts| &mut parts.domain)
         });
         registry.add_method("comment", |lua, this, args: MultiValue| {
-            attribute(lua, "cookie:comment", args, &mut this.parts.borrow_mut().comment)
+            attribute(lua, "cookie:comment", args, &this.parts, |parts| &mut parts.comment)
         });
         registry.add_method("maxage", |lua, this, args: MultiValue| {
             if !args.is_empty() {
@@ -163,16 +163,23 @@ impl UserData for Cookie {
 }
 
 /// Returns a text attribute, which an argument sets. It must not contain what would end it or begin another attribute.
-fn attribute(lua: &Lua, function: &'static str, args: MultiValue, to: &mut Option<String>) -> Result<Option<String>> {
+fn attribute(
+    lua: &Lua,
+    function: &'static str,
+    args: MultiValue,
+    parts: &RefCell<Parts>,
+    of: fn(&mut Parts) -> &mut Option<String>,
+) -> Result<Option<String>> {
     if !args.is_empty() {
         let args = Args::new(lua, function, args);
         let text = args.text(1, "text")?;
         if !text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b';') {
             return Err(args.refuse(1, "text", "ASCII without ';' and control characters expected"));
         }
-        *to = Some(text);
+        // Borrowed only now, for the reason that `cookie:value` has.
+        *of(&mut parts.borrow_mut()) = Some(text);
     }
-    Ok(to.clone())
+    Ok(of(&mut parts.borrow_mut()).clone())
 }
 
 /// Returns a flag, which an argument sets.
