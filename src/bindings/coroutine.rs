@@ -1,9 +1,8 @@
 //! Lua's coroutines and protected calls, changed so that scripts can wait inside them for Rust's asynchronous functions, and
 //! catch Rust's errors as strings. An error that must not be caught, such as [`budget::OverBudget`], is raised again.
 
-use mlua::{Error, Function, Lua, MultiValue, Result, Value};
+use mlua::{Function, Lua, MultiValue, Result, Value};
 
-use super::args::kind;
 use super::console;
 use crate::lua::budget::{self, is_over_budget};
 use crate::lua::life::Life;
@@ -40,16 +39,18 @@ pub fn spawn(what: &'static str, function: Function, args: MultiValue, end: impl
 /// error's message, and the log tells of it as an error of `what`. The function is a coroutine with a budget of its own, so
 /// that the module goes on even if the function is stopped.
 pub fn attempt(lua: &Lua) -> Result<Function> {
-    lua.create_async_function(|lua, (what, function, args): (String, Value, MultiValue)| async move {
-        let result = match &function {
-            Value::Function(function) => budget::call::<Value>(function, args).await,
-            other => Err(Error::runtime(format!("function expected, got {}", kind(other)))),
-        };
-        match result {
-            Ok(value) => Ok((true, value)),
-            Err(error) => {
-                console::report(&what, &error);
-                Ok((false, lua.create_string(console::describe(&error).message).map(Value::String)?))
+    // Lua calls it, since it may also be a table with `__call`.
+    let apply = "local f = ... local result = f(select(2, ...)) return result";
+    let apply = lua.load(apply).set_name("=[smq]").into_function()?;
+    lua.create_async_function(move |lua, (what, function_and_args): (String, MultiValue)| {
+        let apply = apply.clone();
+        async move {
+            match budget::call::<Value>(&apply, function_and_args).await {
+                Ok(value) => Ok((true, value)),
+                Err(error) => {
+                    console::report(&what, &error);
+                    Ok((false, lua.create_string(console::describe(&error).message).map(Value::String)?))
+                }
             }
         }
     })

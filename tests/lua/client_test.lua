@@ -54,6 +54,14 @@ test("onauth gives the credentials, and a refusal is final", function()
    same(smq:gettid(), nil)
 end)
 
+test("whatever can be called is a callback", function()
+   local smq, called_with = client.create(url)
+   smq.onconnect = setmetatable({}, { __call = function(_, etid) called_with = etid end })
+   eventually(function() return called_with end, "the connection")
+   same(called_with, smq:gettid())
+   smq:close()
+end)
+
 test("without what onauth was to give there is no connection", function()
    for _, case in ipairs{
       { function() return ("x"):rep(256) end, "onauth gave 256 bytes, and credentials have at most 255" },
