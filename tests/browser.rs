@@ -338,6 +338,28 @@ fn no_example_makes_the_browser_complain() {
     }
 }
 
+#[test]
+fn a_page_that_is_left_is_gone_at_once_and_comes_back_with_the_back_button() {
+    let server = Server::start("tests/browser/app");
+    let driver = Driver::start();
+    let (stays, leaves) = (driver.open(Screen::Desktop), driver.open(Screen::Desktop));
+    for page in [&stays, &leaves] {
+        page.goto(&server.url);
+        page.run("window.smq = await connected();");
+    }
+    let etid = leaves.run(
+        "window.isBack = false;
+         smq.onclose = () => 1000;
+         smq.onreconnect = () => (window.isBack = true);
+         return smq.gettid();",
+    );
+    stays.run(&format!("window.isGone = false; smq.observe({etid}, () => (window.isGone = true));"));
+    leaves.goto(&format!("{}harness.js", server.url));
+    stays.until("window.isGone");
+    leaves.back();
+    leaves.until("window.isBack");
+}
+
 const LOGIN_PAGE: &str = r#"<html><form method="post">
 <input name="ba_username"><input name="ba_password" type="password"><input name="ba_password2" type="hidden">
 <input name="ba_seed" type="hidden" value="<?lsp=authinfo.seed?>">

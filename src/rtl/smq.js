@@ -311,7 +311,11 @@
       this._settling = false;
       this._ended = false;
       this._attempts = 0;
+      // A page that stands still, as in the back-forward cache, keeps its connection and serves it no more: the server
+      // would take the client for present. So it is closed; if the page comes back, it hears of a lost connection.
+      this._onfreeze = () => this._sock && this._sock.close();
       this._open();
+      if (root.document) root.document.addEventListener("freeze", this._onfreeze);
     }
 
     // Calls
@@ -901,6 +905,7 @@
 
     _end(error) {
       this._ended = true;
+      if (root.document) root.document.removeEventListener("freeze", this._onfreeze);
       clearTimeout(this._timer);
       this._closeSocket();
       const line = this._line;

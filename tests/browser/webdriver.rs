@@ -116,6 +116,11 @@ impl Browser<'_> {
         self.post("/url", &json!({ "url": url }));
     }
 
+    /// Presses the back button.
+    pub fn back(&self) {
+        self.post("/back", &json!({}));
+    }
+
     /// Runs the body of an async function in the page, and gives what it returns. Panics with what it throws.
     pub fn run(&self, body: &str) -> Value {
         let script = format!(
