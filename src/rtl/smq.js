@@ -952,6 +952,9 @@
   function wsURL(path) {
     const page = root.location;
     if (!page) throw new Error("wsURL: there is no page here; give SMQ.Client a whole URL");
+    // The WebSocket would take the first folder for the host.
+    if (!page.host)
+      throw new Error(`wsURL: this page came from no server, but by ${page.protocol}; give SMQ.Client a whole URL`);
     let absolute = path === undefined || path === null ? page.pathname : String(path);
     if (!absolute.startsWith("/")) absolute = page.pathname.slice(0, page.pathname.lastIndexOf("/") + 1) + absolute;
     return `${page.protocol === "https:" ? "wss:" : "ws:"}//${page.host}${absolute}`;

@@ -887,6 +887,15 @@ it("says what it misses where there is no page and no WebSocket", async () => {
   throws(() => smq.Client("ws://there/"), /no WebSocket here: pass a class in the option WebSocket/);
 });
 
+it("says that a page which came from no server has no host to connect to", async () => {
+  for (const address of ["file:///home/ada/index.html", "about:srcdoc", "blob:http://there/1-2"]) {
+    const page = await smqIn({ location: new URL(address), WebSocket });
+    const reason = new RegExp(`came from no server, but by ${address.split(":")[0]}:; give SMQ.Client a whole URL`);
+    throws(() => page.wsURL("/smq/"), reason);
+    throws(() => page.Client(), reason);
+  }
+});
+
 it("makes WebSocket URLs from the page's address", async () => {
   const { host } = location;
   equal(
