@@ -89,10 +89,13 @@
     },
   };
 
+  /** Like instanceof, also for what comes from another window, such as a frame, which has classes of its own. */
+  const isA = (name, value) => Object.prototype.toString.call(value) === `[object ${name}]`;
+
   function asBytes(data) {
     if (typeof data === "string") return encoder.encode(data);
     if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    if (data instanceof ArrayBuffer) return new Uint8Array(data);
+    if (isA("ArrayBuffer", data)) return new Uint8Array(data);
     if (Array.isArray(data)) return bytesOfArray(data);
     throw new TypeError(`data must be text or bytes, not ${describe(data)}; pubjson sends other values`);
   }
@@ -105,7 +108,7 @@
 
   /** A copy of the payload as bytes, since the caller may reuse its buffer while the message is in the line. */
   function payloadOf(data) {
-    const bytes = ArrayBuffer.isView(data) || data instanceof ArrayBuffer ? asBytes(data).slice() : asBytes(data);
+    const bytes = ArrayBuffer.isView(data) || isA("ArrayBuffer", data) ? asBytes(data).slice() : asBytes(data);
     if (bytes.length > PAYLOAD_LIMIT) {
       throw new RangeError(`a message carries at most ${PAYLOAD_LIMIT} bytes, this one has ${bytes.length}`);
     }
@@ -285,7 +288,7 @@
 
   class SmqClient {
     constructor(url, options) {
-      if (url !== null && typeof url === "object" && !(url instanceof URL)) [url, options] = [undefined, url];
+      if (url !== null && typeof url === "object" && !isA("URL", url)) [url, options] = [undefined, url];
       this._options = options || {};
       this._url = absoluteURL(url);
       this._uid = this._options.uid;

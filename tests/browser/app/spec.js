@@ -238,6 +238,23 @@ it("decodes JSON and text, and gives anything else as bytes", async () => {
   ]);
 });
 
+it("takes bytes and URLs that were made in another window", async () => {
+  const frame = document.body.appendChild(document.createElement("iframe"));
+  const other = frame.contentWindow;
+  const smq = SMQ.Client(new other.URL(SMQ.wsURL("smq/")), { info: "from a frame" });
+  clients.push(smq);
+  equal((await ask(smq, "whoami")).info, "from a frame");
+  const heard = log();
+  smq.subscribe("t", { onmsg: (bytes) => heard.add([...bytes]) });
+  const buffer = new other.Uint8Array([1, 2]).buffer;
+  smq.publish(buffer, "t");
+  new Uint8Array(buffer)[0] = 9;
+  smq.publish(new other.Uint8Array([3]), "t");
+  equal(await heard.reaches(2), [[1, 2], [3]]);
+  equal(SMQ.utf8.decode(new other.Uint8Array([97]).buffer), "a");
+  frame.remove();
+});
+
 it("carries every payload from 0 to 65520 bytes, and refuses more before it sends", async () => {
   const smq = await connected();
   const heard = log();
