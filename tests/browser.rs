@@ -360,6 +360,22 @@ fn a_page_that_is_left_is_gone_at_once_and_comes_back_with_the_back_button() {
     leaves.until("window.isBack");
 }
 
+#[test]
+fn the_longest_message_of_the_chat_arrives_in_every_script() {
+    let server = Server::start("examples/chat");
+    let driver = Driver::start();
+    let (ada, grace) = (driver.open(Screen::Desktop), driver.open(Screen::Phone));
+    for (browser, name) in [(&ada, "Ada"), (&grace, "Grace")] {
+        browser.goto(&server.url);
+        enter_chat(browser, name);
+        until_shown(browser, "people", name);
+    }
+    let longest = ada.run("return document.getElementById('text').maxLength;").as_u64().expect("there is a limit");
+    let text = "漢".repeat(longest as usize);
+    say(&ada, &text);
+    until_shown(&grace, "messages", &text);
+}
+
 const LOGIN_PAGE: &str = r#"<html><form method="post">
 <input name="ba_username"><input name="ba_password" type="password"><input name="ba_password2" type="hidden">
 <input name="ba_seed" type="hidden" value="<?lsp=authinfo.seed?>">
