@@ -376,6 +376,23 @@ fn the_longest_message_of_the_chat_arrives_in_every_script() {
     until_shown(&grace, "messages", &text);
 }
 
+#[test]
+fn a_chat_room_that_the_server_does_not_open_leads_back_to_the_lobby() {
+    let server = Server::start("examples/chat");
+    let driver = Driver::start();
+    let ada = driver.open(Screen::Desktop);
+    ada.goto(&server.url);
+    enter_chat(&ada, "Ada");
+    until_shown(&ada, "people", "Ada");
+    // As when there are too many rooms: the server does not know this one.
+    ada.run("enter('nowhere'); showAll();");
+    until_shown(&ada, "status", "nowhere");
+    until_shown(&ada, "title", "# lobby");
+    until_shown(&ada, "people", "Ada");
+    say(&ada, "Still here.");
+    until_shown(&ada, "messages", "Still here.");
+}
+
 const LOGIN_PAGE: &str = r#"<html><form method="post">
 <input name="ba_username"><input name="ba_password" type="password"><input name="ba_password2" type="hidden">
 <input name="ba_seed" type="hidden" value="<?lsp=authinfo.seed?>">

@@ -42,13 +42,21 @@ function connect(name) {
 }
 
 function enter(name) {
+  status();
   smq.unsubscribe(`room/${room}`);
   room = name;
   partner = undefined;
   lately = [];
-  smq.subscribe(`room/${room}`, "say", { datatype: "text", onmsg: heard });
+  smq.subscribe(`room/${room}`, "say", { datatype: "text", onmsg: heard }).catch(() => isClosed(name));
   smq.subscribe(`room/${room}`, "people", { datatype: "json", onmsg: (list) => peopleChanged(Object.values(list)) });
   smq.publish(room, SERVER, "enter");
+}
+
+/** The server has not opened the room: there are as many as it wants. */
+function isClosed(name) {
+  if (name !== room || !smq.getsock()) return;
+  enter("lobby");
+  status(`The room ${name} cannot be opened: there are too many.`);
 }
 
 function entered(news) {
