@@ -393,6 +393,26 @@ fn a_chat_room_that_the_server_does_not_open_leads_back_to_the_lobby() {
     until_shown(&ada, "messages", "Still here.");
 }
 
+#[test]
+fn a_chat_room_that_people_are_in_is_there_again_when_the_server_was_restarted() {
+    let server = Server::start("examples/chat");
+    let driver = Driver::start();
+    let ada = driver.open(Screen::Desktop);
+    ada.goto(&server.url);
+    enter_chat(&ada, "Ada");
+    until_shown(&ada, "people", "Ada");
+    ada.run("document.getElementById('newroom').value = 'tea'; document.getElementById('open').requestSubmit();");
+    until_shown(&ada, "rooms", "#tea1");
+    let _server = server.restarted();
+    ada.until("document.getElementById('status').textContent");
+    ada.until("document.getElementById('status').hidden");
+    say(&ada, "Is the tea still hot?");
+    until_shown(&ada, "messages", "Is the tea still hot?");
+    ada.run("SMQ.Client(SMQ.wsURL('smq/'), { info: 'Grace' }).subscribe('room/tea', 'say');");
+    until_shown(&ada, "rooms", "#tea2");
+    until_shown(&ada, "subtitle", "2 people here");
+}
+
 const LOGIN_PAGE: &str = r#"<html><form method="post">
 <input name="ba_username"><input name="ba_password" type="password"><input name="ba_password2" type="hidden">
 <input name="ba_seed" type="hidden" value="<?lsp=authinfo.seed?>">

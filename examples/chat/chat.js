@@ -27,7 +27,10 @@ function connect(name) {
   smq.onreconnect = () => {
     status();
     for (const etid of privates.keys()) smq.observe(etid, () => left(etid));
-    smq.publish(room, SERVER, "enter"); // What did we miss?
+    // A server that was restarted has forgotten the rooms that people opened.
+    for (const name of counts.keys()) if (!smq.topic2tid(`room/${name}`)) counts.delete(name);
+    if (smq.topic2tid(`room/${room}`)) smq.publish(room, SERVER, "enter"); // What did we miss?
+    else openRoom(room);
   };
   smq.onclose = (message, canreconnect) => {
     if (canreconnect) return status("Connection lost. Trying again …");
@@ -57,6 +60,11 @@ function isClosed(name) {
   if (name !== room || !smq.getsock()) return;
   enter("lobby");
   status(`The room ${name} cannot be opened: there are too many.`);
+}
+
+function openRoom(name) {
+  smq.publish(name, SERVER, "open");
+  enter(name);
 }
 
 function entered(news) {
@@ -271,8 +279,7 @@ $("open").onsubmit = (event) => {
   event.preventDefault();
   const name = $("newroom").value.trim().toLowerCase();
   if (name) {
-    smq.publish(name, SERVER, "open");
-    enter(name);
+    openRoom(name);
     showAll();
   }
   $("newroom").value = "";
