@@ -413,6 +413,34 @@ fn a_chat_room_that_people_are_in_is_there_again_when_the_server_was_restarted()
     until_shown(&ada, "subtitle", "2 people here");
 }
 
+#[test]
+fn a_dashboard_shows_what_was_asked_for_last_also_if_that_answer_comes_first() {
+    let server = Server::start("examples/dashboard");
+    let driver = Driver::start();
+    let page = driver.open(Screen::Desktop);
+    log_in(&page, &server.url);
+    page.run(
+        "const {fetch} = window;
+         const isOver = new Promise((resolve) => document.addEventListener('fragment', resolve, {once: true}));
+         window.fetch = async (url, options) => {
+           const answer = await fetch(url, options);
+           if (!url.endsWith('lamps.lsp')) return answer;
+           const html = await answer.text();
+           await isOver;
+           setTimeout(() => (window.isLate = true));
+           return {ok: true, text: async () => html};
+         };
+         for (const title of ['Lamps', 'Log']) {
+           [...document.querySelectorAll('nav a')].find((link) => link.textContent.includes(title)).click();
+         }",
+    );
+    page.until("window.isLate");
+    assert_eq!(
+        page.run("return [document.querySelector('h2').textContent, location.pathname];"),
+        json!(["Log", "/log.lsp"])
+    );
+}
+
 const LOGIN_PAGE: &str = r#"<html><form method="post">
 <input name="ba_username"><input name="ba_password" type="password"><input name="ba_password2" type="hidden">
 <input name="ba_seed" type="hidden" value="<?lsp=authinfo.seed?>">

@@ -1,8 +1,12 @@
 // Links and forms with data-into load their page into that element instead of a new document.
 (() => {
+  let latest = 0; // Answers may overtake one another: what was asked for last is shown.
+
   async function load(into, url, options = {}, isNew = true) {
+    const mine = ++latest;
     const answer = await fetch(url, { ...options, headers: { "X-Fragment": "1" } });
     const html = await answer.text();
+    if (mine !== latest) return undefined;
     // An error, or the login page because the session has ended: show it as a document of its own.
     if (!answer.ok || html.startsWith("<!DOCTYPE")) return location.assign(url);
     document.querySelector(into).innerHTML = html;
