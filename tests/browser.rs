@@ -441,6 +441,24 @@ fn a_dashboard_shows_what_was_asked_for_last_also_if_that_answer_comes_first() {
     );
 }
 
+#[test]
+fn the_dashboards_settings_take_what_their_form_takes_in_every_script() {
+    let server = Server::start("examples/dashboard");
+    let driver = Driver::start();
+    let page = driver.open(Screen::Desktop);
+    log_in(&page, &server.url);
+    choose(&page, "Settings");
+    page.run(
+        "const {title, note} = document.forms[0];
+         title.value = 'Ü'.repeat(title.maxLength);
+         note.value = 'x' + 'é'.repeat(600);
+         document.forms[0].requestSubmit();",
+    );
+    page.until("document.querySelector('.saved')");
+    let shown = page.run("const {title, note} = document.forms[0]; return [title.value, note.value];");
+    assert_eq!(shown, json!(["Ü".repeat(40), format!("x{}", "é".repeat(499))]));
+}
+
 const LOGIN_PAGE: &str = r#"<html><form method="post">
 <input name="ba_username"><input name="ba_password" type="password"><input name="ba_password2" type="hidden">
 <input name="ba_seed" type="hidden" value="<?lsp=authinfo.seed?>">
