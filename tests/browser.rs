@@ -459,6 +459,20 @@ fn the_dashboards_settings_take_what_their_form_takes_in_every_script() {
     assert_eq!(shown, json!(["Ü".repeat(40), format!("x{}", "é".repeat(499))]));
 }
 
+#[test]
+fn a_dashboards_form_is_no_step_for_the_back_button() {
+    let server = Server::start("examples/dashboard");
+    let driver = Driver::start();
+    let page = driver.open(Screen::Desktop);
+    log_in(&page, &server.url);
+    choose(&page, "Lamps");
+    choose(&page, "Settings");
+    page.run("document.forms[0].requestSubmit();");
+    page.until("document.querySelector('.saved')");
+    page.back();
+    page.until("document.querySelector('h2').textContent === 'Lamps'");
+}
+
 const LOGIN_PAGE: &str = r#"<html><form method="post">
 <input name="ba_username"><input name="ba_password" type="password"><input name="ba_password2" type="hidden">
 <input name="ba_seed" type="hidden" value="<?lsp=authinfo.seed?>">

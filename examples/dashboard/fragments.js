@@ -10,7 +10,7 @@
     // An error, or the login page because the session has ended: show it as a document of its own.
     if (!answer.ok || html.startsWith("<!DOCTYPE")) return location.assign(url);
     document.querySelector(into).innerHTML = html;
-    if (isNew) history.pushState({ into }, "", url);
+    if (isNew && url !== location.href) history.pushState({ into }, "", url);
     mark();
     document.dispatchEvent(new Event("fragment"));
   }
