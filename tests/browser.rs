@@ -473,6 +473,35 @@ fn a_dashboards_form_is_no_step_for_the_back_button() {
     page.until("document.querySelector('h2').textContent === 'Lamps'");
 }
 
+#[test]
+fn whoever_comes_back_to_the_chat_and_finds_the_name_taken_chooses_another() {
+    let server = Server::start("examples/chat");
+    let driver = Driver::start();
+    let (ada, grace) = (driver.open(Screen::Desktop), driver.open(Screen::Desktop));
+    for (browser, name) in [(&ada, "Ada"), (&grace, "Grace")] {
+        browser.goto(&server.url);
+        enter_chat(browser, name);
+        until_shown(browser, "people", name);
+    }
+    // Ada comes back a second later: time enough for somebody else.
+    ada.run("smq.getsock().close();");
+    grace.run(
+        "const come = () => new Promise((resolve) => {
+           window.other = SMQ.Client(SMQ.wsURL('smq/'), { info: 'Ada' });
+           other.onconnect = () => resolve(true);
+           other.onclose = () => resolve(false);
+         });
+         while (!(await come()));",
+    );
+    until_shown(&ada, "refusal", "Ada is here already");
+    enter_chat(&ada, "Ada L.");
+    until_shown(&ada, "people", "Ada L.");
+    say(&ada, "It is me again.");
+    until_shown(&grace, "messages", "It is me again.");
+    grace.run("other.subscribe('room/lobby', 'say');");
+    until_shown(&ada, "rooms", "#lobby3");
+}
+
 const LOGIN_PAGE: &str = r#"<html><form method="post">
 <input name="ba_username"><input name="ba_password" type="password"><input name="ba_password2" type="hidden">
 <input name="ba_seed" type="hidden" value="<?lsp=authinfo.seed?>">

@@ -23,10 +23,13 @@ const uid = [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.t
 
 function connect(name) {
   smq = SMQ.Client(SMQ.wsURL("smq/"), { uid, info: name, backoff: true });
-  smq.onconnect = () => arrived(name);
+  smq.onconnect = () => {
+    arrived(name);
+    watchPartners();
+  };
   smq.onreconnect = () => {
     status();
-    for (const etid of privates.keys()) smq.observe(etid, () => left(etid));
+    watchPartners();
     // A server that was restarted has forgotten the rooms that people opened.
     for (const name of counts.keys()) if (!smq.topic2tid(`room/${name}`)) counts.delete(name);
     if (smq.topic2tid(`room/${room}`)) smq.publish(room, SERVER, "enter"); // What did we miss?
@@ -34,14 +37,14 @@ function connect(name) {
   };
   smq.onclose = (message, canreconnect) => {
     if (canreconnect) return status("Connection lost. Trying again …");
-    if (rooms.length) status(message);
-    else askName(message);
+    askName(message); // Also after a reconnect: somebody else may have the name by now.
   };
   smq.onmsg = null;
   smq.subscribe("self", "entered", { datatype: "json", onmsg: entered });
   smq.subscribe("self", "private", { datatype: "text", onmsg: heardPrivately });
   smq.subscribe("rooms", { datatype: "json", onmsg: roomsChanged });
-  enter(room);
+  counts.clear();
+  openRoom(room);
 }
 
 function enter(name) {
@@ -105,6 +108,11 @@ function talkWith(etid) {
     smq.observe(etid, () => left(etid)); // Called once, when that client has gone.
   }
   return privates.get(etid);
+}
+
+/** A new connection observes nobody yet. */
+function watchPartners() {
+  for (const etid of privates.keys()) smq.observe(etid, () => left(etid));
 }
 
 function left(etid) {
