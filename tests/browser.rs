@@ -502,6 +502,39 @@ fn whoever_comes_back_to_the_chat_and_finds_the_name_taken_chooses_another() {
     until_shown(&ada, "rooms", "#lobby3");
 }
 
+/// Waits until the text is shown, and fails if it makes the page wider than the window.
+fn fits(page: &Browser, text: &str) {
+    page.until(&format!("document.body.textContent.includes({})", json!(text)));
+    assert_eq!(page.run("return document.documentElement.scrollWidth <= innerWidth;"), json!(true), "{}", &text[..1]);
+}
+
+#[test]
+fn a_long_word_makes_no_example_wider_than_its_window() {
+    let driver = Driver::start();
+    let page = driver.open(Screen::Desktop);
+    let devices = Server::start("examples/device/app");
+    page.goto(&devices.url);
+    let name = "d".repeat(200);
+    page.run(&format!("SMQ.Client(SMQ.wsURL('/smq/'), {{ uid: 'device {name}', info: 'device' }});"));
+    fits(&page, &name);
+
+    let bridge = Server::start("examples/bridge/app");
+    page.goto(&bridge.url);
+    page.until("smq.gettid()");
+    let word = "b".repeat(500);
+    page.run(&format!("text.value = '{word}'; form.requestSubmit();"));
+    fits(&page, &word);
+
+    let dashboard = Server::start("examples/dashboard");
+    log_in(&page, &dashboard.url);
+    choose(&page, "Settings");
+    let note = "n".repeat(500);
+    page.run(&format!("document.forms[0].note.value = '{note}'; document.forms[0].requestSubmit();"));
+    page.until("document.querySelector('.saved')");
+    choose(&page, "Overview");
+    fits(&page, &note);
+}
+
 const LOGIN_PAGE: &str = r#"<html><form method="post">
 <input name="ba_username"><input name="ba_password" type="password"><input name="ba_password2" type="hidden">
 <input name="ba_seed" type="hidden" value="<?lsp=authinfo.seed?>">
