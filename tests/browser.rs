@@ -115,6 +115,13 @@ fn the_app_in_the_readme_works_as_it_stands() {
     page.until("document.body.textContent.includes('Hello from a browser.')");
 }
 
+/// Opens the chat, and waits until `name` is among the people of the lobby.
+fn come_to_chat(browser: &Browser, url: &str, name: &str) {
+    browser.goto(url);
+    enter_chat(browser, name);
+    until_shown(browser, "people", name);
+}
+
 /// Gives a name in the chat's first dialog.
 fn enter_chat(browser: &Browser, name: &str) {
     browser.until("document.getElementById('welcome').open");
@@ -151,9 +158,7 @@ fn two_people_chat() {
     let driver = Driver::start();
     let (ada, grace) = (driver.open(Screen::Desktop), driver.open(Screen::Phone));
     for (browser, name) in [(&ada, "Ada"), (&grace, "Grace")] {
-        browser.goto(&server.url);
-        enter_chat(browser, name);
-        until_shown(browser, "people", name);
+        come_to_chat(browser, &server.url, name);
     }
 
     until_shown(&ada, "subtitle", "2 people here");
@@ -366,9 +371,7 @@ fn the_longest_message_of_the_chat_arrives_in_every_script() {
     let driver = Driver::start();
     let (ada, grace) = (driver.open(Screen::Desktop), driver.open(Screen::Phone));
     for (browser, name) in [(&ada, "Ada"), (&grace, "Grace")] {
-        browser.goto(&server.url);
-        enter_chat(browser, name);
-        until_shown(browser, "people", name);
+        come_to_chat(browser, &server.url, name);
     }
     let longest = ada.run("return document.getElementById('text').maxLength;").as_u64().expect("there is a limit");
     let text = "漢".repeat(longest as usize);
@@ -381,9 +384,7 @@ fn a_chat_room_that_the_server_does_not_open_leads_back_to_the_lobby() {
     let server = Server::start("examples/chat");
     let driver = Driver::start();
     let ada = driver.open(Screen::Desktop);
-    ada.goto(&server.url);
-    enter_chat(&ada, "Ada");
-    until_shown(&ada, "people", "Ada");
+    come_to_chat(&ada, &server.url, "Ada");
     // As when there are too many rooms: the server does not know this one.
     ada.run("enter('nowhere'); showAll();");
     until_shown(&ada, "status", "nowhere");
@@ -398,9 +399,7 @@ fn a_chat_room_that_people_are_in_is_there_again_when_the_server_was_restarted()
     let server = Server::start("examples/chat");
     let driver = Driver::start();
     let ada = driver.open(Screen::Desktop);
-    ada.goto(&server.url);
-    enter_chat(&ada, "Ada");
-    until_shown(&ada, "people", "Ada");
+    come_to_chat(&ada, &server.url, "Ada");
     ada.run("document.getElementById('newroom').value = 'tea'; document.getElementById('open').requestSubmit();");
     until_shown(&ada, "rooms", "#tea1");
     let _server = server.restarted();
@@ -479,9 +478,7 @@ fn whoever_comes_back_to_the_chat_and_finds_the_name_taken_chooses_another() {
     let driver = Driver::start();
     let (ada, grace) = (driver.open(Screen::Desktop), driver.open(Screen::Desktop));
     for (browser, name) in [(&ada, "Ada"), (&grace, "Grace")] {
-        browser.goto(&server.url);
-        enter_chat(browser, name);
-        until_shown(browser, "people", name);
+        come_to_chat(browser, &server.url, name);
     }
     // Ada comes back a second later: time enough for somebody else.
     ada.run("smq.getsock().close();");
