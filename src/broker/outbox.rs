@@ -76,7 +76,8 @@ pub struct Outbox {
     /// What a WebSocket read brings, before it is unmasked into the arena. Empty between reads.
     pub masked: Vec<u8>,
     flusher: Flusher,
-    /// Set when something was noted or queued for the server's own peer. [`super::session::Session`] clears it.
+    /// Set when something was noted or queued for the server's own peer. Whoever wants to know that of its own work clears it
+    /// before: [`super::session::Session`] and [`Outbox::capture`].
     pub reached_server: bool,
     /// Messages to one target that are gathered, to be routed together later in this turn.
     run: Option<Run>,

@@ -4,6 +4,9 @@
 //! takes its turn ([`HubState::take_turn`]). What the script itself sends reaches its callbacks within the call that
 //! sends it ([`HubState::act`]), so callbacks that publish are nested, up to a limit.
 //!
+//! Changes take one way, whoever has caused them: through the queue, since their order matters. Those that the script causes
+//! are told within its call, too, unless something is queued before them or an observer has caused them.
+//!
 //! A callback may wait. The number of those that wait is limited, too: at first by making clients wait, which are not
 //! read any more, and if no callback returns, by dropping messages.
 
