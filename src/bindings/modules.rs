@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use mlua::debug::Debug;
 use mlua::{AnyUserData, Function, Lua, MultiValue, Result, Table, Value};
 
 use super::args::Args;
 use super::coroutine;
 use super::io::{self, LuaIo};
+use crate::lua::place;
 
 /// The built-in modules that are written in Lua. Each gets [`coroutine::attempt`].
 const LUA_MODULES: &[(&str, &str)] = &[
@@ -31,7 +31,9 @@ pub fn install(lua: &Lua) -> Result<()> {
     for index in (3..=searchers.raw_len()).rev() {
         searchers.raw_remove(index)?;
     }
-    let place = lua.create_function(|lua, level: usize| Ok(place(lua, level)))?;
+    // As errors begin.
+    let place = |lua: &Lua, level| Ok(place::at(lua, level).map_or_else(String::new, |place| place + ": "));
+    let place = lua.create_function(place)?;
     lua.load(include_str!("../../lua/internal/require.lua")).set_name("=[smq]").call::<()>(place)?;
     for (name, source) in LUA_MODULES {
         let name: &'static str = name;
@@ -39,15 +41,6 @@ pub fn install(lua: &Lua) -> Result<()> {
         register(lua, name, move |lua| lua.load(source).set_name(format!("=[{name}]")).call(coroutine::attempt(lua)?))?;
     }
     Ok(())
-}
-
-/// `file:line: ` of a function that is running, as errors begin; empty where it is none of a script's.
-fn place(lua: &Lua, level: usize) -> String {
-    let place = |frame: &Debug| Some((frame.source().short_src?.into_owned(), frame.current_line()?));
-    match lua.inspect_stack(level, place).flatten() {
-        Some((source, line)) if source != "[smq]" => format!("{source}:{line}: "),
-        _ => String::new(),
-    }
 }
 
 /// Makes `require(name)` answer what `open` returns. It is called once, when a script first asks.
