@@ -108,7 +108,7 @@ impl Session {
         let publishes = &outbox.arena[frames.start..frames.end];
         let target = match self.check_publish(&publishes[..raw::first_length(publishes)]) {
             Ok(target) => target,
-            Err(fault) => return (frames.start, self.close_for(outbox, fault)),
+            Err(fault) => return (frames.start, Outcome::Close(self.refuse_publish(outbox, fault))),
         };
         let run = Span { start: frames.start, end: frames.start + run_length(publishes) };
         let interest = self.hub.interest();
@@ -279,10 +279,7 @@ impl Session {
 
     fn publish(&self, outbox: &mut Outbox, frame: &[u8], granted: bool) -> Handled {
         match self.check_publish(frame) {
-            Err(fault) => match self.close_for(outbox, fault) {
-                Outcome::Close(reason) => Handled::Close(reason),
-                _ => Handled::Done,
-            },
+            Err(fault) => Handled::Close(self.refuse_publish(outbox, fault)),
             Ok(_) if !granted => Handled::Done,
             Ok(target) if self.hub.interest().ondrop => {
                 let span = outbox.append(frame);
@@ -305,11 +302,12 @@ impl Session {
         Ok(Target(number(0)))
     }
 
-    fn close_for(&self, outbox: &mut Outbox, fault: Fault) -> Outcome {
+    /// Tells the client what is wrong with its Publish. Returns the reason for which the connection has to end.
+    fn refuse_publish(&self, outbox: &mut Outbox, fault: Fault) -> CloseReason {
         if fault == Fault::WrongPublisher {
             outbox.control(&self.peer, &encoded(&Packet::Disconnect { reason: b"corrupt frame" }));
         }
-        Outcome::Close(CloseReason::Protocol)
+        CloseReason::Protocol
     }
 }
 
