@@ -20,7 +20,6 @@ use crate::broker::peer::{CloseReason, Peer};
 use crate::broker::session::{Outcome, Session};
 use crate::broker::{Hub, Shutdowns};
 use crate::socket::{Socket, Takeover};
-use crate::transport::websocket::{Role, Status};
 use crate::transport::wire::{Filled, Wire};
 use crate::transport::{Framing, Stop};
 
@@ -267,10 +266,8 @@ async fn end(mut wire: Wire, hub: &Hub, peer: &Arc<Peer>, reason: CloseReason) {
     .await;
     wire.take_last_words(&peer.outbound);
     peer.outbound.end();
-    if wire.framing() == Framing::WebSocket && reason != CloseReason::SocketClosed {
-        let mut close = Vec::new();
-        Role::Server.encode_close(Status::NORMAL, &mut close);
-        wire.add_last_words(&close);
+    if reason != CloseReason::SocketClosed {
+        wire.add_close_frame();
     }
     report_drops(hub, peer);
     if peer.begin_end() {

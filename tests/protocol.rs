@@ -183,8 +183,8 @@ proptest! {
         let cut = cut.index(wire.len());
         let (whole, fault) = smq::transport::raw::whole_frames(&wire[..cut]);
         prop_assert_eq!(fault, Ok(()));
-        let mut found: Vec<&[u8]> = smq::transport::raw::messages(&wire[..whole]).collect();
-        found.extend(smq::transport::raw::messages(&wire[whole..]));
+        let frames = [&wire[..whole], &wire[whole..]].into_iter().flat_map(smq::transport::raw::frames);
+        let found: Vec<&[u8]> = frames.map(|frame| &frame[2..]).collect();
         prop_assert_eq!(found, messages);
     }
 }

@@ -28,7 +28,7 @@ use super::Hub;
 use super::outbound::Pushed;
 use super::peer::Peer;
 use crate::protocol::Target;
-use crate::transport::{Framing, websocket};
+use crate::transport::websocket;
 
 /// Bytes of the arena at which it is flushed before the next read.
 const ARENA: usize = 512 * 1024;
@@ -155,13 +155,10 @@ impl Outbox {
         Span { start, end: self.arena.len() }
     }
 
-    /// Converts raw frames of the arena to another framing; the result is appended to the arena.
-    pub fn convert(&mut self, frames: Span, framing: Framing) -> Span {
+    /// Appends raw frames of the arena to it once more, as frames of a WebSocket.
+    pub fn convert(&mut self, frames: Span) -> Span {
         let start = self.arena.len();
-        match framing {
-            Framing::Raw => return frames,
-            Framing::WebSocket => websocket::convert_within(&mut self.arena, frames.start..frames.end),
-        }
+        websocket::convert_within(&mut self.arena, frames.start..frames.end);
         Span { start, end: self.arena.len() }
     }
 

@@ -17,8 +17,6 @@ use crate::broker::session::Session;
 use crate::broker::{Shutdowns, encoded};
 use crate::protocol::{Connect, Etid, MIN_UID, Packet, ReturnCode, VERSION};
 use crate::socket::{Keepalive, Socket};
-use crate::transport::Framing;
-use crate::transport::websocket::{Role, Status};
 use crate::transport::wire::{First, PlainWriter, Wire};
 
 /// How often a client that waits for its turn, or for the end of an older one, is checked: it may have left meanwhile.
@@ -99,7 +97,7 @@ impl Upgrade {
         }
         let address = address_text(self.address);
         let init = encoded(&Packet::Init { version: VERSION, seed, address: address.as_bytes() });
-        wire.framing().convert(&init, &mut greeting);
+        greeting.extend_from_slice(&wire.framing().converted(&init));
         wire.write_all(greeting).await
     }
 
@@ -166,21 +164,17 @@ enum Refusal {
 impl Refusal {
     /// Says what there is to say, and closes the connection.
     async fn tell(self, mut wire: Wire) {
-        let framing = wire.framing();
-        let mut last_words = Vec::new();
         match &self {
             Self::Lost => return,
             Self::Closed => return wire.close().await,
             Self::ShutDown => {}
             Self::Connack(code, reason) => {
                 let reason = &reason[..reason.len().min(crate::protocol::MAX_NAME)];
-                framing.convert(&encoded(&Packet::Connack { code: *code, etid: Etid(0), reason }), &mut last_words);
+                let connack = encoded(&Packet::Connack { code: *code, etid: Etid(0), reason });
+                wire.add_last_words(&wire.framing().converted(&connack));
             }
         }
-        if framing == Framing::WebSocket {
-            Role::Server.encode_close(Status::NORMAL, &mut last_words);
-        }
-        wire.add_last_words(&last_words);
+        wire.add_close_frame();
         wire.close().await;
     }
 }

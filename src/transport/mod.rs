@@ -27,28 +27,16 @@ pub enum Stop {
 }
 
 impl Framing {
-    /// Appends raw frames to `out` in this framing. `frames` must hold whole frames only. For single packets: messages are
-    /// converted within the arena, see [`websocket::convert_within`].
-    pub fn convert(self, frames: &[u8], out: &mut Vec<u8>) {
-        match self {
-            Self::Raw => out.extend_from_slice(frames),
-            Self::WebSocket => {
-                for message in raw::messages(frames) {
-                    websocket::encode(websocket::BINARY, message, out);
-                }
-            }
-        }
-    }
-
-    /// Whole raw frames in this framing.
-    pub fn converted(self, frames: &[u8]) -> Cow<'_, [u8]> {
-        match self {
-            Self::Raw => Cow::Borrowed(frames),
-            Self::WebSocket => {
+    /// A raw frame in this framing; nothing, if that is nothing. For single packets: messages are converted within the
+    /// arena, see [`websocket::convert_within`].
+    pub fn converted(self, frame: &[u8]) -> Cow<'_, [u8]> {
+        match (self, frame.get(2..)) {
+            (Self::WebSocket, Some(message)) => {
                 let mut converted = Vec::new();
-                self.convert(frames, &mut converted);
+                websocket::encode(websocket::BINARY, message, &mut converted);
                 Cow::Owned(converted)
             }
+            _ => Cow::Borrowed(frame),
         }
     }
 

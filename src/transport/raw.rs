@@ -27,11 +27,6 @@ pub fn frames(frames: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The messages (type and body) in whole frames.
-pub fn messages(whole: &[u8]) -> impl Iterator<Item = &[u8]> {
-    frames(whole).map(|frame| &frame[2..])
-}
-
 /// The length that the frame at the start of `frames` declares.
 pub fn first_length(frames: &[u8]) -> usize {
     match *frames {

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_rustls::server::TlsStream;
 
-use super::websocket::{self, Decoder};
+use super::websocket::{self, Decoder, Role, Status};
 use super::{Framing, Stop, raw};
 use crate::broker::outbound::{Duty, Outbound, Writer};
 use crate::broker::outbox::{Outbox, Span};
@@ -293,6 +293,13 @@ impl Wire {
     /// Adds to what [`Wire::close`] sends.
     pub fn add_last_words(&mut self, bytes: &[u8]) {
         self.sending.bytes.extend_from_slice(bytes);
+    }
+
+    /// Adds the close frame of a connection that ends normally, if it is a WebSocket.
+    pub fn add_close_frame(&mut self) {
+        if self.framing() == Framing::WebSocket {
+            Role::Server.encode_close(Status::NORMAL, &mut self.sending.bytes);
+        }
     }
 
     /// Whether nothing is left to send, so that a client that reads no more can be dropped without [`Wire::close`]. A TLS

@@ -48,7 +48,7 @@ fn deliver(outbox: &mut Outbox, receivers: &[Arc<Peer>], frames: Span) -> bool {
     for peer in receivers {
         let span = match peer.outbound.framing() {
             Framing::Raw => frames,
-            framing => *converted.get_or_insert_with(|| outbox.convert(frames, framing)),
+            Framing::WebSocket => *converted.get_or_insert_with(|| outbox.convert(frames)),
         };
         outbox.note(peer, span);
     }
