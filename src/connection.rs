@@ -146,7 +146,7 @@ async fn run(wire: &mut Wire, hub: &Hub, peer: &Arc<Peer>, session: &mut Option<
         let present = session.as_mut()?;
         let mut has_waited = false;
         let turn = poll_fn(|cx| {
-            let turn = poll_turn(cx, wire, present, peer);
+            let turn = poll_turn(cx, wire, present);
             has_waited |= turn.is_pending();
             turn
         });
@@ -171,12 +171,13 @@ async fn run(wire: &mut Wire, hub: &Hub, peer: &Arc<Peer>, session: &mut Option<
 }
 
 /// One turn: sends what only this task can send, then reads and routes.
-fn poll_turn(cx: &mut Context<'_>, wire: &mut Wire, session: &mut Session, peer: &Peer) -> Poll<Turn> {
+fn poll_turn(cx: &mut Context<'_>, wire: &mut Wire, session: &mut Session) -> Poll<Turn> {
+    let peer = session.peer();
     peer.outbound.register(cx.waker());
     if let Some(reason) = peer.closing() {
         return Poll::Ready(Turn::End(reason));
     }
-    report_drops(session.hub(), session.peer());
+    report_drops(session.hub(), peer);
     let write_failed = matches!(wire.poll_send(cx, &peer.outbound), Poll::Ready(Err(_)));
     for _ in 0..READS_PER_TURN {
         match poll_read(cx, wire, session) {
