@@ -1,8 +1,9 @@
 //! Checking what a script passes to a function: errors name the function, the argument, what was expected and what came.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
-use mlua::{Error, Function, Integer, Lua, MultiValue, Number, Result, Table, Value};
+use mlua::{Error, Function, Integer, Lua, MultiValue, Number, Result, Table, UserDataRef, Value};
 
 use crate::lua::place;
 
@@ -86,6 +87,11 @@ impl<'lua> Args<'lua> {
         }
     }
 
+    /// A time to wait, in milliseconds. NaN and negative times are no time; what is too great is the greatest there is.
+    pub fn milliseconds(&self, position: usize) -> Result<Duration> {
+        Ok(Duration::from_millis(self.number(position, "milliseconds")? as u64))
+    }
+
     /// An integer in `range`.
     pub fn integer_in(&self, position: usize, name: &str, range: std::ops::RangeInclusive<Integer>) -> Result<Integer> {
         let number = self.integer(position, name)?;
@@ -122,6 +128,13 @@ impl<'lua> Args<'lua> {
         if self.is_absent(position) { Ok(None) } else { self.table(position, name).map(Some) }
     }
 
+    /// An object of this type, which messages call `expected`.
+    pub fn object<T: 'static>(&self, position: usize, name: &str, expected: &str) -> Result<UserDataRef<T>> {
+        let value = self.value(position);
+        let object = value.as_userdata().and_then(|data| data.borrow::<T>().ok());
+        object.ok_or_else(|| self.mismatch(position, name, expected, &value))
+    }
+
     /// The error for an argument of the wrong type.
     pub fn mismatch(&self, position: usize, name: &str, expected: &str, got: &Value) -> Error {
         let is_absent = position > self.values.len();
@@ -138,6 +151,11 @@ impl<'lua> Args<'lua> {
     pub fn warn(&self, what: &str) {
         tracing::warn!(target: "lua", "{}: {}: {}", place::of_script(self.lua), self.function, brief(what));
     }
+}
+
+/// The error for a method that got something else in the place of its `object`, most likely since it was called with a dot.
+pub fn no_object(method: &str, object: &str) -> Error {
+    Error::runtime(format!("{method}: call it with a colon, on {object}"))
 }
 
 /// The beginning of a text that may be a script's or a client's, and of any length, for a message that people read.

@@ -58,12 +58,10 @@ impl Guard {
 
 /// The arguments of `dir:setauth(authenticator[, authorizer])`; `None` for nil, which takes the guard away.
 pub fn guard(args: &Args) -> Result<Option<Guard>> {
-    let value = args.value(1);
-    if args.count() > 0 && value.is_nil() {
+    if args.count() > 0 && args.is_absent(1) {
         return Ok(None);
     }
-    let found = value.as_userdata().and_then(|data| data.borrow::<LuaAuthenticator>().ok());
-    let Some(authenticator) = found else { return Err(args.mismatch(1, "authenticator", "authenticator", &value)) };
+    let authenticator = args.object::<LuaAuthenticator>(1, "authenticator", "authenticator")?;
     let authorizer = match args.value(2) {
         Value::Nil => None,
         other => match Authorizer::from_value(&other) {

@@ -109,7 +109,7 @@ pub fn describe(error: &Error) -> Described {
     let text = match cause {
         Error::RuntimeError(message) | Error::SyntaxError { message, .. } => message.clone(),
         Error::BadArgument { to: Some(method), name: Some(name), .. } if name == "self" => {
-            format!("{method} was called without its object; write it with a colon")
+            format!("{method}: call it with a colon, on its object")
         }
         other => other.to_string(),
     };
@@ -174,7 +174,7 @@ mod tests {
         lua.globals().set("object", lua.create_any_userdata(5u8).unwrap()).unwrap();
         let error = lua.load("object.open('x')").set_name("@x.lsp").exec().unwrap_err();
         let message = describe(&error).message;
-        assert_eq!(message, "x.lsp:1: u8.open was called without its object; write it with a colon");
+        assert_eq!(message, "x.lsp:1: u8.open: call it with a colon, on its object");
     }
 
     #[test]

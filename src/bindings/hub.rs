@@ -34,8 +34,9 @@ use mlua::{Lua, MultiValue, Result, Table, Value};
 use tokio::sync::{Mutex, Notify};
 
 use super::args::Args;
+use super::request::Request;
 use super::tally::Tally;
-use super::{callback, modules, request};
+use super::{callback, modules};
 use crate::broker::outbound::Duty;
 use crate::broker::{Hub, Options};
 use crate::lua::life::Life;
@@ -159,8 +160,7 @@ fn create(world: &Rc<World>, lua: &Lua, values: MultiValue) -> Result<Value> {
 /// `isSMQ(request)`.
 fn is_smq(lua: &Lua, values: MultiValue) -> Result<bool> {
     let args = Args::new(lua, "hub.isSMQ", values);
-    let value = args.value(1);
-    let request = request::from_value(&value).ok_or_else(|| args.mismatch(1, "request", "request", &value))?;
+    let request = args.object::<Request>(1, "request", "request")?;
     Ok(connect::is_smq(&request))
 }
 

@@ -12,7 +12,7 @@ use mlua::{
     Function, IntoLuaMulti, Lua, MultiValue, Result, Table, UserData, UserDataMethods, UserDataRegistry, Value,
 };
 
-use super::args::{Args, brief};
+use super::args::{Args, brief, no_object};
 use super::outcome::outcome;
 use crate::lua::budget;
 
@@ -276,7 +276,7 @@ async fn dofile(lua: Lua, mut args: MultiValue) -> Result<MultiValue> {
     let chunk = {
         let args = Args::new(&lua, "io:dofile", args);
         let io = this.as_userdata().and_then(|data| data.borrow::<LuaIo>().ok());
-        let io = io.ok_or_else(|| mlua::Error::runtime("io:dofile: call it with a colon, on an io object"))?;
+        let io = io.ok_or_else(|| no_object("io:dofile", "an io object"))?;
         load(&lua, &io, &args)?.map_err(mlua::Error::runtime)?
     };
     budget::call(&chunk, ()).await

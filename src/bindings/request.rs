@@ -21,7 +21,7 @@ use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 use hyper::{HeaderMap, Method};
-use mlua::{Function, Lua, Table, Value};
+use mlua::{Function, Lua, Table};
 
 use super::auth::User;
 use super::session::Session;
@@ -370,10 +370,4 @@ impl std::fmt::Debug for Request {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "Request({} {})", self.method(), self.raw_path())
     }
-}
-
-/// The request behind a script's value, for functions that take one; `None` when it is something else.
-pub fn from_value(value: &Value) -> Option<Request> {
-    let Value::UserData(data) = value else { return None };
-    data.borrow::<Request>().ok().map(|request| request.clone())
 }

@@ -892,9 +892,7 @@ impl Status for PageReply {
 async fn site_with_take(files: &[(&str, &str)]) -> Site {
     let (lua, _) = LuaThread::start().expect("a Lua thread");
     let install = |world: std::rc::Rc<smq::lua::World>| async move {
-        let take = |_: &mlua::Lua, value: mlua::Value| {
-            let request =
-                smq::bindings::request::from_value(&value).ok_or_else(|| mlua::Error::runtime("no request"))?;
+        let take = |_: &mlua::Lua, request: mlua::UserDataRef<smq::bindings::request::Request>| {
             Ok(request.take_socket(Box::new(|_, _| ())).is_ok())
         };
         let take = world.lua.create_function(take).expect("memory for a function");

@@ -2,9 +2,8 @@
 
 use std::rc::{Rc, Weak};
 
-use mlua::{IntoLua, Lua, MultiValue, Result, Table, UserData, UserDataMethods, UserDataRegistry, Value};
-
 use hyper::HeaderMap;
+use mlua::{IntoLua, Lua, MultiValue, Result, Table, UserData, UserDataMethods, UserDataRegistry, Value};
 
 use crate::bindings::args::{Args, plain_text};
 use crate::bindings::auth;
@@ -82,10 +81,7 @@ fn insert(lua: &Lua, this: &Dir, args: MultiValue) -> Result<Value> {
 }
 
 fn mount(args: &Args, insert: impl FnOnce(&Rc<Directory>) -> bool) -> Result<bool> {
-    let value = args.value(1);
-    let child = value.as_userdata().and_then(|data| data.borrow::<Dir>().ok());
-    let Some(child) = child else { return Err(args.mismatch(1, "child", "directory", &value)) };
-    if !insert(&child.0) {
+    if !insert(&args.object::<Dir>(1, "child", "directory")?.0) {
         return Err(args.refuse(1, "child", "a directory cannot be mounted below itself"));
     }
     Ok(true)

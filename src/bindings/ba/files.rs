@@ -28,10 +28,7 @@ fn openio(lua: &Lua, args: MultiValue) -> Result<Value> {
 /// `ba.mkio(io, folder)`: the files below a folder of `io`; or nil and the error's name.
 fn mkio(lua: &Lua, args: MultiValue) -> Result<MultiValue> {
     let args = Args::new(lua, "ba.mkio", args);
-    let above = args.value(1);
-    let Some(above) = above.as_userdata().and_then(|data| data.borrow::<LuaIo>().ok()) else {
-        return Err(args.mismatch(1, "io", "io object", &above));
-    };
+    let above = args.object::<LuaIo>(1, "io", "io object")?;
     io::answer(lua, above.below(&args.text(2, "folder")?))
 }
 

@@ -14,7 +14,7 @@ use mlua::{AnyUserData, Function, Lua, MultiValue, Table, Thread, UserData, User
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::bindings::args::Args;
+use crate::bindings::args::{Args, no_object};
 use crate::bindings::console;
 use crate::bindings::coroutine::is_page_ended;
 use crate::lua::life::Life;
@@ -47,8 +47,7 @@ impl UserData for Timer {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         // t:set(ms [, ref [, now]]); `ref` would keep the timer from being collected, which none of ours is.
         methods.add_function("set", |lua, (this, args): (AnyUserData, MultiValue)| {
-            let timer = this.borrow::<Self>();
-            let timer = timer.map_err(|_| mlua::Error::runtime("timer:set: call it with a colon, on a timer"))?;
+            let timer = this.borrow::<Self>().map_err(|_| no_object("timer:set", "a timer"))?;
             let args = Args::new(lua, "timer:set", args);
             timer.start(lua, this.user_value()?, period(&args)?, args.truth(3));
             Ok(())

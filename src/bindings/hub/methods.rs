@@ -12,8 +12,8 @@ use std::rc::Rc;
 
 use mlua::{Lua, MultiValue, ObjectLike, Result, UserData, UserDataMethods, Value};
 
-use super::super::args::Args;
-use super::super::request;
+use super::super::args::{Args, no_object};
+use super::super::request::Request;
 use super::{HubHandle, HubState};
 use managing::{etid2peer, peers, setkeepalive, shutdown, sock2peer};
 use naming::{create, createsub, names, subtopic2tid, tid2subtopic, tid2topic, topic2tid};
@@ -66,13 +66,9 @@ fn add<M: UserDataMethods<HubHandle>, R: mlua::IntoLuaMulti + 'static>(
 
 fn take_hub(title: &str, values: &mut MultiValue) -> Result<Rc<HubState>> {
     let value = values.pop_front().unwrap_or(Value::Nil);
-    let hub = value.as_userdata().and_then(|data| data.borrow::<HubHandle>().ok()).map(|handle| handle.0.upgrade());
-    let problem = match hub {
-        Some(Some(hub)) => return Ok(hub),
-        Some(None) => format!("{title} was called on a hub that has ended with its app"),
-        None => format!("{title} was called without its hub, on a {}; write it with a colon", value.type_name()),
-    };
-    Err(mlua::Error::runtime(problem))
+    let handle = value.as_userdata().and_then(|data| data.borrow::<HubHandle>().ok());
+    let hub = handle.ok_or_else(|| no_object(title, "a hub"))?.0.upgrade();
+    hub.ok_or_else(|| mlua::Error::runtime(format!("{title} was called on a hub that has ended with its app")))
 }
 
 /// `hub:connect(request[, arg])`: returns when the handshake is over. A request that does not ask for SMQ is answered
@@ -82,9 +78,8 @@ async fn connect(lua: Lua, mut values: MultiValue) -> Result<()> {
     let hub = take_hub(TITLE, &mut values)?;
     let (request, value, arg) = {
         let args = Args::new(&lua, TITLE, values);
-        let value = args.value(1);
-        let request = request::from_value(&value).ok_or_else(|| args.mismatch(1, "request", "request", &value))?;
-        (request, value, args.value(2))
+        let request = args.object::<Request>(1, "request", "request")?.clone();
+        (request, args.value(1), args.value(2))
     };
     if hub.connect(request, arg).await? {
         return Ok(());

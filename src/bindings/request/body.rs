@@ -18,9 +18,15 @@ const MAX_PIECE: i64 = 1 << 20;
 pub fn register(registry: &mut UserDataRegistry<Request>) {
     registry.add_method("rawrdr", |lua, this, args: MultiValue| {
         let args = Args::new(lua, "request:rawrdr", args);
-        let size = if args.is_absent(1) { PIECE } else { args.integer_in(1, "size", 1..=MAX_PIECE)? as usize };
+        let size = size(&args, PIECE)?;
         Ok(RawReader { source: RefCell::new(Some(this.body_source("request:rawrdr")?)), size })
     });
+}
+
+/// Argument 1: how many bytes a script wants at a time.
+fn size(args: &Args, default: usize) -> Result<usize> {
+    // The range fits into a usize.
+    if args.is_absent(1) { Ok(default) } else { args.integer_in(1, "size", 1..=MAX_PIECE).map(|size| size as usize) }
 }
 
 /// A request's body, to be read piece by piece.
@@ -100,8 +106,7 @@ struct RawReader {
 impl UserData for RawReader {
     fn register(registry: &mut UserDataRegistry<Self>) {
         registry.add_async_method("read", |lua, this: UserDataRef<Self>, args: MultiValue| async move {
-            let args = Args::new(&lua, "reader:read", args);
-            let size = if args.is_absent(1) { this.size } else { args.integer_in(1, "size", 1..=MAX_PIECE)? as usize };
+            let size = size(&Args::new(&lua, "reader:read", args), this.size)?;
             this.read(&lua, size).await
         });
         // `for` also passes its state and the previous piece.

@@ -13,7 +13,7 @@ use mlua::{UserDataRef, UserDataRegistry, Value, Variadic};
 
 use super::output::Output;
 use super::{Request, admission, body, compress, cookies, include, json, multipart, url};
-use crate::bindings::args::{Args, plain_text};
+use crate::bindings::args::{Args, no_object, plain_text};
 use crate::bindings::coroutine::PageEnded;
 use crate::http::reason;
 
@@ -140,8 +140,7 @@ pub fn put(lua: &Lua, (response, values): (Value, Variadic<Value>)) -> Result<bo
 }
 
 fn receiver(lua: &Lua, response: Value, method: &str) -> Result<UserDataRef<Request>> {
-    UserDataRef::from_lua(response, lua)
-        .map_err(|_| Error::runtime(format!("{method}: call it with a colon, on a request or response")))
+    UserDataRef::from_lua(response, lua).map_err(|_| no_object(method, "a request or response"))
 }
 
 /// The first half of `response:flush()`. Returns whether there is something to wait for.

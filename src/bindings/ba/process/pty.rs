@@ -247,7 +247,7 @@ async fn read(lua: Lua, this: UserDataRef<Pty>, args: MultiValue) -> Result<Mult
     let args = Args::new(&lua, "pty:read", args);
     let limit = match args.value(1) {
         Value::Nil | Value::Boolean(_) => None,
-        _ => Some(Duration::from_millis(args.number(1, "milliseconds")? as u64)),
+        _ => Some(args.milliseconds(1)?),
     };
     let piece = match limit {
         None => this.read().await,

@@ -12,7 +12,7 @@ use mlua::{Lua, MultiValue, Result, Table};
 use crate::bindings::args::Args;
 use crate::bindings::coroutine::spawn;
 use crate::bindings::outcome::outcome;
-use crate::bindings::request;
+use crate::bindings::request::Request;
 use crate::connection::Greeting;
 use crate::lua::World;
 use crate::socket;
@@ -36,8 +36,7 @@ pub fn register(world: &Rc<World>, ba: &Table) -> Result<()> {
 /// as a plain socket; nil and a reason if it cannot be taken.
 fn req2sock(lua: &Lua, args: MultiValue) -> Result<MultiValue> {
     let args = Args::new(lua, "ba.socket.req2sock", args);
-    let value = args.value(1);
-    let Some(request) = request::from_value(&value) else { return Err(args.mismatch(1, "request", "request", &value)) };
+    let request = args.object::<Request>(1, "request", "request")?;
     let greeting = match request.header("Sec-WebSocket-Key") {
         Some(key) => Greeting::WebSocket { accept: websocket::accept_key(&key) },
         None => Greeting::None,

@@ -11,7 +11,7 @@ use mlua::{
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::bindings::args::Args;
+use crate::bindings::args::{Args, no_object};
 use crate::bindings::coroutine::spawn;
 use crate::bindings::outcome::outcome;
 use crate::bindings::request::address;
@@ -197,10 +197,7 @@ impl UserData for Socket {
 /// "socketclosed" and, of a WebSocket, the status.
 async fn read(lua: Lua, this: UserDataRef<Socket>, args: MultiValue) -> Result<MultiValue> {
     let args = Args::new(&lua, "socket:read", args);
-    let limit = match args.is_absent(1) {
-        true => None,
-        false => Some(Duration::from_millis(args.number(1, "milliseconds")? as u64)),
-    };
+    let limit = if args.is_absent(1) { None } else { Some(args.milliseconds(1)?) };
     match this.read(limit).await? {
         Outcome::Data(data, is_text) => match this.description.form {
             Form::WebSocket(_) => (lua.create_string(data)?, is_text).into_lua_multi(&lua),
@@ -229,7 +226,7 @@ fn event(lua: &Lua, args: MultiValue) -> Result<bool> {
     let mut values = args.into_iter();
     let this = match values.next() {
         Some(Value::UserData(this)) if this.is::<Socket>() => this,
-        _ => return Err(mlua::Error::runtime("socket:event: call it with a colon, as socket:event(f, \"s\")")),
+        _ => return Err(no_object("socket:event", "a socket")),
     };
     let values: MultiValue = values.collect();
     let args = Args::new(lua, "socket:event", values.clone());
