@@ -29,6 +29,16 @@ test("data is a string or a table", function()
    refuses("publish", "nil", nil, "news")
 end)
 
+test("a method that is called with a dot says how to call it", function()
+   local hub, timer, io = smqhub.create(), ba.timer(print), ba.openio"disk"
+   for name, method in pairs{["hub:publish"] = hub.publish, ["timer:set"] = timer.set, ["io:dofile"] = io.dofile} do
+      for _, first in ipairs{100, false, print} do
+         local problem = raises(method, first, "x")
+         assert(problem:find(name .. ": call it with a colon, on a", 1, true), problem)
+      end
+   end
+end)
+
 test("a table that cannot become JSON raises or is published, but does not stop the hub", function()
    local hub, got = smqhub.create()
    local cycle = {}

@@ -46,10 +46,11 @@ struct Timer {
 impl UserData for Timer {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         // t:set(ms [, ref [, now]]); `ref` would keep the timer from being collected, which none of ours is.
-        methods.add_function("set", |lua, (this, args): (AnyUserData, MultiValue)| {
-            let timer = this.borrow::<Self>().map_err(|_| no_object("timer:set", "a timer"))?;
+        methods.add_function("set", |lua, mut args: MultiValue| {
+            let this = args.pop_front().and_then(|this| this.as_userdata().cloned());
+            let this = this.filter(AnyUserData::is::<Self>).ok_or_else(|| no_object("timer:set", "a timer"))?;
             let args = Args::new(lua, "timer:set", args);
-            timer.start(lua, this.user_value()?, period(&args)?, args.truth(3));
+            this.borrow::<Self>()?.start(lua, this.user_value()?, period(&args)?, args.truth(3));
             Ok(())
         });
         // t:reset(ms): a new period, from now; nil when the timer is not set.
