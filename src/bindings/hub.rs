@@ -56,7 +56,7 @@ pub struct Hubs {
 
 /// A hub as scripts know it: the broker, and all that belongs to Lua.
 pub struct HubState {
-    hub: Hub,
+    broker: Hub,
     lua: Lua,
     thread: LuaThread,
     callbacks: Callbacks,
@@ -116,7 +116,7 @@ struct Runners {
 impl Drop for HubState {
     fn drop(&mut self) {
         // Wakes the task of `serve`, which then ends.
-        self.hub.server().outbound.wake();
+        self.broker.server().outbound.wake();
     }
 }
 
@@ -173,7 +173,7 @@ impl Hubs {
     fn enter(&self, number: u64, state: &Rc<HubState>) {
         let mut hubs = self.hubs.borrow_mut();
         // A hub that no script holds any more stays as long as it has clients.
-        hubs.retain(|_, state| !state.is_forgotten.get() || state.hub.client_count() > 0);
+        hubs.retain(|_, state| !state.is_forgotten.get() || state.broker.client_count() > 0);
         hubs.insert(number, state.clone());
     }
 
@@ -207,7 +207,7 @@ impl HubState {
     /// Makes the hub and starts the task that serves the server's own subscriptions.
     fn start(world: &Rc<World>, options: HubOptions) -> Rc<Self> {
         let number = world.hubs.new_number();
-        let hub = Hub::new(Options {
+        let broker = Hub::new(Options {
             hooks: Box::new(owner::Owner::new(world.thread.clone(), number, options.callbacks.interest())),
             random_server_etid: options.random_server_etid,
             handshake_timeout: options.handshake_timeout,
@@ -215,7 +215,7 @@ impl HubState {
             limits: Default::default(),
         });
         let state = Rc::new(Self {
-            hub,
+            broker,
             lua: world.lua.clone(),
             thread: world.thread.clone(),
             callbacks: options.callbacks,
@@ -243,7 +243,7 @@ impl HubState {
             life: Life::current(),
         });
         world.hubs.enter(number, &state);
-        state.life.clone().spawn(serve(Rc::downgrade(&state), state.hub.clone()));
+        state.life.clone().spawn(serve(Rc::downgrade(&state), state.broker.clone()));
         state
     }
 
@@ -252,7 +252,7 @@ impl HubState {
     fn peer_table(&self, peer: &std::sync::Arc<crate::broker::peer::Peer>) -> Result<Table> {
         match self.peers.existing(peer) {
             Some(table) => Ok(table),
-            None => self.peers.enter(&self.lua, &self.hub, peer, self.socket_in_handshake(peer)),
+            None => self.peers.enter(&self.lua, &self.broker, peer, self.socket_in_handshake(peer)),
         }
     }
 }
@@ -293,7 +293,7 @@ mod tests {
                     tokio::task::yield_now().await;
                 }
             };
-            let server = Arc::downgrade(create().0.upgrade().unwrap().hub.server());
+            let server = Arc::downgrade(create().0.upgrade().unwrap().broker.server());
             others().await;
             world.lua.gc_collect().unwrap();
             create();

@@ -10,11 +10,11 @@ use std::task::{Context, Poll, Waker};
 
 use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Result, Value};
 
-use super::super::args::{kind, plain_text};
-use super::super::console;
-use super::super::tally::Tally;
 use super::HubState;
 use super::peers::HubSocket;
+use crate::bindings::args::{kind, plain_text};
+use crate::bindings::console;
+use crate::bindings::tally::Tally;
 use crate::broker::hooks::{Interest, Newcomer, Verdict};
 use crate::broker::outbox::with_outbox;
 use crate::broker::peer::{CloseReason, Peer};
@@ -155,14 +155,14 @@ impl HubState {
     /// Closes all connections, each after a Disconnect packet if there is a `farewell`. Returns the clients that were
     /// closed.
     pub(super) fn shut_down(self: &Rc<Self>, farewell: Option<&[u8]>) -> Vec<Arc<Peer>> {
-        let clients = self.hub.begin_shutdown(farewell);
+        let clients = self.broker.begin_shutdown(farewell);
         self.end_now(&clients, farewell);
         clients
     }
 
     /// Closes the connection of the client with this etid, if there is one, as [`HubState::shut_down`] does.
     pub(super) fn shut_down_one(self: &Rc<Self>, etid: Etid, farewell: Option<&[u8]>) {
-        let client = self.hub.peer(etid).filter(|peer| !peer.is_server());
+        let client = self.broker.peer(etid).filter(|peer| !peer.is_server());
         self.end_now(client.as_slice(), farewell);
     }
 
@@ -172,7 +172,7 @@ impl HubState {
         // Begun before they are closed, or else their own tasks might do it, and this would return too early.
         let ending: Vec<_> = clients.iter().filter(|client| client.begin_end()).cloned().collect();
         with_outbox(|outbox| {
-            clients.iter().for_each(|client| self.hub.close(outbox, client, CloseReason::Shutdown, farewell));
+            clients.iter().for_each(|client| self.broker.close(outbox, client, CloseReason::Shutdown, farewell));
             outbox.flush();
         });
         for peer in ending {
@@ -181,7 +181,7 @@ impl HubState {
                 if state.callbacks.onclose.is_some() {
                     state.life.clone().run(state.clone().closed(&peer, CloseReason::Shutdown)).await;
                 }
-                state.act(|outbox| state.hub.disconnect(outbox, &peer));
+                state.act(|outbox| state.broker.disconnect(outbox, &peer));
             });
         }
     }

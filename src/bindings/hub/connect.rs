@@ -6,9 +6,9 @@ use std::rc::Rc;
 use mlua::{AnyUserData, Result, Table, Value};
 use tokio::sync::oneshot;
 
-use super::super::request::Request;
 use super::HubState;
 use super::peers::HubSocket;
+use crate::bindings::request::Request;
 use crate::broker::hooks::Newcomer;
 use crate::broker::peer::Peer;
 use crate::connection::{Greeting, Upgrade};
@@ -44,11 +44,11 @@ impl HubState {
         let address = request.peer_addr();
         let token = self.next_token.get() + 1;
         self.next_token.set(token);
-        if self.hub.interest().onconnect {
+        if self.broker.interest().onconnect {
             let connecting = self.connecting(&request, arg, address, greeting.framing())?;
             self.connecting.borrow_mut().insert(token, connecting);
         }
-        let upgrade = Upgrade { hub: self.hub.clone(), greeting, token, address };
+        let upgrade = Upgrade { hub: self.broker.clone(), greeting, token, address };
         let (tell, is_over) = oneshot::channel();
         let thread = self.thread.clone();
         let over = move || {

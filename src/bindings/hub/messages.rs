@@ -18,12 +18,12 @@ use bytes::Bytes;
 use mlua::{Result, Value};
 use tokio::time::timeout;
 
-use super::super::ba::json;
-use super::super::callback::{Call, Calls, Ran};
-use super::super::console;
 use super::HubState;
 use super::callbacks::Handler;
 use super::packets::{MESSAGES_PER_LOOK, TURN};
+use crate::bindings::ba::json;
+use crate::bindings::callback::{Call, Calls, Ran};
+use crate::bindings::console;
 use crate::broker::outbox::{Captured, Outbox, with_outbox};
 use crate::protocol::{Packet, Publish, Subtid, Target, kind};
 use crate::transport::raw;
@@ -71,12 +71,12 @@ impl HubState {
         // Within a callback the lock is held by the turn that the callback belongs to.
         let _turn = if self.depth.get() == 0 { Some(self.turn.lock().await) } else { None };
         self.empty_inbox().await;
-        let server = self.hub.server();
+        let server = self.broker.server();
         let queued = server.outbound.take();
         let count = queued.len();
         self.inbox.fill(queued);
         self.empty_inbox().await;
-        self.hub.server_took(count);
+        self.broker.server_took(count);
         // The callbacks of this turn may have caused some.
         self.tell_changes();
     }
@@ -137,7 +137,7 @@ impl HubState {
     /// the order in which they happened, whoever has caused them; of those that an observer causes, behind its call. What
     /// is too much for one turn is left to the server's next one.
     fn tell_changes(self: &Rc<Self>) {
-        let outbound = &self.hub.server().outbound;
+        let outbound = &self.broker.server().outbound;
         let is_change = |frame: &[u8]| frame.get(2) == Some(&kind::CHANGE);
         let since = Instant::now();
         while self.inbox.is_empty()
@@ -147,7 +147,7 @@ impl HubState {
             && outbound.held() <= MAX_MOVED
             && let Some(change) = outbound.take_first(is_change)
         {
-            self.hub.server_took(change.len());
+            self.broker.server_took(change.len());
             self.nest(change);
             if since.elapsed() > TURN {
                 return;
@@ -253,7 +253,7 @@ impl HubState {
             Some(heard) => heard,
             // A callback may have unsubscribed while the message was on its way.
             None => match &*self.onmsg.borrow() {
-                Some(global) if self.hub.reaches_server(target) => (global.clone(), text()?),
+                Some(global) if self.broker.reaches_server(target) => (global.clone(), text()?),
                 _ => return Ok(None),
             },
         };
@@ -277,7 +277,7 @@ impl HubState {
     fn tell_change(self: &Rc<Self>, target: Target, subscribers: u32) {
         let Some(observer) = self.observers.borrow().get(&target.0).cloned() else { return };
         if !observer.is_topic {
-            if self.hub.observes(self.hub.server(), target) {
+            if self.broker.observes(self.broker.server(), target) {
                 // The change is about an earlier peer with this etid; the script observes its successor by now.
                 return;
             }

@@ -12,9 +12,9 @@ use std::rc::Rc;
 
 use mlua::{Lua, MultiValue, ObjectLike, Result, UserData, UserDataMethods, Value};
 
-use super::super::args::{Args, no_object};
-use super::super::request::Request;
 use super::{HubHandle, HubState};
+use crate::bindings::args::{Args, no_object};
+use crate::bindings::request::Request;
 use managing::{etid2peer, peers, setkeepalive, shutdown, sock2peer};
 use naming::{create, createsub, names, subtopic2tid, tid2subtopic, tid2topic, topic2tid};
 use observing::{observe, unobserve};
@@ -26,7 +26,7 @@ impl UserData for HubHandle {
         methods.add_async_function("connect", connect);
         add(methods, "create", "hub:create", create);
         add(methods, "createsub", "hub:createsub", createsub);
-        add(methods, "gettid", "hub:gettid", |_, hub, _| Ok(hub.hub.server().etid().0));
+        add(methods, "gettid", "hub:gettid", |_, hub, _| Ok(hub.broker.server().etid().0));
         add(methods, "publish", "hub:publish", publish);
         add(methods, "pubon", "hub:pubon", pubon);
         add(methods, "subscribe", "hub:subscribe", subscribe);
@@ -38,8 +38,8 @@ impl UserData for HubHandle {
         add(methods, "tid2topic", "hub:tid2topic", tid2topic);
         add(methods, "subtopic2tid", "hub:subtopic2tid", subtopic2tid);
         add(methods, "tid2subtopic", "hub:tid2subtopic", tid2subtopic);
-        add(methods, "topics", "hub:topics", |lua, hub, _| names(lua, hub.hub.topics()));
-        add(methods, "subtopics", "hub:subtopics", |lua, hub, _| names(lua, hub.hub.subtopics()));
+        add(methods, "topics", "hub:topics", |lua, hub, _| names(lua, hub.broker.topics()));
+        add(methods, "subtopics", "hub:subtopics", |lua, hub, _| names(lua, hub.broker.subtopics()));
         add(methods, "peers", "hub:peers", peers);
         add(methods, "sock2peer", "hub:sock2peer", sock2peer);
         add(methods, "etid2peer", "hub:etid2peer", etid2peer);

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use mlua::{Function, Result};
 
-use super::super::args::Args;
-use super::super::options::Options;
 use super::callbacks::Callbacks;
+use crate::bindings::args::Args;
+use crate::bindings::options::Options;
 use crate::broker::{HANDSHAKE_TIMEOUT, Keepalive};
 
 /// The times of keepalive that can be set, in seconds. The kernel takes no longer ones.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::super::console;
 use super::HubState;
+use crate::bindings::console;
 use crate::broker::hooks::{Answer, Batch, ClientTask, Hooks, Interest, Newcomer, NoHooks, OwnerGone, Verdict};
 use crate::broker::peer::{CloseReason, Peer};
 use crate::broker::session::Session;

@@ -1,7 +1,7 @@
 //! A client's packets that the script has to permit, or wants to know about. They are handled one by one, in order.
 //!
 //! `onpublish` may be called for each of thousands of messages in one read. So it is called in a loop within one
-//! coroutine (see [`callback`](super::super::callback)), which [`Packets`] provides with calls. For everything else the
+//! coroutine (see [`callback`](crate::bindings::callback)), which [`Packets`] provides with calls. For everything else the
 //! loop is left, with the reason in [`Pause`].
 
 use std::borrow::Cow;
@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use mlua::{LuaString, Result, Table, Value};
 
-use super::super::args::is_truthy;
-use super::super::callback::{Call, Calls, Ran};
-use super::super::console;
 use super::HubState;
+use crate::bindings::args::is_truthy;
+use crate::bindings::callback::{Call, Calls, Ran};
+use crate::bindings::console;
 use crate::broker::hooks::Batch;
 use crate::broker::peer::{CloseReason, Peer};
 use crate::broker::session::{Handled, Question, Session};

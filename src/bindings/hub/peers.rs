@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use mlua::{AnyUserData, Lua, MetaMethod, MultiValue, Result, Table, UserData, UserDataMethods, Value};
 
-use super::super::request::address;
+use crate::bindings::request::address;
 use crate::broker::Hub;
 use crate::broker::peer::Peer;
 use crate::protocol::Etid;

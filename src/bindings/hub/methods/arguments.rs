@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use mlua::{Result, Value};
 
-use super::super::super::args::Args;
-use super::super::HubState;
+use crate::bindings::args::Args;
+use crate::bindings::hub::HubState;
 use crate::broker::Named;
 use crate::broker::peer::Peer;
 use crate::protocol::{Etid, Subtid, Target};
@@ -15,7 +15,7 @@ pub(super) const SELF: &[u8] = b"self";
 
 /// The connected client with this etid; neither the server nor a topic.
 pub(super) fn client(hub: &HubState, etid: Etid) -> Option<Arc<Peer>> {
-    hub.hub.peer(etid).filter(|peer| !peer.is_server())
+    hub.broker.peer(etid).filter(|peer| !peer.is_server())
 }
 
 /// A string. Unlike [`Args::string`] it takes no number, which would mean an id where a name may also stand.
@@ -39,8 +39,8 @@ pub(super) fn optional_number(args: &Args<'_>, position: usize, title: &str) -> 
 /// The target that a topic argument names: a number, `"self"`, or a topic's name if it is known.
 pub(super) fn target(hub: &HubState, args: &Args<'_>, position: usize) -> Result<Option<Target>> {
     match args.value(position) {
-        Value::String(name) if &*name.as_bytes() == SELF => Ok(Some(hub.hub.server().etid().into())),
-        Value::String(name) => Ok(hub.hub.topic_number(&name.as_bytes()).map(Target::from)),
+        Value::String(name) if &*name.as_bytes() == SELF => Ok(Some(hub.broker.server().etid().into())),
+        Value::String(name) => Ok(hub.broker.topic_number(&name.as_bytes()).map(Target::from)),
         Value::Integer(_) | Value::Number(_) => Ok(Some(Target(number(args, position, "topic")?))),
         other => Err(args.mismatch(position, "topic", "string or number", &other)),
     }
@@ -52,7 +52,7 @@ pub(super) fn target_or_new(hub: &HubState, args: &Args<'_>, position: usize) ->
         return Ok(target);
     }
     let name = new_name(hub, args, position, "topic")?;
-    created(args, position, "topic", hub.hub.create(&name, None)).map(Target::from)
+    created(args, position, "topic", hub.broker.create(&name, None)).map(Target::from)
 }
 
 /// Checks that a value can name a sub-topic. Called before anything is created.
@@ -69,7 +69,7 @@ pub(super) fn check_subtopic(hub: &HubState, args: &Args<'_>, position: usize, v
 /// is made a sub-topic.
 pub(super) fn subtopic_or_new(hub: &HubState, args: &Args<'_>, position: usize, value: &Value) -> Result<Subtid> {
     match value {
-        Value::String(name) => created(args, position, "subtopic", hub.hub.createsub(&name.as_bytes(), None)),
+        Value::String(name) => created(args, position, "subtopic", hub.broker.createsub(&name.as_bytes(), None)),
         value => Ok(Subtid(subtopic_number(value).unwrap_or(0))),
     }
 }
@@ -94,7 +94,7 @@ pub(super) fn new_name(hub: &HubState, args: &Args<'_>, position: usize, title: 
 }
 
 fn check_name(hub: &HubState, args: &Args<'_>, position: usize, title: &str, name: &[u8]) -> Result<()> {
-    let most = hub.hub.limits().name;
+    let most = hub.broker.limits().name;
     if name.len() <= most {
         return Ok(());
     }

@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use mlua::{Function, Lua, MultiValue, Result, Table, UserDataRef, Value};
 
-use super::super::super::args::Args;
-use super::super::HubState;
-use super::super::options::KEEPALIVE_SECONDS;
-use super::super::peers::{HubSocket, is_registered};
 use super::arguments::{number, optional_number};
+use crate::bindings::args::Args;
+use crate::bindings::hub::HubState;
+use crate::bindings::hub::options::KEEPALIVE_SECONDS;
+use crate::bindings::hub::peers::{HubSocket, is_registered};
 use crate::broker::Keepalive;
 use crate::protocol::Etid;
 
 /// `hub:peers()`: an iterator over sockets and peer tables of those who are connected now. Peers that end during the
 /// loop are left out.
 pub(super) fn peers(lua: &Lua, hub: &Rc<HubState>, _: &Args<'_>) -> Result<Function> {
-    let (hub, peers, at) = (hub.clone(), hub.hub.peers(), Cell::new(0));
+    let (hub, peers, at) = (hub.clone(), hub.broker.peers(), Cell::new(0));
     lua.create_function(move |_, _: MultiValue| {
         while let Some(peer) = peers.get(at.replace(at.get() + 1)) {
-            if is_registered(&hub.hub, peer) {
+            if is_registered(&hub.broker, peer) {
                 let table = hub.peer_table(peer)?;
                 return Ok((table.raw_get::<Value>("sock")?, Some(table)));
             }
@@ -39,13 +39,13 @@ pub(super) fn sock2peer(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<
         },
         other => return Err(args.mismatch(1, "sock", "socket", other)),
     };
-    let peer = socket.peer().filter(|peer| is_registered(&hub.hub, peer));
+    let peer = socket.peer().filter(|peer| is_registered(&hub.broker, peer));
     peer.map(|peer| hub.peer_table(&peer)).transpose()
 }
 
 pub(super) fn etid2peer(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<Option<Table>> {
     let etid = Etid(number(args, 1, "etid")?);
-    hub.hub.peer(etid).map(|peer| hub.peer_table(&peer)).transpose()
+    hub.broker.peer(etid).map(|peer| hub.peer_table(&peer)).transpose()
 }
 
 pub(super) fn setkeepalive(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<()> {
@@ -60,7 +60,7 @@ pub(super) fn setkeepalive(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Resu
     let idle = seconds(1, "keepalive")?;
     // As the API document says: without an interval, the first time is used for both.
     let interval = if args.is_absent(2) { idle } else { seconds(2, "interval")? };
-    hub.hub.set_keepalive(Keepalive::new(idle, Some(interval)));
+    hub.broker.set_keepalive(Keepalive::new(idle, Some(interval)));
     Ok(())
 }
 
@@ -87,7 +87,7 @@ mod tests {
         let found = lua.call(move |world| async move {
             let source = format!("local hub = require'smq.hub'.create() {call} return hub");
             let hub: UserDataRef<HubHandle> = world.lua.load(source).eval().unwrap();
-            let Keepalive { idle, interval } = hub.0.upgrade().unwrap().hub.keepalive();
+            let Keepalive { idle, interval } = hub.0.upgrade().unwrap().broker.keepalive();
             (idle.as_secs(), interval.as_secs())
         });
         let found = found.await.unwrap();

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use mlua::{Function, Lua, LuaString, MultiValue, Result};
 
-use super::super::super::args::Args;
-use super::super::HubState;
 use super::arguments::{SELF, created, new_name, number, optional_number, string};
+use crate::bindings::args::Args;
+use crate::bindings::hub::HubState;
 use crate::protocol::{Subtid, Tid};
 
 pub(super) fn create(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u32> {
@@ -17,7 +17,7 @@ pub(super) fn create(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u32
     if &name[..] == SELF {
         return Err(args.refuse(1, "topic", "'self' is the server's own address and no topic"));
     }
-    created(args, 1, "topic", hub.hub.create(&name, wanted)).map(u32::from)
+    created(args, 1, "topic", hub.broker.create(&name, wanted)).map(u32::from)
 }
 
 pub(super) fn createsub(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u32> {
@@ -26,25 +26,25 @@ pub(super) fn createsub(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<
     }
     let name = new_name(hub, args, 1, "subtopic")?;
     let wanted = optional_number(args, 2, "subtid")?.map(Subtid);
-    created(args, 1, "subtopic", hub.hub.createsub(&name, wanted)).map(u32::from)
+    created(args, 1, "subtopic", hub.broker.createsub(&name, wanted)).map(u32::from)
 }
 
 pub(super) fn topic2tid(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<Option<u32>> {
     let name = string(args, 1, "topic")?;
     // For scripts this name is the server's own address, even if a client has made a topic of that name.
-    if name == SELF { Ok(None) } else { Ok(hub.hub.topic_number(&name).map(u32::from)) }
+    if name == SELF { Ok(None) } else { Ok(hub.broker.topic_number(&name).map(u32::from)) }
 }
 
 pub(super) fn subtopic2tid(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<Option<u32>> {
-    Ok(hub.hub.subtopic_number(&string(args, 1, "subtopic")?).map(u32::from))
+    Ok(hub.broker.subtopic_number(&string(args, 1, "subtopic")?).map(u32::from))
 }
 
 pub(super) fn tid2topic(lua: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<Option<LuaString>> {
-    text(lua, hub.hub.topic_name(Tid(number(args, 1, "tid")?)))
+    text(lua, hub.broker.topic_name(Tid(number(args, 1, "tid")?)))
 }
 
 pub(super) fn tid2subtopic(lua: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<Option<LuaString>> {
-    text(lua, hub.hub.subtopic_name(Subtid(number(args, 1, "subtid")?)))
+    text(lua, hub.broker.subtopic_name(Subtid(number(args, 1, "subtid")?)))
 }
 
 pub(super) fn text(lua: &Lua, name: Option<Arc<[u8]>>) -> Result<Option<LuaString>> {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use mlua::{Lua, Result, Value};
 
-use super::super::super::args::Args;
-use super::super::super::ba::json;
-use super::super::HubState;
 use super::arguments::{check_subtopic, client, number, optional_number, string, subtopic_or_new, target_or_new};
+use crate::bindings::args::Args;
+use crate::bindings::ba::json;
+use crate::bindings::hub::HubState;
 use crate::broker::encoded;
 use crate::broker::peer::Peer;
 use crate::protocol::{Etid, MAX_PAYLOAD, Packet, Publish, Subtid, Target};
@@ -17,12 +17,12 @@ pub(super) fn publish(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u3
     let payload = payload(args)?;
     let subtopic = args.value(3);
     check_subtopic(hub, args, 3, &subtopic)?;
-    let server = hub.hub.server();
+    let server = hub.broker.server();
     let publisher = optional_number(args, 4, "ptid")?.map_or(server.etid(), Etid);
     let target = target_or_new(hub, args, 2)?;
     let subtid = subtopic_or_new(hub, args, 3, &subtopic)?;
     let publish = Publish { target, publisher, subtid, payload: &payload };
-    let peer = hub.hub.peer(publisher).unwrap_or_else(|| server.clone());
+    let peer = hub.broker.peer(publisher).unwrap_or_else(|| server.clone());
     if hub.permits_own(&publish, &peer) {
         send(hub, &publish, &peer);
     }
@@ -47,11 +47,11 @@ pub(super) fn pubon(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<bool
 fn send(hub: &Rc<HubState>, publish: &Publish<'_>, peer: &Arc<Peer>) {
     let frame = encoded(&Packet::Publish(*publish));
     if hub.callbacks.ondrop.is_none() {
-        return hub.act(|outbox| hub.hub.route_soon(outbox, publish.target, &frame));
+        return hub.act(|outbox| hub.broker.route_soon(outbox, publish.target, &frame));
     }
     let delivered = hub.act(|outbox| {
         let span = outbox.append(&frame);
-        hub.hub.route(outbox, publish.target, span)
+        hub.broker.route(outbox, publish.target, span)
     });
     if !delivered {
         hub.dropped_own(publish, peer);

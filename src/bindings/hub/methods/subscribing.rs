@@ -4,11 +4,11 @@ use std::rc::Rc;
 
 use mlua::{Lua, Result};
 
-use super::super::super::args::Args;
-use super::super::super::options::Options;
-use super::super::HubState;
-use super::super::callbacks::Handler;
 use super::arguments::{check_subtopic, subtopic_or_new, target, target_or_new};
+use crate::bindings::args::Args;
+use crate::bindings::hub::HubState;
+use crate::bindings::hub::callbacks::Handler;
+use crate::bindings::options::Options;
 use crate::protocol::{Target, Tid};
 
 pub(super) fn subscribe(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u32> {
@@ -19,8 +19,8 @@ pub(super) fn subscribe(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<
     options.warn_of_unknown()?;
     check_subtopic(hub, args, 2, &subtopic)?;
     let target = target_or_new(hub, args, 1)?;
-    let is_self = target == Target::from(hub.hub.server().etid());
-    if !is_self && hub.hub.topic_name(Tid(target.0)).is_none() {
+    let is_self = target == Target::from(hub.broker.server().etid());
+    if !is_self && hub.broker.topic_name(Tid(target.0)).is_none() {
         return Err(args.refuse(
             1,
             "topic",
@@ -38,7 +38,7 @@ pub(super) fn subscribe(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<
         }
     }
     if !is_self {
-        hub.act(|outbox| hub.hub.subscribe_server(outbox, Tid(target.0)));
+        hub.act(|outbox| hub.broker.subscribe_server(outbox, Tid(target.0)));
     }
     Ok(target.0)
 }
@@ -46,7 +46,7 @@ pub(super) fn subscribe(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<
 pub(super) fn unsubscribe(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<()> {
     if let Some(target) = target(hub, args, 1)? {
         hub.topics.borrow_mut().remove(&target.0);
-        hub.act(|outbox| hub.hub.unsubscribe(outbox, hub.hub.server(), Tid(target.0)));
+        hub.act(|outbox| hub.broker.unsubscribe(outbox, hub.broker.server(), Tid(target.0)));
     }
     Ok(())
 }
