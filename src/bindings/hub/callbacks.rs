@@ -162,8 +162,7 @@ impl HubState {
 
     /// Closes the connection of the client with this etid, if there is one, as [`HubState::shut_down`] does.
     pub(super) fn shut_down_one(self: &Rc<Self>, etid: Etid, farewell: Option<&[u8]>) {
-        let client = self.broker.peer(etid).filter(|peer| !peer.is_server());
-        self.end_now(client.as_slice(), farewell);
+        self.end_now(self.broker.client(etid).as_slice(), farewell);
     }
 
     /// Closes connections, then calls `onclose` for each client and disconnects it. If `onclose` waits, this returns

@@ -26,6 +26,11 @@ impl Hub {
         }
     }
 
+    /// The client with this etid; the server is none.
+    pub fn client(&self, etid: Etid) -> Option<Arc<Peer>> {
+        self.peer(etid).filter(|peer| !peer.is_server())
+    }
+
     /// All peers, the server included.
     pub fn peers(&self) -> Vec<Arc<Peer>> {
         self.0.directory.lock().peers.values().map(|member| member.peer.clone()).collect()

@@ -1,22 +1,14 @@
 //! Converting arguments that several methods have.
 
-use std::sync::Arc;
-
 use mlua::{Result, Value};
 
 use crate::bindings::args::Args;
 use crate::bindings::hub::HubState;
 use crate::broker::Named;
-use crate::broker::peer::Peer;
-use crate::protocol::{Etid, Subtid, Target};
+use crate::protocol::{Subtid, Target};
 
 /// The name by which scripts address the server's own etid.
 pub(super) const SELF: &[u8] = b"self";
-
-/// The connected client with this etid; neither the server nor a topic.
-pub(super) fn client(hub: &HubState, etid: Etid) -> Option<Arc<Peer>> {
-    hub.broker.peer(etid).filter(|peer| !peer.is_server())
-}
 
 /// A string. Unlike [`Args::string`] it takes no number, which would mean an id where a name may also stand.
 pub(super) fn string(args: &Args<'_>, position: usize, title: &str) -> Result<Vec<u8>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mlua::{Lua, Result, Value};
 
-use super::arguments::{check_subtopic, client, number, optional_number, string, subtopic_or_new, target_or_new};
+use super::arguments::{check_subtopic, number, optional_number, string, subtopic_or_new, target_or_new};
 use crate::bindings::args::Args;
 use crate::bindings::ba::json;
 use crate::bindings::hub::HubState;
@@ -36,7 +36,8 @@ pub(super) fn pubon(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<bool
     let to = number(args, 2, "totid")?;
     let from = number(args, 3, "fromtid")?;
     let subtid = Subtid(number(args, 4, "subtopic")?);
-    let (Some(_), Some(publisher)) = (client(hub, Etid(to)), client(hub, Etid(from))) else { return Ok(false) };
+    let client = |etid| hub.broker.client(Etid(etid));
+    let (Some(_), Some(publisher)) = (client(to), client(from)) else { return Ok(false) };
     let publish = Publish { target: Target(to), publisher: Etid(from), subtid, payload: &payload };
     send(hub, &publish, &publisher);
     Ok(true)
