@@ -130,10 +130,7 @@ impl Mounts {
     async fn find_beside(&self, path: &UrlPath, request: Request) -> Search {
         let app = self.apps.first().filter(|app| app.has_directories_beside());
         let (Some(app), Some(below)) = (app, path.below("")) else { return Search::Continues(request) };
-        match request.read().await {
-            Err(response) => Search::Answered(PageReply::Response(response)),
-            Ok(request) => Search::from(app.directories_beside(&below, request).await),
-        }
+        request.pass_to(|request| app.directories_beside(&below, request)).await
     }
 }
 
@@ -166,7 +163,8 @@ async fn ask(app: &Arc<App>, path: &UrlPath, below: &str, request: Request) -> S
         return Search::Answered(request.redirect_to_directory(path));
     }
     let request = if app.has_gate() {
-        match enter(app, below, request).await {
+        // Before any of the app's files is looked for.
+        match request.pass_to(|request| app.enter(below, request)).await {
             Search::Continues(request) => request,
             answered => return answered,
         }
@@ -179,23 +177,9 @@ async fn ask(app: &Arc<App>, path: &UrlPath, below: &str, request: Request) -> S
             Search::Answered(request.answer(response))
         }
         Found::Directory => Search::Answered(request.redirect_to_directory(path)),
-        Found::Page(page, metadata) => Search::Answered(match request.read().await {
-            Ok(request) => app.page(&page, &metadata, request).await,
-            Err(response) => PageReply::Response(response),
-        }),
+        Found::Page(page, metadata) => request.pass_to(|request| app.page(&page, &metadata, request)).await,
         Found::Nothing if !app.has_directories() => Search::Continues(request),
-        Found::Nothing => match request.read().await {
-            Err(response) => Search::Answered(PageReply::Response(response)),
-            Ok(request) => Search::from(app.directories(below, request).await),
-        },
-    }
-}
-
-/// Lets the app authenticate the client and ask its prologue directories, before any of its files is looked for.
-async fn enter(app: &App, below: &str, request: Request) -> Search {
-    match request.read().await {
-        Err(response) => Search::Answered(PageReply::Response(response)),
-        Ok(request) => Search::from(app.enter(below, request).await),
+        Found::Nothing => request.pass_to(|request| app.directories(below, request)).await,
     }
 }
 
@@ -223,10 +207,15 @@ impl Request {
         self.answer(answers::redirect(&absolute_url(self.head(), ends, &path.to_directory_url())))
     }
 
-    async fn read(self) -> Result<Box<PageRequest>, Response> {
-        match self {
-            Self::Unread(arrival) => arrival.into_page_request().await.map_err(answers::error),
+    /// Lets scripts answer, for which the body has to be read.
+    async fn pass_to<F: Future<Output = PageReply>>(self, ask: impl FnOnce(Box<PageRequest>) -> F) -> Search {
+        let read = match self {
+            Self::Unread(arrival) => arrival.into_page_request().await,
             Self::Read(request) => Ok(request),
+        };
+        match read {
+            Ok(request) => Search::from(ask(request).await),
+            Err(status) => Search::Answered(PageReply::Response(answers::error(status))),
         }
     }
 }
