@@ -65,8 +65,10 @@ pub async fn serve<H: Handler>(
     match outcome {
         Outcome::Taken(takeover) => takeover(socket, early),
         Outcome::Finished(result) => {
-            let is_overlong = exchange.lock().is_overlong;
-            Box::pin(part(socket, refusal(is_overlong, result.err()))).await?;
+            tracing::debug!(error = ?result.err(), "connection ends");
+            // Otherwise hyper has answered, or there is nothing to answer.
+            let refusal = exchange.lock().is_overlong.then_some(StatusCode::URI_TOO_LONG);
+            Box::pin(part(socket, refusal)).await?;
         }
     }
     Ok(())
@@ -209,15 +211,6 @@ fn names_one_host(request: &Request<Incoming>) -> bool {
 /// Whether there is no user name and password, which a reader of the URL could mistake for the host.
 fn is_host(authority: &Authority) -> bool {
     !authority.as_str().contains('@')
-}
-
-/// The answer to a client whose connection hyper has ended without one, if there should be one.
-fn refusal(is_overlong: bool, error: Option<hyper::Error>) -> Option<StatusCode> {
-    if is_overlong {
-        return Some(StatusCode::URI_TOO_LONG);
-    }
-    tracing::debug!(?error, "connection ends");
-    None
 }
 
 /// Ends a connection so that the client can read the last response. Closing a socket with unread input resets the
