@@ -219,7 +219,7 @@ impl Authenticator {
     async fn hashed(&self, world: &World, request: &Request, name: Vec<u8>, hashed: Hashed<'_>) -> Login {
         self.take_time(request).await;
         let account = self.users.find(world, request, &name, None).await?;
-        let mut attempt = Attempt { was_made: true, name, ..Attempt::default() };
+        let attempt = Attempt { was_made: true, name, ..Attempt::default() };
         let is_proven = |account: &Account| {
             account.secret.password().is_some_and(|password| seeds::prove(password, hashed.seed, hashed.response))
         };
@@ -227,7 +227,6 @@ impl Authenticator {
         if !self.seeds.take(hashed.seed, hashed.key) {
             return Ok(Err(attempt));
         }
-        attempt.true_password = account.secret.password().map(<[u8]>::to_vec);
         self.log_in(world, request, &account, attempt, "form")
     }
 
@@ -280,7 +279,6 @@ impl Authenticator {
             attempt.is_stale = true;
             return Ok(Err(attempt));
         }
-        attempt.true_password = account.secret.password().map(<[u8]>::to_vec);
         self.log_in(world, request, &account, attempt, "digest")
     }
 
@@ -302,10 +300,11 @@ impl Authenticator {
         world: &World,
         request: &Request,
         account: &Account,
-        attempt: Attempt,
+        mut attempt: Attempt,
         method: &'static str,
     ) -> Login {
         self.attempts.note_success(address(request));
+        attempt.true_password = account.secret.password().map(<[u8]>::to_vec);
         let is_form = method == "form";
         let denied = |attempt| Ok(Err(Attempt { is_denied: true, ..attempt }));
         if !make_room(world, account, &attempt.name) {
