@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::args::Args;
 use super::auth::User;
-use super::ba::encoding::hex;
+use super::ba::encoding::random_hex;
 pub use store::Sessions;
 use store::Store;
 
@@ -45,15 +45,10 @@ struct Entry {
     store: Weak<Store>,
 }
 
-/// 128 bits of a cryptographic generator, in hexadecimal digits.
-fn new_id() -> String {
-    hex(&rand::random::<[u8; 16]>())
-}
-
 impl Session {
     fn new(lua: &Lua, is_confirmed: bool, serial: u64, store: Weak<Store>) -> Result<Self> {
         Ok(Self(Rc::new(Entry {
-            id: RefCell::new(new_id()),
+            id: RefCell::new(random_hex()),
             serial,
             attributes: RefCell::new(Some(lua.create_table()?)),
             user: RefCell::default(),
@@ -98,7 +93,7 @@ impl Session {
     pub fn log_in(&self, user: User) {
         let change = || {
             *self.0.user.borrow_mut() = Some(user);
-            *self.0.id.borrow_mut() = new_id();
+            *self.0.id.borrow_mut() = random_hex();
         };
         match self.0.store.upgrade() {
             Some(store) => store.change(self, change),

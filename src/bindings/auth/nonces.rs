@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::bindings::ba::encoding::hex;
+use crate::bindings::ba::encoding::random_hex;
 
 /// How long a nonce is valid.
 const LIFE: Duration = Duration::from_secs(300);
@@ -36,9 +36,9 @@ struct Nonce {
 }
 
 impl Nonces {
-    /// A new nonce: 128 random bits in hexadecimal digits.
+    /// A new nonce.
     pub fn make(&self) -> String {
-        let text = hex(&rand::random::<[u8; 16]>());
+        let text = random_hex();
         let mut known = self.0.borrow_mut();
         known.forget_old();
         known.by_text.insert(text.clone(), Nonce { made: Instant::now(), highest: 0, seen: 0 });

@@ -12,7 +12,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use tokio::time::Instant;
 
-use crate::bindings::ba::encoding::{hex, unhex};
+use crate::bindings::ba::encoding::{hex, random_hex, unhex};
 
 /// How long a seed is valid, which is how long a login page may be open.
 const LIFE: Duration = Duration::from_secs(1800);
@@ -21,7 +21,7 @@ const MAX_LOGINS: usize = 65_536;
 
 /// What a login page gets, and sends back.
 pub struct Seed {
-    /// 128 random bits in hexadecimal digits.
+    /// See [`random_hex`].
     pub text: String,
     /// The time when the seed was made (milliseconds, hexadecimal), a dot, and the signature of time and text.
     pub key: String,
@@ -45,7 +45,7 @@ impl Default for Seeds {
 impl Seeds {
     /// A new seed.
     pub fn make(&self) -> Seed {
-        let text = hex(&rand::random::<[u8; 16]>());
+        let text = random_hex();
         let made = format!("{:x}", self.began.elapsed().as_millis());
         let seal = hex(&self.seal(&made, &text).finalize().into_bytes());
         Seed { text, key: format!("{made}.{seal}") }

@@ -44,6 +44,11 @@ pub fn hex(data: &[u8]) -> String {
     data.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
+/// A token that nobody can guess: 128 bits of a cryptographic generator, in hexadecimal digits.
+pub fn random_hex() -> String {
+    hex(&rand::random::<[u8; 16]>())
+}
+
 /// Decodes hexadecimal digits of either case; `None` for other characters or an odd number of digits.
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.chars().map(|digit| digit.to_digit(16)).collect::<Option<Vec<u32>>>()?;

@@ -17,14 +17,14 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use hyper::http::response::Parts;
 use hyper::upgrade::{self, OnUpgrade};
-use hyper::{Method, Response, StatusCode};
+use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::timeout;
 
 use super::redirect::{self, Trail};
-use super::request::{Body, Request};
+use super::request::{Body, Request, takes_body};
 use super::unpack::Unpacker;
 use crate::dial::{self, Duplex};
 use crate::http;
@@ -379,8 +379,7 @@ fn message(request: Request) -> (hyper::Request<http::Body>, Option<Writer>) {
     *message.uri_mut() = request.path;
     *message.headers_mut() = request.headers;
     // Some servers require a length even for an empty body.
-    let takes_body = matches!(*message.method(), Method::POST | Method::PUT | Method::PATCH);
-    if takes_body && writer.is_none() && !has_length {
+    if takes_body(message.method()) && writer.is_none() && !has_length {
         message.headers_mut().insert(CONTENT_LENGTH, 0.into());
     }
     (message, writer)

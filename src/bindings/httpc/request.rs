@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use hyper::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
@@ -89,7 +87,7 @@ fn add_credentials(options: &Options, headers: &mut HeaderMap) -> mlua::Result<(
 
 /// The value of `Authorization` for basic authentication; marked as sensitive, so that hyper does not log it.
 fn basic(user: &[u8], password: &[u8]) -> HeaderValue {
-    let text = format!("Basic {}", STANDARD.encode([user, b":", password].concat()));
+    let text = format!("Basic {}", encoding::base64(&[user, b":", password].concat()));
     // Base64 is made of what a header may hold.
     let mut value = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""));
     value.set_sensitive(true);
@@ -131,10 +129,9 @@ impl Request {
         add_headers(options, &mut headers)?;
         add_credentials(options, &mut headers)?;
         let size = options.count("size")?;
-        let takes_body = matches!(method, Method::POST | Method::PUT | Method::PATCH);
         let body = match options.text("data")? {
             Some(data) => Body::Whole(data),
-            None if takes_body || size.is_some() => Body::Written { size },
+            None if takes_body(&method) || size.is_some() => Body::Written { size },
             None => Body::Whole(Vec::new()),
         };
         if let Body::Written { size: Some(size) } = body {
@@ -145,13 +142,18 @@ impl Request {
     }
 }
 
+/// Whether a request with this method usually has a body.
+pub fn takes_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
 fn is_websocket(url: &[u8]) -> bool {
     url.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"ws"))
 }
 
 /// Adds the headers that ask for a WebSocket (RFC 6455, section 4.1).
 fn add_handshake(headers: &mut HeaderMap) {
-    let key = HeaderValue::try_from(STANDARD.encode(rand::random::<[u8; 16]>()));
+    let key = HeaderValue::try_from(encoding::base64(&rand::random::<[u8; 16]>()));
     // Base64 is made of what a header may hold.
     headers.insert(SEC_WEBSOCKET_KEY, key.unwrap_or_else(|_| HeaderValue::from_static("")));
     headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
