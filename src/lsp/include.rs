@@ -2,7 +2,6 @@
 
 use std::fs::{File, Metadata};
 use std::io::Read;
-use std::path::Path;
 use std::rc::Rc;
 
 use mlua::{Error, Function, Result, Value};
@@ -131,11 +130,6 @@ async fn ask(world: &World, request: &Request, functions: &[(Function, String)])
         }
     }
     Ok(false)
-}
-
-/// The media type of a file that a page forwards to.
-pub fn media_type(path: &str) -> hyper::header::HeaderValue {
-    crate::http::media_type::of(Path::new(path))
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub use app::UNLOAD_TIME;
 use archive::Unpacked;
 pub(crate) use directory::Directory;
 pub use error_page::error_page;
-pub(crate) use include::{Target, find as find_targets, media_type, run as run_target};
+pub(crate) use include::{Target, find as find_targets, run as run_target};
 use shared::Shared;
 
 /// Which folder or zip file to serve, and where.

@@ -1,5 +1,6 @@
 //! `response:include` and `response:forward`, and the methods that tell a page how it was reached.
 
+use std::path::Path;
 use std::rc::{Rc, Weak};
 
 use hyper::header::CONTENT_TYPE;
@@ -9,7 +10,8 @@ use super::Request;
 use super::output::Output;
 use crate::bindings::args::{Args, brief};
 use crate::bindings::coroutine::PageEnded;
-use crate::lsp::{AppState, Target, find_targets, media_type, run_target};
+use crate::http::media_type;
+use crate::lsp::{AppState, Target, find_targets, run_target};
 
 /// How deep pages may include each other. More can only be a page that includes itself.
 const MAX_DEPTH: usize = 32;
@@ -77,7 +79,7 @@ async fn forward(lua: &Lua, request: &Request, args: MultiValue) -> Result<()> {
 fn describe(output: &mut Output, target: &Target) {
     match target {
         Target::Page { .. } => output.add_default_headers(),
-        Target::File { path, .. } => drop(output.headers.insert(CONTENT_TYPE, media_type(path))),
+        Target::File { path, .. } => drop(output.headers.insert(CONTENT_TYPE, media_type::of(Path::new(path)))),
         Target::Functions { .. } => {}
     }
 }
