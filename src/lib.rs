@@ -33,6 +33,7 @@
 //! | [`lsp`], [`bindings`] | pages, apps and what scripts can call | wire bytes |
 //! | [`mod@bench`] | `smq bench`: clients that put a load on a broker | everything but the protocol and sockets |
 //! | [`traces`] | what scripts say, for the trace console of `--dev` | HTTP, Lua |
+//! | [`stamp`] | how a change of a file is noticed | which files matter |
 //! | [`config`], [`server`] | flags, configuration, start and stop | everything below |
 //! | [`testing`] | `smq test`: Lua test scripts against a server of their own | how pages and hubs work |
 //!
@@ -59,6 +60,7 @@ pub mod protocol;
 pub mod seats;
 pub mod server;
 pub mod socket;
+pub mod stamp;
 pub mod testing;
 pub mod tls;
 pub mod traces;

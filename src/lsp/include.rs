@@ -8,11 +8,12 @@ use mlua::{Error, Function, Result, Value};
 
 use super::app::State;
 use super::directory::Found;
-use super::page::{self, Stamp};
+use super::page;
 use crate::bindings::io::LuaIo;
 use crate::bindings::request::Request;
 use crate::http::site::INDEX;
 use crate::lua::{World, budget};
+use crate::stamp::Stamp;
 
 /// The most bytes of a file that are in memory at a time.
 const PIECE: usize = 16 * 1024;

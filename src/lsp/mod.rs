@@ -28,6 +28,7 @@ use crate::http::{PageReply, PageRequest, Response, whole};
 use crate::lua::hop::{self, Reply};
 use crate::lua::life::Life;
 use crate::lua::{LuaThread, World};
+use crate::stamp::Stamp;
 
 pub(crate) use app::State as AppState;
 pub use app::UNLOAD_TIME;
@@ -165,7 +166,7 @@ impl App {
     /// Answers with the page at `path`, which is relative to the root and must not lead out of it. `metadata` is the
     /// file's, and tells whether the page has to be compiled again.
     pub async fn page(&self, path: &str, metadata: &Metadata, request: Box<PageRequest>) -> PageReply {
-        let stamp = page::Stamp::of(metadata);
+        let stamp = Stamp::of(metadata);
         let (id, path) = (self.id, path.to_owned());
         self.ask(move |world, reply| async move { page::serve(&world, id, path, stamp, request, reply).await }).await
     }

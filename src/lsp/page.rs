@@ -2,9 +2,8 @@
 //! request.
 
 use std::cell::RefCell;
-use std::fs::{self, Metadata};
+use std::fs;
 use std::rc::Rc;
-use std::time::SystemTime;
 
 use mlua::{Error, Function, Lua, Result, Table};
 
@@ -19,20 +18,7 @@ use crate::http::{PageReply, PageRequest};
 use crate::lua::hop::Reply;
 use crate::lua::life::Life;
 use crate::lua::{World, budget};
-
-/// The time and size of a file, by which a change of the file is noticed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
-    modified: Option<SystemTime>,
-    size: u64,
-}
-
-impl Stamp {
-    /// The stamp of the file with this metadata.
-    pub fn of(metadata: &Metadata) -> Self {
-        Self { modified: metadata.modified().ok(), size: metadata.len() }
-    }
-}
+use crate::stamp::Stamp;
 
 /// A page file.
 pub struct Page {

@@ -7,19 +7,20 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::sleep;
 
 use super::{Place, Server, say};
+use crate::stamp::Stamp;
 
 /// Between two looks at the files.
 const PERIOD: Duration = Duration::from_millis(300);
 /// Files looked at for one app; one with more is not for this.
 const MAX_FILES: usize = 10_000;
 
-/// The scripts of an app that run only once, with time and size.
-pub(super) type Scripts = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
+/// The scripts of an app that run only once.
+pub(super) type Scripts = BTreeMap<PathBuf, Stamp>;
 
 /// Watches the files of all apps, for as long as it is polled.
 pub async fn watch(server: &mut Server) {
@@ -68,7 +69,7 @@ fn scripts(root: &Path) -> Scripts {
         if metadata.is_dir() {
             left.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
         } else if path == root || path.ends_with(".preload") || path.extension().is_some_and(|ending| ending == "lua") {
-            found.insert(path, (metadata.modified().ok(), metadata.len()));
+            found.insert(path, Stamp::of(&metadata));
         }
         if found.len() + left.len() > MAX_FILES {
             break;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use parking_lot::RwLock;
@@ -14,6 +14,8 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::time::sleep;
 
+use crate::stamp::Stamp;
+
 /// Between two looks at the files.
 const PERIOD: Duration = Duration::from_secs(10);
 
@@ -22,7 +24,7 @@ const PERIOD: Duration = Duration::from_secs(10);
 pub struct Certificate {
     files: Files,
     /// The files as they were just before [`Certificate::open`] read them.
-    opened: Versions,
+    opened: Stamps,
     current: RwLock<Arc<CertifiedKey>>,
 }
 
@@ -33,14 +35,14 @@ struct Files {
     key: PathBuf,
 }
 
-/// Time and size of both files; `None` for one that is not there.
-type Versions = [Option<(SystemTime, u64)>; 2];
+/// Of both files; `None` for one that is not there.
+type Stamps = [Option<Stamp>; 2];
 
 impl Certificate {
     /// Reads the PEM files.
     pub fn open(certificate: &Path, key: &Path) -> Result<Self> {
         let files = Files { certificate: certificate.to_owned(), key: key.to_owned() };
-        let opened = files.versions();
+        let opened = files.stamps();
         let current = RwLock::new(Arc::new(files.read()?));
         Ok(Self { files, opened, current })
     }
@@ -51,9 +53,9 @@ impl Certificate {
         let mut seen = self.opened;
         loop {
             sleep(PERIOD).await;
-            let versions = self.files.versions();
-            if versions != seen {
-                seen = versions;
+            let stamps = self.files.stamps();
+            if stamps != seen {
+                seen = stamps;
                 self.renew();
             }
         }
@@ -78,11 +80,8 @@ impl ResolvesServerCert for Certificate {
 }
 
 impl Files {
-    fn versions(&self) -> Versions {
-        [&self.certificate, &self.key].map(|path| {
-            let metadata = fs::metadata(path).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
-        })
+    fn stamps(&self) -> Stamps {
+        [&self.certificate, &self.key].map(|path| fs::metadata(path).ok().as_ref().map(Stamp::of))
     }
 
     fn read(&self) -> Result<CertifiedKey> {
