@@ -221,9 +221,9 @@ impl Request {
         self.with_input(url::path).unwrap_or_default()
     }
 
-    /// The path of the URL as it was sent.
-    pub fn raw_path(&self) -> String {
-        self.with_input(|input| input.head.uri.path().to_owned()).unwrap_or_default()
+    /// What the log calls the request: method and path as they were sent, such as `GET /index.lsp`.
+    pub fn name(&self) -> String {
+        self.with_input(name).unwrap_or_default()
     }
 
     /// The client's address; `None` after [`Request::not_mine`].
@@ -312,7 +312,7 @@ impl Request {
         }
         self.drop_upload();
         if !failed && let Some(mistake) = self.0.output.borrow().length_mistake() {
-            tracing::warn!("{self:?}: {mistake}");
+            tracing::warn!("{}: {mistake}", self.name());
         }
         let rest = self.0.output.borrow_mut().finish(failed);
         if let Some(rest) = rest {
@@ -350,15 +350,17 @@ impl Request {
     }
 }
 
+fn name(request: &PageRequest) -> String {
+    format!("{} {}", request.head.method, request.head.uri.path())
+}
+
 impl Drop for Exchange {
     /// Warns of a deferred response that no script holds any more and that was never closed. HTTP answers such a
     /// request with an error. While the server stops this is normal, and there is no warning.
     fn drop(&mut self) {
         let is_forgotten = self.is_deferred.get() && self.output.get_mut().is_awaited();
         if is_forgotten && self.world.strong_count() > 0 {
-            let asked = self.input.get_mut().as_deref();
-            let asked =
-                asked.map(|input| format!("{} {}", input.head.method, input.head.uri.path())).unwrap_or_default();
+            let asked = self.input.get_mut().as_deref().map(name).unwrap_or_default();
             tracing::warn!(
                 "{asked}: scripts have let go of the deferred response without closing it; keep it in a variable"
             );
@@ -368,6 +370,6 @@ impl Drop for Exchange {
 
 impl std::fmt::Debug for Request {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Request({} {})", self.method(), self.raw_path())
+        write!(formatter, "Request({})", self.name())
     }
 }

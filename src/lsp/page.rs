@@ -93,7 +93,7 @@ pub async fn finish(world: &World, request: &Request, outcome: Result<()>) {
     let is_end = |error: &Error| is_page_ended(error) || (request.is_complete() && is_nil(error));
     let outcome = outcome.or_else(|error| if is_end(&error) { Ok(()) } else { Err(error) });
     if let Err(error) = &outcome {
-        console::report(&format!("{} {}", request.method(), request.raw_path()), error);
+        console::report(&request.name(), error);
         if world.settings.is_dev {
             request.show_error(&error_page("This page has failed", &console::describe(error)));
         }

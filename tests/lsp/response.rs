@@ -221,7 +221,10 @@ async fn output_that_does_not_have_its_announced_length_is_told_in_the_log() {
         let told = format!("the last {surplus} bytes of the response are not sent, since they are beyond the length");
         assert!(text.contains(&told), "{text}");
     }
-    assert!(text.contains("the response ends 10000 bytes before the length that was announced for it"), "{text}");
+    assert!(
+        text.contains(" GET /: the response ends 10000 bytes before the length that was announced for it"),
+        "{text}"
+    );
     assert_eq!(text.matches("that was announced").count(), 3, "{text}");
 }
 
