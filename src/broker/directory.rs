@@ -1,8 +1,8 @@
 //! What a hub knows besides its routes: names, peers, subscriptions and observers.
 //!
-//! All of it is guarded by one lock. Publishing does not take that lock, unless a script is asked about the message. A
-//! change and the control packets about it are one step under the lock, so every peer learns of changes in the order in
-//! which they happened.
+//! All of it is guarded by one lock. Publishing takes that lock only where messages are handled one by one
+//! ([`Hub::route_soon`](super::Hub::route_soon)). A change and the control packets about it are one step under the lock, so
+//! every peer learns of changes in the order in which they happened.
 
 use std::borrow::Borrow;
 use std::collections::HashSet;

@@ -11,9 +11,10 @@
 //!
 //! # Locks
 //!
-//! Publishing takes the routes' and the snapshot's lock for reading, one after the other, and each receiver's queue.
-//! Everything else changes the directory under its one lock. Where locks are nested, the order is: directory, routes, topic,
-//! outbound queue. No lock is held during a system call or while a script runs.
+//! Publishing takes the routes' and the snapshot's lock for reading, one after the other, and each receiver's queue; where
+//! messages are handled one by one ([`Hub::route_soon`]), the directory's, too. Everything else changes the directory under
+//! that one lock. Where locks are nested, the order is: directory, routes, topic, outbound queue. No lock is held during a
+//! system call or while a script runs.
 //!
 //! # Order
 //!
