@@ -9,6 +9,7 @@
 //! | `callbacks` | the script's functions; runs those for connecting, closing and logging |
 //! | `packets` | runs the callbacks that permit or observe a client's packets |
 //! | `messages` | runs the callbacks for messages to the server itself (the server is a peer, too) |
+//! | `waiting_room` | how many callbacks may wait, as tasks of their own |
 //! | `peers` | peer tables and sockets, as scripts see them |
 //!
 //! All of this is on the Lua thread, except for `owner`. A callback may wait; then it goes on as a task of its own. For
@@ -22,6 +23,7 @@ mod options;
 mod owner;
 mod packets;
 mod peers;
+mod waiting_room;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -31,7 +33,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use mlua::{Lua, MultiValue, Result, Table, Value};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 
 use super::args::Args;
 use super::request::Request;
@@ -44,6 +46,7 @@ use crate::lua::{LuaThread, World};
 use callbacks::{Callbacks, Observer, TopicCallbacks};
 use options::HubOptions;
 use peers::PeerTables;
+use waiting_room::WaitingRoom;
 
 pub use peers::HubSocket;
 
@@ -81,12 +84,7 @@ pub struct HubState {
     inbox: Rc<messages::Inbox>,
     /// Locked while the inbox is emptied, see [`HubState::take_turn`].
     turn: Mutex<()>,
-    /// The number of callbacks that are waiting.
-    waiting: Cell<usize>,
-    /// Whether none of them has returned for `PATIENCE`.
-    is_stuck: Cell<bool>,
-    /// Notified when one of them returns.
-    returned: Notify,
+    waiting_room: WaitingRoom,
     /// When the outermost of the nested callbacks began.
     nested_since: Cell<Instant>,
     tallies: Tallies,
@@ -234,9 +232,7 @@ impl HubState {
             tells_change: Cell::new(false),
             inbox: Rc::default(),
             turn: Mutex::default(),
-            waiting: Cell::new(0),
-            is_stuck: Cell::new(false),
-            returned: Notify::new(),
+            waiting_room: WaitingRoom::default(),
             nested_since: Cell::new(Instant::now()),
             tallies: Tallies::default(),
             is_forgotten: Cell::new(false),

@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mlua::{Result, Value};
-use tokio::time::timeout;
 
 use super::HubState;
 use super::callbacks::Handler;
 use super::packets::{MESSAGES_PER_LOOK, TURN};
+use super::waiting_room::MAX_STUCK;
 use crate::bindings::ba::json;
 use crate::bindings::callback::{Call, Calls, Ran};
 use crate::bindings::console;
@@ -35,17 +35,6 @@ const MAX_DEPTH: u32 = 21;
 /// How long one message may go on to cause others. The depth alone is no limit: if each callback publishes twice, there
 /// are two million calls at the greatest depth.
 const MAX_NESTED: Duration = Duration::from_secs(1);
-
-/// How many callbacks may wait at a time. When there are more, further messages stay in the inbox, and the clients that
-/// send them are not read. The number is smaller than that of coroutines that may wait to write to one socket: so if
-/// all of them write to the same socket, and that is read, nothing is lost.
-const MAX_WAITING: usize = 1000;
-/// If no waiting callback returns for this time, more may begin. If they write to a socket that nobody reads, they soon
-/// fail there, which lets the others go on.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How many callbacks may wait even then. When there are more, messages of the server to itself are dropped, since the
-/// script that sends them cannot be made to wait.
-const MAX_STUCK: usize = 10_000;
 
 /// Packets to the server whose callbacks have yet to run, as raw frames. Several coroutines may take from it.
 pub struct Inbox {
@@ -83,7 +72,7 @@ impl HubState {
 
     async fn empty_inbox(self: &Rc<Self>) {
         while !self.inbox.is_empty() {
-            self.room().await;
+            self.waiting_room.room().await;
             self.inbox.since.set(Instant::now());
             let depth = self.depth.replace(self.depth.get().max(1));
             self.tell(&self.inbox, true);
@@ -94,27 +83,9 @@ impl HubState {
         }
     }
 
-    /// Waits while too many callbacks are waiting.
-    pub(super) async fn room(&self) {
-        loop {
-            let returned = self.returned.notified();
-            if !self.is_full() {
-                return;
-            }
-            if timeout(PATIENCE, returned).await.is_err() {
-                self.is_stuck.set(true);
-            }
-        }
-    }
-
     /// Whether what is left in the inbox should stay there for now.
     fn is_to_rest(&self, inbox: &Inbox) -> bool {
-        self.is_full() || inbox.is_due_to_rest()
-    }
-
-    /// Whether as many callbacks are waiting as allowed.
-    pub(super) fn is_full(&self) -> bool {
-        self.waiting.get() >= if self.is_stuck.get() { MAX_STUCK } else { MAX_WAITING }
+        self.waiting_room.is_full() || inbox.is_due_to_rest()
     }
 
     /// Does something in the broker for the script. Callbacks for what that sends to the server itself run before this
@@ -143,7 +114,7 @@ impl HubState {
         while self.inbox.is_empty()
             && !self.tells_change.get()
             && !self.is_too_deep()
-            && !self.is_full()
+            && !self.waiting_room.is_full()
             && outbound.held() <= MAX_MOVED
             && let Some(change) = outbound.take_first(is_change)
         {
@@ -157,7 +128,7 @@ impl HubState {
 
     /// Runs the callbacks for what the script has sent to the server itself.
     fn nest(self: &Rc<Self>, frames: Vec<u8>) {
-        if self.waiting.get() >= MAX_STUCK {
+        if self.waiting_room.is_overcrowded() {
             return self.log_often(&self.tallies.crowded, || {
                 format!("a message of the server to itself was dropped, since {MAX_STUCK} callbacks wait")
             });
@@ -224,15 +195,13 @@ impl HubState {
         what: &'static str,
         callback: impl Future<Output = Result<T>> + 'static,
     ) {
-        self.waiting.set(self.waiting.get() + 1);
+        self.waiting_room.enter();
         let state = self.clone();
         self.life.clone().spawn(async move {
             if let Err(error) = callback.await {
                 console::report(what, &error);
             }
-            state.waiting.set(state.waiting.get() - 1);
-            state.is_stuck.set(false);
-            state.returned.notify_waiters();
+            state.waiting_room.leave();
         });
     }
 

@@ -93,7 +93,7 @@ impl HubState {
                 Pause::None => {}
                 Pause::Rest => {
                     tokio::task::yield_now().await;
-                    self.room().await;
+                    self.waiting_room.room().await;
                     packets.since = Instant::now();
                 }
                 Pause::Ask(frame) => self.while_alive(packets.ask(&frame)).await.unwrap_or_default(),
@@ -240,7 +240,7 @@ impl Packets {
                 self.pause = Pause::End(Some(reason));
                 return;
             }
-            if self.state.is_full() {
+            if self.state.waiting_room.is_full() {
                 self.pause = Pause::Rest;
                 return;
             }
