@@ -282,6 +282,13 @@ mod tests {
         AppSpec { name: name.into(), priority, path: path.into() }
     }
 
+    /// What `smq serve` makes of these arguments.
+    fn config(arguments: &[&str]) -> Config {
+        let cli = Cli::parse_from(["smq", "serve"].iter().chain(arguments));
+        let Command::Serve(args) = cli.command else { panic!("not {:?}", cli.command) };
+        Config::from_args(args).unwrap()
+    }
+
     #[test]
     fn an_app_is_named_by_path_alone_or_with_name_and_priority() {
         assert_eq!("www".parse(), Ok(spec("", 0, "www")));
@@ -300,9 +307,7 @@ mod tests {
 
     #[test]
     fn an_app_may_be_named_behind_a_flag() {
-        let cli = Cli::parse_from(["smq", "serve", "-l::www", "-lshop:5:s", "-l", "x", "first"]);
-        let Command::Serve(args) = cli.command else { panic!("not {:?}", cli.command) };
-        let apps = Config::from_args(args).unwrap().apps;
+        let apps = config(&["-l::www", "-lshop:5:s", "-l", "x", "first"]).apps;
         assert_eq!(apps, [spec("", 0, "first"), spec("", 0, "www"), spec("shop", 5, "s"), spec("", 0, "x")]);
     }
 
@@ -323,10 +328,7 @@ mod tests {
         let path = folder.path().join("smq.conf");
         let hosts = |conf: &str, flags: &[&str]| {
             std::fs::write(&path, format!("sslport = 1; certificate = {{'c', 'k'}}; {conf}")).unwrap();
-            let arguments = ["smq", "serve", "-c", path.to_str().unwrap()];
-            let cli = Cli::parse_from(arguments.iter().chain(flags));
-            let Command::Serve(args) = cli.command else { panic!("not {:?}", cli.command) };
-            let config = Config::from_args(args).unwrap();
+            let config = config(&[&["-c", path.to_str().unwrap()], flags].concat());
             (config.host, config.tls.unwrap().host)
         };
         let pair = |one: &str, other: &str| (one.to_owned(), other.to_owned());
@@ -341,10 +343,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("smq.conf");
         std::fs::write(&path, "port = 1; host = 'h'; apps = {'a'}; scriptlimit = 5").unwrap();
-        let path = path.to_str().unwrap();
-        let cli = Cli::parse_from(["smq", "serve", "b", "-c", path, "--port", "2"]);
-        let Command::Serve(args) = cli.command else { panic!("not {:?}", cli.command) };
-        let config = Config::from_args(args).unwrap();
+        let config = config(&["b", "-c", path.to_str().unwrap(), "--port", "2"]);
         assert_eq!((config.port, config.host.as_str(), config.apps), (2, "h", vec![spec("", 0, "b")]));
         assert_eq!(config.budget, Budget { limit: Duration::from_millis(5), ..Budget::default() });
     }

@@ -316,7 +316,7 @@ async fn write<S: AsyncWrite>(writer: &mut WriteHalf<S>, output: &[u8]) -> io::R
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{BufWriter, duplex};
+    use tokio::io::{BufWriter, DuplexStream, duplex};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -324,12 +324,18 @@ mod tests {
     /// More bytes than all queues and buffers between the two ends can hold.
     const MUCH: usize = 1 << 20;
 
+    /// A client, and the script's side of its connection.
+    fn connected(form: Form) -> (DuplexStream, Reader, Writer) {
+        let (client, server) = duplex(1024);
+        let (reader, writer, pump) = queues(form);
+        tokio::spawn(pump.run(server, Vec::new(), Bytes::new()));
+        (client, reader, writer)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_other_end_is_read_while_it_does_not_read() {
         for form in [Form::Raw, Form::WebSocket(Role::Server)] {
-            let (mut client, server) = duplex(1024);
-            let (mut reader, writer, pump) = queues(form);
-            tokio::spawn(pump.run(server, Vec::new(), Bytes::new()));
+            let (mut client, mut reader, writer) = connected(form);
             writer.write(vec![b's'; MUCH], false).await.unwrap();
             let mut sent = vec![0; MUCH];
             if form != Form::Raw {
@@ -354,9 +360,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_websocket_that_sends_pings_and_reads_no_pongs_is_not_read_for_ever() {
-        let (mut client, server) = duplex(1024);
-        let (_reader, _writer, pump) = queues(Form::WebSocket(Role::Server));
-        tokio::spawn(pump.run(server, Vec::new(), Bytes::new()));
+        let (mut client, _reader, _writer) = connected(Form::WebSocket(Role::Server));
         let mut ping = Vec::new();
         Role::Client.encode(websocket::PING, &[0; 100], &mut ping);
         let asking = async {
@@ -380,9 +384,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn messages_that_wait_are_read_in_order_and_then_the_status_and_nothing_follows_the_close_frame() {
-        let (mut client, server) = duplex(1024);
-        let (mut reader, writer, pump) = queues(Form::WebSocket(Role::Server));
-        tokio::spawn(pump.run(server, Vec::new(), Bytes::new()));
+        let (mut client, mut reader, writer) = connected(Form::WebSocket(Role::Server));
         let messages = [b"1", b"2", b"3", b"4"].map(|text| masked(websocket::TEXT, text)).concat();
         let close = masked(websocket::CLOSE, &4001_u16.to_be_bytes());
         client.write_all(&[messages, close].concat()).await.unwrap();
@@ -404,9 +406,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_script_that_closes_with_messages_unread_ends_the_connection_at_once() {
-        let (mut client, server) = duplex(1024);
-        let (reader, writer, pump) = queues(Form::WebSocket(Role::Server));
-        tokio::spawn(pump.run(server, Vec::new(), Bytes::new()));
+        let (mut client, reader, writer) = connected(Form::WebSocket(Role::Server));
         client.write_all(&masked(websocket::TEXT, b"unread").repeat(9)).await.unwrap();
         settled().await;
         drop((reader, writer));
@@ -417,9 +417,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn all_that_was_written_is_sent_before_the_socket_closes() {
-        let (mut client, server) = duplex(1024);
-        let (reader, writer, pump) = queues(Form::Raw);
-        tokio::spawn(pump.run(server, Vec::new(), Bytes::new()));
+        let (mut client, reader, writer) = connected(Form::Raw);
         writer.write(vec![b's'; 100_000], false).await.unwrap();
         drop((reader, writer));
         settled().await;
@@ -445,9 +443,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_raw_stream_whose_other_end_sends_no_more_can_still_be_written_and_a_websocket_ends() {
         for (form, answer) in [(Form::Raw, &b"answer"[..]), (Form::WebSocket(Role::Server), b"")] {
-            let (mut client, server) = duplex(1024);
-            let (mut reader, writer, pump) = queues(form);
-            tokio::spawn(pump.run(server, Vec::new(), Bytes::new()));
+            let (mut client, mut reader, writer) = connected(form);
             client.shutdown().await.unwrap();
             assert_eq!(reader.read().await, Received::End(None));
             settled().await;
