@@ -9,7 +9,7 @@ use smq::broker::outbound::{Outbound, Writer};
 use smq::broker::outbox::{Outbox, Span, with_outbox};
 use smq::broker::peer::{CloseReason, Identity, Peer};
 use smq::broker::session::{Handled, Outcome, Session};
-use smq::broker::{Hub, InUse, Limits, Named, Options, SERVER_ETID};
+use smq::broker::{Hub, InUse, Limits, Options, SERVER_ETID};
 use smq::protocol::{Ack, Etid, Packet, Publish, ReturnCode, Subtid, Target, Tid, decode_frame};
 use smq::transport::{Framing, websocket};
 
@@ -430,7 +430,7 @@ fn what_does_not_exist_is_observed_with_a_zero_and_not_remembered() {
     let mut a = broker.connect("client a");
     broker.send(&mut a, &[Packet::Observe { target: Target(12345) }]);
     assert_eq!(a.received(), ["change 0"]);
-    assert_eq!(broker.hub.create(b"late", Some(Tid(12345))), Named::Known(Tid(12345)));
+    assert_eq!(broker.hub.create(b"late", Some(Tid(12345))), Some(Tid(12345)));
     let mut b = broker.connect("client b");
     broker.send(&mut b, &[subscribe("late")]);
     assert!(a.received().is_empty());
@@ -622,16 +622,16 @@ fn a_uid_can_be_registered_once() {
 #[test]
 fn names_keep_their_numbers_and_wanted_numbers_are_used_if_they_are_free() {
     let broker = Broker::new();
-    let Named::Known(tid) = broker.hub.create(b"news", None) else { panic!("refused") };
-    assert_eq!(broker.hub.create(b"news", Some(Tid(77))), Named::Known(tid));
-    assert_eq!(broker.hub.create(b"other", Some(Tid(77))), Named::Known(Tid(77)));
-    assert_ne!(broker.hub.create(b"third", Some(Tid(77))), Named::Known(Tid(77)));
-    assert_ne!(broker.hub.create(b"fourth", Some(Tid(SERVER_ETID.0))), Named::Known(Tid(SERVER_ETID.0)));
-    assert_ne!(broker.hub.create(b"fifth", Some(Tid(0))), Named::Known(Tid(0)));
+    let tid = broker.hub.create(b"news", None).expect("there is room");
+    assert_eq!(broker.hub.create(b"news", Some(Tid(77))), Some(tid));
+    assert_eq!(broker.hub.create(b"other", Some(Tid(77))), Some(Tid(77)));
+    assert_ne!(broker.hub.create(b"third", Some(Tid(77))), Some(Tid(77)));
+    assert_ne!(broker.hub.create(b"fourth", Some(Tid(SERVER_ETID.0))), Some(Tid(SERVER_ETID.0)));
+    assert_ne!(broker.hub.create(b"fifth", Some(Tid(0))), Some(Tid(0)));
     // Sub-topics have numbers of their own.
-    assert_eq!(broker.hub.createsub(b"other", Some(Subtid(77))), Named::Known(Subtid(77)));
-    assert_ne!(broker.hub.createsub(b"third", Some(Subtid(77))), Named::Known(Subtid(77)));
-    assert_ne!(broker.hub.createsub(b"fifth", Some(Subtid(0))), Named::Known(Subtid(0)));
+    assert_eq!(broker.hub.createsub(b"other", Some(Subtid(77))), Some(Subtid(77)));
+    assert_ne!(broker.hub.createsub(b"third", Some(Subtid(77))), Some(Subtid(77)));
+    assert_ne!(broker.hub.createsub(b"fifth", Some(Subtid(0))), Some(Subtid(0)));
 }
 
 #[test]

@@ -26,7 +26,6 @@ use crate::protocol::{Etid, Tid};
 use crate::socket::Keepalive;
 use crate::transport::Framing;
 pub use clients::InUse;
-pub use naming::Named;
 pub use observations::Observed;
 use turns::Turns;
 

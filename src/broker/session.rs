@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::outbox::{Outbox, Span};
 use super::peer::{CloseReason, Peer};
-use super::{Hub, Named, Observed, encoded};
+use super::{Hub, Observed, encoded};
 use crate::protocol::{Ack, FRAME_HEAD, MAX_PAYLOAD, PUBLISH_HEAD, Packet, Publish, Target, Tid, kind};
 use crate::transport::Framing;
 use crate::transport::raw;
@@ -257,14 +257,12 @@ impl Session {
         true
     }
 
-    fn number<T: Into<u32>>(&mut self, named: Named<T>) -> Option<u32> {
-        match named {
-            Named::Known(number) => Some(number.into()),
-            Named::Refused => {
-                self.refuse();
-                None
-            }
+    /// The number of what the hub was asked to create.
+    fn number<T: Into<u32>>(&mut self, created: Option<T>) -> Option<u32> {
+        if created.is_none() {
+            self.refuse();
         }
+        created.map(Into::into)
     }
 
     /// Counts a refusal because of a limit, and logs it: the 1st, 2nd, 4th, 8th and so on.

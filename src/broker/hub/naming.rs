@@ -8,27 +8,19 @@ use crate::broker::names::{Names, random_number};
 use crate::broker::topic::Topic;
 use crate::protocol::{Subtid, Tid};
 
-/// What came of a request for a name's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Named<T> {
-    /// The number of the name, new or not.
-    Known(T),
-    /// The name is too long, or the hub is full ([`Limits`](crate::broker::Limits)).
-    Refused,
-}
-
 impl Hub {
-    /// The number of a topic, which is created if it is new, with the `wanted` number if that is free.
-    pub fn create(&self, name: &[u8], wanted: Option<Tid>) -> Named<Tid> {
+    /// The number of a topic, which is created if it is new, with the `wanted` number if that is free. `None` if the name is
+    /// too long, or the hub is full ([`Limits`](crate::broker::Limits)).
+    pub fn create(&self, name: &[u8], wanted: Option<Tid>) -> Option<Tid> {
         self.create_in(&mut self.0.directory.lock(), name, wanted)
     }
 
-    pub(super) fn create_in(&self, directory: &mut Directory, name: &[u8], wanted: Option<Tid>) -> Named<Tid> {
+    pub(super) fn create_in(&self, directory: &mut Directory, name: &[u8], wanted: Option<Tid>) -> Option<Tid> {
         if let Some(number) = directory.topics.number(name) {
-            return Named::Known(Tid(number));
+            return Some(Tid(number));
         }
         if !self.has_room_for(name, &directory.topics, self.0.limits.topics) {
-            return Named::Refused;
+            return None;
         }
         let mut routes = self.0.routes.write();
         let number = match wanted {
@@ -37,24 +29,24 @@ impl Hub {
         };
         routes.insert(number, Route::Topic(Arc::new(Topic::new(Tid(number)))));
         directory.topics.insert(name, number);
-        Named::Known(Tid(number))
+        Some(Tid(number))
     }
 
-    /// The number of a sub-topic, which is created if it is new, with the `wanted` number if that is free.
-    pub fn createsub(&self, name: &[u8], wanted: Option<Subtid>) -> Named<Subtid> {
+    /// The same as [`Hub::create`], for a sub-topic.
+    pub fn createsub(&self, name: &[u8], wanted: Option<Subtid>) -> Option<Subtid> {
         let names = &mut self.0.directory.lock().subtopics;
         if let Some(number) = names.number(name) {
-            return Named::Known(Subtid(number));
+            return Some(Subtid(number));
         }
         if !self.has_room_for(name, names, self.0.limits.subtopics) {
-            return Named::Refused;
+            return None;
         }
         let number = match wanted {
             Some(Subtid(number)) if number != 0 && names.name(number).is_none() => number,
             _ => random_number(|number| names.name(number).is_some()),
         };
         names.insert(name, number);
-        Named::Known(Subtid(number))
+        Some(Subtid(number))
     }
 
     fn has_room_for(&self, name: &[u8], names: &Names, most: usize) -> bool {

@@ -4,7 +4,6 @@ use mlua::{Result, Value};
 
 use crate::bindings::args::Args;
 use crate::bindings::hub::HubState;
-use crate::broker::Named;
 use crate::protocol::{Subtid, Target};
 
 /// The name by which scripts address the server's own etid.
@@ -94,9 +93,6 @@ fn check_name(hub: &HubState, args: &Args<'_>, position: usize, title: &str, nam
 }
 
 /// The number of a name that the hub was asked to create, and that is not too long.
-pub(super) fn created<T>(args: &Args<'_>, position: usize, title: &str, named: Named<T>) -> Result<T> {
-    match named {
-        Named::Known(id) => Ok(id),
-        Named::Refused => Err(args.refuse(position, title, "the hub has its fill of names")),
-    }
+pub(super) fn created<T>(args: &Args<'_>, position: usize, title: &str, number: Option<T>) -> Result<T> {
+    number.ok_or_else(|| args.refuse(position, title, "the hub has its fill of names"))
 }
