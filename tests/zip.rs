@@ -4,6 +4,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use flate2::read::GzDecoder;
@@ -122,6 +123,18 @@ fn scripts_cannot_write_to_a_zip_file() {
         ),
     ]);
     assert_eq!(server.get("/zip/page.lsp").body, "nil\tnoaccess\n".repeat(8) + "old\n");
+}
+
+#[test]
+fn other_users_of_the_machine_cannot_read_what_was_unpacked() {
+    let temporary = TempDir::new().expect("the system has room for a temporary folder");
+    let (_folder, path) = zip_file(&[(".preload", "password = 'secret'")]);
+    let folder = temporary.path().display().to_string();
+    let _server = Server::start_with(App::new(), &[&format!("zip::{}", path.display())], &[("TMPDIR", &folder)]);
+    let mut unpacked = temporary.path().read_dir().expect("it is ours");
+    let unpacked = unpacked.next().expect("the app is unpacked").expect("it is ours");
+    let mode = unpacked.metadata().expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
 }
 
 #[test]

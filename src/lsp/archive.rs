@@ -76,7 +76,9 @@ impl Unpacked {
     }
 
     fn empty() -> io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("smq-app-").tempdir()?;
+        // The zip file may hold passwords, and be readable by the server alone.
+        let only_own = Permissions::from_mode(0o700);
+        let folder = tempfile::Builder::new().prefix("smq-app-").permissions(only_own).tempdir()?;
         let path = folder.path().canonicalize()?;
         let (root, gzip) = (path.join("app"), path.join("gzip"));
         fs::create_dir(&root)?;
