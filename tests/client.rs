@@ -101,6 +101,8 @@ fn nonsense_is_told_as_such() {
     ] {
         assert_eq!(ask(&server, &[("url", &says(said))]), expected);
     }
+    let long_address = [HEAD, b"\x01\x2c\x01\x01\x00\x00\x00\x07", &[b'1'; 0x12c - 8]].concat();
+    assert_eq!(ask(&server, &[("url", &says(long_address))]), "the server does not speak SMQ true");
     let endless = stranger(|stream, _| while stream.write_all(&[b'x'; 4096]).is_ok() {});
     assert_eq!(ask(&server, &[("url", &endless)]), "the HTTP response has no end true");
 }
@@ -148,6 +150,24 @@ fn packets_that_are_cut_short_or_unknown_are_passed_over() {
         stream.write_all(b"\x00\x06\x0bend").expect("the client reads");
     });
     assert_eq!(ask(&server, &[("url", &url), ("stay", "1")]), "end false");
+}
+
+#[test]
+fn a_server_cannot_make_it_remember_names_that_nobody_has_asked_for() {
+    let url = stranger(|stream, _| {
+        let unasked = b"\x00\x0b\x07\x00\x00\x00\x00\x05one\x00\x0b\x05\x00\x00\x00\x00\x06two";
+        let message = b"\x00\x0f\x08\x00\x00\x00\x09\x00\x00\x00\x01\x00\x00\x00\x00";
+        stream.write_all(&[HEAD, INIT, ACCEPTED, unasked, message].concat()).expect("the client reads");
+    });
+    let page = "<?lsp
+        local said
+        local smq = require'smq.client'.create(request:data'url')
+        function smq.onmsg() said = {smq:unobserve'one', smq:unsubscribe'two'} end
+        while not said do ba.sleep(2) end
+        response:write(tostring(said[1]), ' ', tostring(said[2]))
+        smq:close() ?>";
+    let server = Server::start(App::new().file("index.lsp", page));
+    assert_eq!(ask(&server, &[("url", &url)]), "false false");
 }
 
 /// A server that accepts a client and then reads nothing of what it sends.

@@ -389,10 +389,12 @@ end
 
 local handlers = {}
 
+-- An answer to nobody is passed over: a server could make the client remember names without end.
 local function handle_ack(names, body)
    if #body < 5 then return end
    local denied, number, at = unpack(">BI4", body)
-   learn(names, body:sub(at), denied == 0 and number or nil)
+   local name = body:sub(at)
+   if names.waiting[name] then learn(names, name, denied == 0 and number or nil) end
 end
 
 handlers[KIND.CREATEACK] = function(_, session, body) handle_ack(session.topics, body) end
@@ -402,11 +404,12 @@ handlers[KIND.SUBACK] = function(_, session, body)
    if #body < 5 then return end
    local denied, number, at = unpack(">BI4", body)
    local name, tid = body:sub(at), denied == 0 and number or nil
-   if tid then learn(session.topics, name, tid) end
    local waiting = session.subscribing[name]
-   local f = waiting and table.remove(waiting, 1)
-   if waiting and #waiting == 0 then session.subscribing[name] = nil end
-   if f then f(tid) end
+   if not waiting then return end
+   if tid then learn(session.topics, name, tid) end
+   local f = table.remove(waiting, 1)
+   if #waiting == 0 then session.subscribing[name] = nil end
+   f(tid)
 end
 
 handlers[KIND.PUBLISH] = function(client, session, body)

@@ -3,6 +3,7 @@ local pack <const>, unpack <const> = string.pack, string.unpack
 
 local MAX_HEAD <const> = 16384
 local MAX_REDIRECTS <const> = 5
+local MAX_UID <const> = 255
 local REDIRECTS <const> = { ["301"] = true, ["302"] = true, ["303"] = true, ["307"] = true, ["308"] = true }
 
 local STRANGER <const> = "the server does not speak SMQ"
@@ -141,6 +142,7 @@ function Link:handshake(op, credentials)
    if #init < 5 then return nil, STRANGER, true end
    local seed, address = unpack(">I4", init, 2), init:sub(6)
    local uid = op.uid or address .. seed
+   if #uid > MAX_UID then return nil, STRANGER, true end
    local text, connack
    text, why = credentials(seed, address)
    if not text then return nil, why, false end
