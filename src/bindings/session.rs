@@ -45,6 +45,12 @@ struct Entry {
     store: Weak<Store>,
 }
 
+impl Entry {
+    fn has_user(&self) -> bool {
+        self.user.borrow().is_some()
+    }
+}
+
 impl Session {
     fn new(lua: &Lua, is_confirmed: bool, serial: u64, store: Weak<Store>) -> Result<Self> {
         Ok(Self(Rc::new(Entry {

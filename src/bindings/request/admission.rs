@@ -112,7 +112,12 @@ impl Request {
         *self.0.user.borrow_mut() = Some(user.clone());
         let session = match self.session() {
             Some(session) => Some(session),
-            None => self.create_session(keeps_cookie)?,
+            None => {
+                if keeps_cookie {
+                    self.world()?.sessions.make_room_for_login();
+                }
+                self.create_session(keeps_cookie)?
+            }
         };
         if let Some(session) = &session {
             session.log_in(user);

@@ -1,7 +1,9 @@
 //! All sessions: by id, limited in number, and swept when they have expired.
 //!
 //! Anybody can make the server create sessions. So when there are as many as allowed, a new one displaces a *newcomer*:
-//! a session whose cookie no client has sent back yet. A session that is in use is never displaced.
+//! a session whose cookie no client has sent back yet. A session that is in use is displaced only by a user's login, and then
+//! it is one without a user; and nobody without a user displaces a login. Otherwise whoever takes all sessions could keep
+//! users from logging in.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -43,17 +45,17 @@ pub(super) struct Store {
     refused: Tally,
 }
 
-/// The order in which newcomers are displaced: sessions without a user come first, since users have shown a password;
+/// The order in which newcomers are displaced: logins come last, since users have shown a password and need the session;
 /// then older ones before younger ones.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
-    has_user: bool,
+    is_login: bool,
     serial: u64,
 }
 
 impl Rank {
     fn of(session: &Session) -> Self {
-        Self { has_user: session.0.user.borrow().is_some(), serial: session.0.serial }
+        Self { is_login: session.is_confirmed() && session.0.has_user(), serial: session.0.serial }
     }
 }
 
@@ -92,13 +94,24 @@ impl Sessions {
         Ok(Some(session))
     }
 
+    /// Makes room for the session of a user who logs in: if need be, by ending the session without a user that has been
+    /// without a request for longest, or else the oldest login whose cookie has not come back.
+    pub fn make_room_for_login(&self) {
+        if self.0.make_room() {
+            return;
+        }
+        let Some(displaced) = self.0.idlest_of_nobody().or_else(|| self.0.oldest_newcomer()) else { return };
+        displaced.terminate();
+        note(&self.0.displaced, "there are as many sessions as there may be: one gives way to a login");
+    }
+
     /// The session with this id, unless it has ended; for a client that has sent the cookie. It is confirmed now, and
     /// its time begins anew.
     pub fn find(&self, id: &[u8]) -> Option<Session> {
         let session = self.peek(id)?;
         session.0.touched.set(Instant::now());
-        session.0.is_confirmed.set(true);
         self.0.newcomers.borrow_mut().remove(&Rank::of(&session));
+        session.0.is_confirmed.set(true);
         Some(session)
     }
 
@@ -152,7 +165,17 @@ impl Store {
         self.by_id.borrow().len() >= self.limit
     }
 
-    /// Whether there is room for one more session; if need be, by displacing a newcomer.
+    fn oldest_newcomer(&self) -> Option<Session> {
+        self.newcomers.borrow().values().next().cloned()
+    }
+
+    /// Of the sessions without a user, the one that has been without a request for longest.
+    fn idlest_of_nobody(&self) -> Option<Session> {
+        let by_id = self.by_id.borrow();
+        by_id.values().filter(|session| !session.0.has_user()).min_by_key(|session| session.0.touched.get()).cloned()
+    }
+
+    /// Whether there is room for one more session; if need be, by displacing a newcomer that is no login.
     fn make_room(&self) -> bool {
         if self.is_full() && self.swept.get().is_none_or(|swept| swept.elapsed() >= SWEEP_WHEN_FULL) {
             self.sweep();
@@ -160,8 +183,8 @@ impl Store {
         if !self.is_full() {
             return true;
         }
-        let newcomer = self.newcomers.borrow_mut().pop_first();
-        let Some((_, newcomer)) = newcomer else { return false };
+        let newcomer = self.oldest_newcomer().filter(|newcomer| !Rank::of(newcomer).is_login);
+        let Some(newcomer) = newcomer else { return false };
         newcomer.terminate();
         note(&self.displaced, "there are as many sessions as there may be: one whose cookie never came back gives way");
         true
@@ -290,15 +313,35 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sessions_without_a_user_are_displaced_before_one_that_a_user_has_just_logged_in_to() {
+    async fn who_has_just_logged_in_is_displaced_only_by_another_login() {
         with_sessions(2, async |lua, sessions| {
             let users = create(&lua, &sessions);
             users.log_in(eve());
             let nobodys = create(&lua, &sessions);
             create(&lua, &sessions).log_in(eve());
             assert!(nobodys.has_ended() && !users.has_ended());
-            create(&lua, &sessions);
+            assert!(sessions.create(&lua, true).expect("memory").is_none(), "nobody displaces a user");
+            sessions.make_room_for_login();
             assert!(users.has_ended(), "there was no other");
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_all_sessions_are_in_use_a_login_displaces_the_one_without_a_user_that_is_idle_for_longest() {
+        with_sessions(3, async |lua, sessions| {
+            let (users, idle) = (create_used(&lua, &sessions), create_used(&lua, &sessions));
+            users.log_in(eve());
+            advance(Duration::from_secs(1)).await;
+            let busy = create_used(&lua, &sessions);
+            sessions.make_room_for_login();
+            assert!(idle.has_ended() && !busy.has_ended() && !users.has_ended());
+            create_used(&lua, &sessions).log_in(eve());
+            sessions.make_room_for_login();
+            assert!(busy.has_ended());
+            create_used(&lua, &sessions).log_in(eve());
+            sessions.make_room_for_login();
+            assert_eq!(sessions.of_user(b"eve").len(), 3, "a user's session in use is never displaced");
         })
         .await;
     }
