@@ -863,7 +863,8 @@ function hubmodule.isSMQ(request) end
 ---@class smq.Hub
 local Hub = {}
 
----Makes the request a connection to the hub; returns when the handshake is over. 404 if it is no SMQ request.
+---Makes the request a connection to the hub; returns when the handshake is over. 404 if it is no SMQ request. A browser's may
+---come from the page of any site: its header `Origin` tells which.
 ---@param request smq.Request
 ---@param arg? any shown as `info.arg`
 function Hub:connect(request, arg) end

@@ -600,6 +600,25 @@ fn the_users_of_the_configuration_may_log_in_and_a_mistake_there_stops_the_serve
 }
 
 #[test]
+fn a_page_can_turn_away_the_pages_of_other_sites_as_the_manual_shows() {
+    let manual = include_str!("../docs/operating.md");
+    let page =
+        manual.split("```lua\n").find(|part| part.starts_with("<?lsp")).and_then(|part| part.split("```").next());
+    let preload = "hub = {connect = function() end}";
+    let (server, _folder) = Server::of(&[("smq.lsp", page.unwrap()), (".preload", preload)]);
+    let status = |origin: &str| {
+        let head = "GET /smq.lsp HTTP/1.1\r\nHost: a:8080\r\nConnection: close\r\n";
+        server.say(&format!("{head}{origin}\r\n")).status
+    };
+    for own in ["", "Origin: http://a:8080\r\n", "Origin: https://a:8080\r\n"] {
+        assert_eq!(status(own), 200, "{own}");
+    }
+    for other in ["http://a", "http://a:8081", "http://b:8080", "https://a:8080.example.org", "null"] {
+        assert_eq!(status(&format!("Origin: {other}\r\n")), 403, "{other}");
+    }
+}
+
+#[test]
 fn a_directory_beside_all_apps_needs_no_root_app() {
     let preload = "local d = ba.create.dir'top' d:setfunc(function(_ENV, path) response:write(path) end) d:insert()";
     let www = folder(&[(".preload", preload), ("a.txt", "hello")]);
