@@ -13,7 +13,7 @@ use smq::broker::outbound::{Outbound, Writer};
 use smq::broker::outbox::{Outbox, Span};
 use smq::broker::peer::{Identity, Peer};
 use smq::broker::session::Session;
-use smq::broker::{Hub, Options};
+use smq::broker::{Creator, Hub, Options};
 use smq::protocol::{Etid, Packet, Publish, ReturnCode, Subtid, Target, decode_frame};
 use smq::transport::{Framing, websocket};
 
@@ -66,7 +66,7 @@ impl Broker {
             self.hub.subscribe(&mut self.outbox, &subscriber, b"news");
         }
         let publisher = self.connect(subscribers, Framing::Raw);
-        self.hub.create(b"news", None);
+        self.hub.create(Creator::Server, b"news", None);
         self.outbox.flush();
         let tid = self.hub.topic_number(b"news").unwrap_or_default();
         (Session::new(self.hub.clone(), publisher.clone()), messages(tid.into(), publisher.etid()))
@@ -123,7 +123,7 @@ fn route_with_topics(bencher: Bencher, topics: usize) {
     let mut broker = Broker::new();
     let (mut session, read) = broker.publisher(1, Framing::Raw);
     for number in 0..topics {
-        broker.hub.create(format!("topic {number}").as_bytes(), None);
+        broker.hub.create(Creator::Server, format!("topic {number}").as_bytes(), None);
     }
     let message = &read[..read.len() / BATCH];
     bencher.counter(ItemsCount::new(1usize)).bench_local(|| broker.publish(&mut session, message));

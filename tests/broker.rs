@@ -9,7 +9,7 @@ use smq::broker::outbound::{Outbound, Writer};
 use smq::broker::outbox::{Outbox, Span, with_outbox};
 use smq::broker::peer::{CloseReason, Identity, Peer};
 use smq::broker::session::{Handled, Outcome, Session};
-use smq::broker::{Hub, InUse, Limits, Options, SERVER_ETID};
+use smq::broker::{Creator, Hub, InUse, Limits, Options, SERVER_ETID};
 use smq::protocol::{Ack, Etid, Packet, Publish, ReturnCode, Subtid, Target, Tid, decode_frame};
 use smq::transport::{Framing, websocket};
 
@@ -279,12 +279,12 @@ fn messages_to_the_same_number_stay_within_their_hubs() {
     let tid = Tid(77);
     let mut broker = Broker::new();
     let mut one = broker.connect("a client");
-    broker.hub.create(b"news", Some(tid));
+    broker.hub.create(Creator::Server, b"news", Some(tid));
     broker.send(&mut one, &[subscribe("news")]);
     let first = broker.hub.clone();
     broker.hub = Hub::new(Options::default());
     let mut other = broker.connect("a client");
-    broker.hub.create(b"news", Some(tid));
+    broker.hub.create(Creator::Server, b"news", Some(tid));
     broker.send(&mut other, &[subscribe("news")]);
     let messages = [one.publish(tid, "in the first"), other.publish(tid, "in the second")];
     broker.send_granted(&mut one, &messages[..1]);
@@ -430,7 +430,7 @@ fn what_does_not_exist_is_observed_with_a_zero_and_not_remembered() {
     let mut a = broker.connect("client a");
     broker.send(&mut a, &[Packet::Observe { target: Target(12345) }]);
     assert_eq!(a.received(), ["change 0"]);
-    assert_eq!(broker.hub.create(b"late", Some(Tid(12345))), Some(Tid(12345)));
+    assert_eq!(broker.hub.create(Creator::Server, b"late", Some(Tid(12345))), Some(Tid(12345)));
     let mut b = broker.connect("client b");
     broker.send(&mut b, &[subscribe("late")]);
     assert!(a.received().is_empty());
@@ -622,16 +622,16 @@ fn a_uid_can_be_registered_once() {
 #[test]
 fn names_keep_their_numbers_and_wanted_numbers_are_used_if_they_are_free() {
     let broker = Broker::new();
-    let tid = broker.hub.create(b"news", None).expect("there is room");
-    assert_eq!(broker.hub.create(b"news", Some(Tid(77))), Some(tid));
-    assert_eq!(broker.hub.create(b"other", Some(Tid(77))), Some(Tid(77)));
-    assert_ne!(broker.hub.create(b"third", Some(Tid(77))), Some(Tid(77)));
-    assert_ne!(broker.hub.create(b"fourth", Some(Tid(SERVER_ETID.0))), Some(Tid(SERVER_ETID.0)));
-    assert_ne!(broker.hub.create(b"fifth", Some(Tid(0))), Some(Tid(0)));
+    let tid = broker.hub.create(Creator::Server, b"news", None).expect("there is room");
+    assert_eq!(broker.hub.create(Creator::Server, b"news", Some(Tid(77))), Some(tid));
+    assert_eq!(broker.hub.create(Creator::Server, b"other", Some(Tid(77))), Some(Tid(77)));
+    assert_ne!(broker.hub.create(Creator::Server, b"third", Some(Tid(77))), Some(Tid(77)));
+    assert_ne!(broker.hub.create(Creator::Server, b"fourth", Some(Tid(SERVER_ETID.0))), Some(Tid(SERVER_ETID.0)));
+    assert_ne!(broker.hub.create(Creator::Server, b"fifth", Some(Tid(0))), Some(Tid(0)));
     // Sub-topics have numbers of their own.
-    assert_eq!(broker.hub.createsub(b"other", Some(Subtid(77))), Some(Subtid(77)));
-    assert_ne!(broker.hub.createsub(b"third", Some(Subtid(77))), Some(Subtid(77)));
-    assert_ne!(broker.hub.createsub(b"fifth", Some(Subtid(0))), Some(Subtid(0)));
+    assert_eq!(broker.hub.createsub(Creator::Server, b"other", Some(Subtid(77))), Some(Subtid(77)));
+    assert_ne!(broker.hub.createsub(Creator::Server, b"third", Some(Subtid(77))), Some(Subtid(77)));
+    assert_ne!(broker.hub.createsub(Creator::Server, b"fifth", Some(Subtid(0))), Some(Subtid(0)));
 }
 
 #[test]
@@ -640,6 +640,26 @@ fn a_full_hub_refuses_new_names_and_knows_the_old_ones() {
     let mut a = broker.connect("client a");
     broker.send(&mut a, &[subscribe("one"), subscribe("two"), Packet::Create { name: b"one" }]);
     assert_eq!(a.received(), ["suback true one", "suback false two", "createack true one"]);
+}
+
+#[test]
+fn clients_leave_a_tenth_of_all_names_to_the_servers_scripts() {
+    for (topics, subtopics, names) in [(10, 10, 1000), (1000, 1000, 10)] {
+        let limits = Limits { topics, subtopics, names, ..Limits::default() };
+        let mut broker = Broker::with(Options { limits, ..Options::default() });
+        let mut a = broker.connect("client a");
+        for name in [b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"8", b"9"] {
+            broker.send(&mut a, &[Packet::Create { name }, Packet::Createsub { name }]);
+        }
+        a.received();
+        broker.send(&mut a, &[Packet::Create { name: b"a" }, subscribe("b"), Packet::Createsub { name: b"c" }]);
+        let refused = format!("{:?}", Packet::Createsuback(Ack { granted: None, name: b"c" }));
+        assert_eq!(a.received(), ["createack false a", "suback false b", &refused]);
+        assert_ne!(broker.hub.create(Creator::Server, b"d", None), None);
+        assert_eq!(broker.hub.create(Creator::Server, b"e", None), None);
+        assert_ne!(broker.hub.createsub(Creator::Server, b"d", None), None);
+        assert_eq!(broker.hub.createsub(Creator::Server, b"e", None), None);
+    }
 }
 
 #[test]
@@ -656,7 +676,7 @@ fn a_client_at_its_limit_is_refused_creates_nothing_and_keeps_what_it_has() {
 fn an_etid_that_a_topic_has_got_is_in_use() {
     let mut broker = Broker::new();
     let mut a = broker.connect("client a");
-    broker.hub.create(b"news", Some(Tid(77)));
+    broker.hub.create(Creator::Server, b"news", Some(Tid(77)));
     let identity = Identity { uid: b"client b".as_slice().into(), info: b"".as_slice().into() };
     let peer = Arc::new(Peer::client(Etid(77), identity, None, 0, Outbound::new(Framing::Raw, 1000)));
     let connack = Packet::Connack { code: ReturnCode::ACCEPTED, etid: Etid(77), reason: b"" };
@@ -670,7 +690,7 @@ fn an_etid_that_a_topic_has_got_is_in_use() {
 fn a_client_that_ended_is_not_kept_by_what_it_observed_and_what_it_subscribed_to() {
     let mut broker = Broker::new();
     let (mut a, b) = (broker.connect("client a"), broker.connect("client b"));
-    broker.hub.create(b"news", Some(Tid(77)));
+    broker.hub.create(Creator::Server, b"news", Some(Tid(77)));
     let packets = [Packet::Observe { target: Target(77) }, Packet::Observe { target: b.etid().into() }];
     broker.send(&mut a, &packets);
     broker.send(&mut a, &[subscribe("news")]);
@@ -723,7 +743,7 @@ fn who_comes_during_a_shutdown_learns_the_farewell_and_who_comes_later_does_not(
 fn the_server_does_not_get_what_was_published_before_it_subscribed() {
     let mut broker = Broker::new();
     let mut client = broker.connect("client");
-    broker.hub.create(b"news", Some(Tid(77)));
+    broker.hub.create(Creator::Server, b"news", Some(Tid(77)));
     let message = client.publish(Tid(77), "too early");
     broker.send_granted(&mut client, &[message]);
     broker.hub.subscribe_server(&mut broker.outbox, Tid(77));

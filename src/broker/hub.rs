@@ -26,6 +26,7 @@ use crate::protocol::{Etid, Tid};
 use crate::socket::Keepalive;
 use crate::transport::Framing;
 pub use clients::InUse;
+pub use naming::Creator;
 pub use observations::Observed;
 use turns::Turns;
 

@@ -36,7 +36,7 @@ mod topic;
 
 use crate::protocol::Packet;
 pub use crate::socket::Keepalive;
-pub use hub::{Hub, InUse, Observed, SERVER_ETID, Shutdowns};
+pub use hub::{Creator, Hub, InUse, Observed, SERVER_ETID, Shutdowns};
 pub use options::{HANDSHAKE_TIMEOUT, Limits, Options};
 
 /// A packet of the server as a raw frame. Names, reasons and payloads are bounded before they come here; should a packet

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::outbox::{Outbox, Span};
 use super::peer::{CloseReason, Peer};
-use super::{Hub, Observed, encoded};
+use super::{Creator, Hub, Observed, encoded};
 use crate::protocol::{Ack, FRAME_HEAD, MAX_PAYLOAD, PUBLISH_HEAD, Packet, Publish, Target, Tid, kind};
 use crate::transport::Framing;
 use crate::transport::raw;
@@ -235,12 +235,12 @@ impl Session {
 
     fn create(&mut self, name: &[u8]) -> Option<u32> {
         let is_known = self.hub.topic_number(name).is_some();
-        if self.may_create(is_known) { self.number(self.hub.create(name, None)) } else { None }
+        if self.may_create(is_known) { self.number(self.hub.create(Creator::Client, name, None)) } else { None }
     }
 
     fn createsub(&mut self, name: &[u8]) -> Option<u32> {
         let is_known = self.hub.subtopic_number(name).is_some();
-        if self.may_create(is_known) { self.number(self.hub.createsub(name, None)) } else { None }
+        if self.may_create(is_known) { self.number(self.hub.createsub(Creator::Client, name, None)) } else { None }
     }
 
     /// Whether the peer may name a topic or sub-topic. One that is not known yet counts as created by the peer, which

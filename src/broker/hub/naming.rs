@@ -8,18 +8,41 @@ use crate::broker::names::{Names, random_number};
 use crate::broker::topic::Topic;
 use crate::protocol::{Subtid, Tid};
 
+/// Who asks for a name's number. Clients leave a tenth of all names to the server's scripts: otherwise a few of them could keep
+/// the scripts from making topics until the next start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Creator {
+    Server,
+    Client,
+}
+
+impl Creator {
+    fn share(self, limit: usize) -> usize {
+        match self {
+            Self::Server => limit,
+            Self::Client => limit - limit / 10,
+        }
+    }
+}
+
 impl Hub {
     /// The number of a topic, which is created if it is new, with the `wanted` number if that is free. `None` if the name is
     /// too long, or the hub is full ([`Limits`](crate::broker::Limits)).
-    pub fn create(&self, name: &[u8], wanted: Option<Tid>) -> Option<Tid> {
-        self.create_in(&mut self.0.directory.lock(), name, wanted)
+    pub fn create(&self, creator: Creator, name: &[u8], wanted: Option<Tid>) -> Option<Tid> {
+        self.create_in(&mut self.0.directory.lock(), creator, name, wanted)
     }
 
-    pub(super) fn create_in(&self, directory: &mut Directory, name: &[u8], wanted: Option<Tid>) -> Option<Tid> {
+    pub(super) fn create_in(
+        &self,
+        directory: &mut Directory,
+        creator: Creator,
+        name: &[u8],
+        wanted: Option<Tid>,
+    ) -> Option<Tid> {
         if let Some(number) = directory.topics.number(name) {
             return Some(Tid(number));
         }
-        if !self.has_room_for(name, &directory.topics, self.0.limits.topics) {
+        if !self.has_room_for(creator, name, &directory.topics, self.0.limits.topics) {
             return None;
         }
         let mut routes = self.0.routes.write();
@@ -33,12 +56,12 @@ impl Hub {
     }
 
     /// The same as [`Hub::create`], for a sub-topic.
-    pub fn createsub(&self, name: &[u8], wanted: Option<Subtid>) -> Option<Subtid> {
+    pub fn createsub(&self, creator: Creator, name: &[u8], wanted: Option<Subtid>) -> Option<Subtid> {
         let names = &mut self.0.directory.lock().subtopics;
         if let Some(number) = names.number(name) {
             return Some(Subtid(number));
         }
-        if !self.has_room_for(name, names, self.0.limits.subtopics) {
+        if !self.has_room_for(creator, name, names, self.0.limits.subtopics) {
             return None;
         }
         let number = match wanted {
@@ -49,9 +72,11 @@ impl Hub {
         Some(Subtid(number))
     }
 
-    fn has_room_for(&self, name: &[u8], names: &Names, most: usize) -> bool {
+    fn has_room_for(&self, creator: Creator, name: &[u8], names: &Names, most: usize) -> bool {
         let limits = &self.0.limits;
-        name.len() <= limits.name && names.len() < most && names.bytes() + name.len() <= limits.names
+        name.len() <= limits.name
+            && names.len() < creator.share(most)
+            && names.bytes() + name.len() <= creator.share(limits.names)
     }
 
     /// The number of a topic, if there is a topic of this name.

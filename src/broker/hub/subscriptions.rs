@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Hub;
+use super::{Creator, Hub};
 use crate::broker::directory::{Directory, Member, Subscription};
 use crate::broker::encoded;
 use crate::broker::outbox::Outbox;
@@ -34,7 +34,7 @@ impl Hub {
         let Some(Member { subscriptions, .. }) = directory.member(peer) else { return true };
         let has_room = subscriptions.len() < self.0.limits.subscriptions
             || known.is_some_and(|tid| subscriptions.contains_key(&tid));
-        let granted = if has_room { self.create_in(directory, name, None) } else { None };
+        let granted = if has_room { self.create_in(directory, Creator::Client, name, None) } else { None };
         let suback = Packet::Suback(Ack { granted: granted.map(u32::from), name });
         match granted {
             Some(tid) => self.join(outbox, directory, peer, tid, Some(&suback)),

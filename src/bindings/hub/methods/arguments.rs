@@ -4,6 +4,7 @@ use mlua::{Result, Value};
 
 use crate::bindings::args::Args;
 use crate::bindings::hub::HubState;
+use crate::broker::Creator;
 use crate::protocol::{Subtid, Target};
 
 /// The name by which scripts address the server's own etid.
@@ -43,7 +44,7 @@ pub(super) fn target_or_new(hub: &HubState, args: &Args<'_>, position: usize) ->
         return Ok(target);
     }
     let name = new_name(hub, args, position, "topic")?;
-    created(args, position, "topic", hub.broker.create(&name, None)).map(Target::from)
+    created(args, position, "topic", hub.broker.create(Creator::Server, &name, None)).map(Target::from)
 }
 
 /// Checks that a value can name a sub-topic. Called before anything is created.
@@ -60,7 +61,9 @@ pub(super) fn check_subtopic(hub: &HubState, args: &Args<'_>, position: usize, v
 /// is made a sub-topic.
 pub(super) fn subtopic_or_new(hub: &HubState, args: &Args<'_>, position: usize, value: &Value) -> Result<Subtid> {
     match value {
-        Value::String(name) => created(args, position, "subtopic", hub.broker.createsub(&name.as_bytes(), None)),
+        Value::String(name) => {
+            created(args, position, "subtopic", hub.broker.createsub(Creator::Server, &name.as_bytes(), None))
+        }
         value => Ok(Subtid(subtopic_number(value).unwrap_or(0))),
     }
 }

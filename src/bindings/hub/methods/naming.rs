@@ -9,6 +9,7 @@ use mlua::{Function, Lua, LuaString, MultiValue, Result};
 use super::arguments::{SELF, created, new_name, number, optional_number, string};
 use crate::bindings::args::Args;
 use crate::bindings::hub::HubState;
+use crate::broker::Creator;
 use crate::protocol::{Subtid, Tid};
 
 pub(super) fn create(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u32> {
@@ -17,7 +18,7 @@ pub(super) fn create(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u32
     if &name[..] == SELF {
         return Err(args.refuse(1, "topic", "'self' is the server's own address and no topic"));
     }
-    created(args, 1, "topic", hub.broker.create(&name, wanted)).map(u32::from)
+    created(args, 1, "topic", hub.broker.create(Creator::Server, &name, wanted)).map(u32::from)
 }
 
 pub(super) fn createsub(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<u32> {
@@ -26,7 +27,7 @@ pub(super) fn createsub(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<
     }
     let name = new_name(hub, args, 1, "subtopic")?;
     let wanted = optional_number(args, 2, "subtid")?.map(Subtid);
-    created(args, 1, "subtopic", hub.broker.createsub(&name, wanted)).map(u32::from)
+    created(args, 1, "subtopic", hub.broker.createsub(Creator::Server, &name, wanted)).map(u32::from)
 }
 
 pub(super) fn topic2tid(_: &Lua, hub: &Rc<HubState>, args: &Args<'_>) -> Result<Option<u32>> {
