@@ -110,7 +110,7 @@ pub struct ServeArgs {
     /// The most connections at a time
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_CONNECTIONS)]
     pub max_connections: NonZeroUsize,
-    /// The most connections at a time from one address; 0 for no limit
+    /// The most connections at a time from one address, of IPv6 from one network of 64 bits; 0 for no limit
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_connections_per_address: usize,
     #[command(flatten)]
@@ -131,7 +131,7 @@ pub struct Config {
     pub shards: NonZeroUsize,
     /// The most connections at a time.
     pub max_connections: usize,
-    /// The most connections at a time from one address; 0 for no limit.
+    /// The most connections at a time from one address, of IPv6 from one network of 64 bits; 0 for no limit.
     pub max_connections_per_address: usize,
     /// How long a script may run without waiting.
     pub budget: Budget,

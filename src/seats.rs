@@ -1,10 +1,19 @@
 //! How many connections there may be, in all and from one address, and which shard serves each.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+
+/// The address by which clients are counted. For IPv6 that is the network of 64 bits: a customer gets all of it, so a client
+/// could use a new address each time.
+pub fn counted(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address => address,
+    }
+}
 
 /// Counts the open connections. Each holds a [`Seat`].
 pub struct Seats {
@@ -52,7 +61,7 @@ impl Seats {
 
     /// Takes a place on the shard that has the fewest connections.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Full> {
-        let address = address.to_canonical();
+        let address = counted(address);
         let mut taken = self.taken.lock();
         if taken.in_all >= self.max {
             return Err(Full::InAll);
@@ -120,6 +129,18 @@ mod tests {
         drop(seat);
         assert!(seats.take(A).is_ok());
         assert!(seats.taken.lock().by_address.is_empty(), "nothing is kept for addresses without connections");
+    }
+
+    #[test]
+    fn a_network_of_ipv6_counts_as_one_address() {
+        let seats = Seats::new(10, 1, 1);
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let _seat = seats.take(address("2001:db8::1")).ok();
+        assert_eq!(seats.take(address("2001:db8::ffff:2")).err(), Some(Full::Address));
+        assert!(seats.take(address("2001:db8:0:1::1")).is_ok());
+        let _seat = seats.take(address("::ffff:10.0.0.1")).ok();
+        assert_eq!(seats.take(A).err(), Some(Full::Address));
+        assert!(seats.take(address("::ffff:10.0.0.2")).is_ok());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! a login form. Each way ends in a [`Login`]: the user, or the failed [`Attempt`]. After a failure, or without any
 //! proof, the client is asked: with the login form or with a 401, whichever suits it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
 use base64::Engine;
@@ -25,6 +25,7 @@ use crate::bindings::request::Request;
 use crate::bindings::session::Session;
 use crate::lua::life::{Kept, Life};
 use crate::lua::{World, budget};
+use crate::seats;
 
 const DEFAULT_REALM: &str = "Restricted";
 
@@ -401,14 +402,9 @@ fn make_room(world: &World, account: &Account, name: &[u8]) -> bool {
     true
 }
 
-/// The address under which a client's attempts are counted. For IPv6 that is the network of 64 bits: a customer gets
-/// all of it, so a client could use a new address for each attempt.
+/// The address under which a client's attempts are counted.
 fn address(request: &Request) -> IpAddr {
-    match request.peer_addr().map(|address| address.ip().to_canonical()) {
-        None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        Some(IpAddr::V6(address)) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        Some(address) => address,
-    }
+    request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| seats::counted(address.ip()))
 }
 
 /// The scheme and the credentials of an `Authorization` header such as `Basic dXNlcg==`. Both are empty if it has not
