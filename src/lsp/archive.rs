@@ -122,8 +122,11 @@ fn unpack_entry(entry: &mut ZipFile<impl Read>, root: &Path, room: u64, modified
         fs::create_dir_all(parent)?;
     }
     let mut file = File::create(path)?;
+    let declared = entry.size();
     let size = io::copy(&mut entry.take(room + 1), &mut file)?;
     ensure!(size <= room, "makes the app larger than {MAX_SIZE} bytes");
+    // The checksum is compared at the end of the data, the size is not.
+    ensure!(size == declared, "has {size} bytes, and {declared} are declared");
     file.set_modified(modified)?;
     Ok(size)
 }
@@ -194,6 +197,20 @@ mod tests {
         }
         let file = archive(|zip| zip.add_symlink("link", "/etc/passwd", SimpleFileOptions::default()).unwrap());
         assert!(reason(&file).ends_with("is a link"), "{}", reason(&file));
+    }
+
+    #[test]
+    fn an_entry_of_another_size_than_it_declares_is_refused() {
+        let file = archive(|zip| {
+            zip.start_file("a.txt", SimpleFileOptions::default()).unwrap();
+            zip.write_all(&[b'x'; 1000]).unwrap();
+        });
+        let mut bytes = fs::read(file.path()).unwrap();
+        // In the entry of the central directory.
+        let directory = bytes.windows(4).position(|window| window == b"PK\x01\x02").unwrap();
+        bytes[directory + 24..][..4].copy_from_slice(&2000_u32.to_le_bytes());
+        fs::write(file.path(), bytes).unwrap();
+        assert!(reason(&file).ends_with("its entry a.txt: has 1000 bytes, and 2000 are declared"), "{}", reason(&file));
     }
 
     #[test]
