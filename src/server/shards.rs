@@ -9,8 +9,8 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// How long the timer of [`keep_a_timer`] runs: shorter than any time limit that is set for each client.
-const SOON: Duration = Duration::from_secs(4);
+/// How long the timer of [`keep_a_timer`] runs: shorter than the default limits of what each client does.
+const SOON: Duration = Duration::from_secs(3);
 
 /// The threads that serve connections.
 pub(super) struct Shards {
