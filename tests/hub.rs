@@ -154,6 +154,7 @@ fn failures_are_told_with_file_and_line() {
             assert(nil)
         end)
         test('an error is a table', function() error{code = 5} end)
+        test('an error has a text', function() error(setmetatable({}, {__tostring = function() return 'no luck' end})) end)
         test('fine', function() same({1, {2}}, {1, {2}}) end)",
     );
     let (code, said, log) = run(&app);
@@ -161,7 +162,8 @@ fn failures_are_told_with_file_and_line() {
         "FAILED APP/some_test.lua:2: numbers differ: expected 2, got 1",
         "FAILED APP/some_test.lua:5: something is missing: assertion failed!",
         "FAILED APP/some_test.lua:7: an error is a table: {[\"code\"]=5}",
-        "1 passed, 3 failed",
+        "FAILED APP/some_test.lua:8: an error has a text: no luck",
+        "1 passed, 4 failed",
     ] {
         assert!(said.contains(line), "{line} is not in {said}{log}");
     }

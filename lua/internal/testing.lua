@@ -21,6 +21,13 @@ local function show(value, around)
    return "{" .. table.concat(parts, ", ") .. "}"
 end
 
+-- What was raised: an object that has a text says that one.
+local function describe(problem)
+   local meta = getmetatable(problem)
+   if type(problem) == "string" or type(meta) == "table" and meta.__tostring then return tostring(problem) end
+   return show(problem)
+end
+
 -- The innermost place of the script that is running: what the script called may have raised the error.
 local function place()
    for level = 2, 100 do
@@ -41,7 +48,7 @@ function env.test(name, body)
       return problem
    end)
    if fine then return ended() end
-   problem = type(problem) == "string" and problem or show(problem)
+   problem = describe(problem)
    local prefix = where .. ": "
    if problem:sub(1, #prefix) == prefix then problem = problem:sub(#prefix + 1) end
    ended(prefix .. name .. ": " .. problem)
