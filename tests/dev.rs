@@ -295,6 +295,17 @@ fn clients_of_an_app_that_is_loaded_again_come_to_its_new_hub() {
     }
 }
 
+/// Lets a client that says it is late connect when the app is ending.
+const LATE: &str = "<?lsp while request:header'late' and not isending do ba.sleep(1) end app.hub:connect(request) ?>";
+
+/// A client that says it is late.
+fn late(server: &Server) -> Client {
+    let mut stream = server.dial();
+    write!(stream, "GET /hub.lsp HTTP/1.1\r\nHost: localhost\r\nSimpleMQ: 1\r\nlate: 1\r\n\r\n")
+        .expect("the server reads");
+    Client::raw(stream)
+}
+
 #[test]
 fn a_client_that_comes_while_its_app_ends_is_not_refused_since_it_would_not_come_back() {
     // It begins to connect when the others have been closed, and is asked about until there is nobody left to answer.
@@ -303,19 +314,13 @@ fn a_client_that_comes_while_its_app_ends_is_not_refused_since_it_would_not_come
             onclose = function() _G.isending = true while true do ba.sleep(1) end end,
             onpublish = function() return true end,
         }";
-    let app = App::new().file(".preload", preload).file("version.lsp", VERSION).file(
-        "hub.lsp",
-        "<?lsp while request:header'late' and not isending do ba.sleep(1) end app.hub:connect(request) ?>",
-    );
+    let app = App::new().file(".preload", preload).file("version.lsp", VERSION).file("hub.lsp", LATE);
     let server = Server::start_with(app, &["--dev"], &[]);
     let mut client = Client::open(&server, Via::Raw, "/hub.lsp");
     client.login("client-1", "", "");
-    let mut stream = server.dial();
-    write!(stream, "GET /hub.lsp HTTP/1.1\r\nHost: localhost\r\nSimpleMQ: 1\r\nlate: 1\r\n\r\n")
-        .expect("the server reads");
+    let mut late = late(&server);
     thread::scope(|scope| {
         scope.spawn(|| {
-            let mut late = Client::raw(stream);
             late.read_init();
             late.send(&connect(b"late-1", b"", b""));
             late.expect_closed();
@@ -323,6 +328,34 @@ fn a_client_that_comes_while_its_app_ends_is_not_refused_since_it_would_not_come
         replace_preload(&server, "");
     });
     client.expect_closed();
+}
+
+#[test]
+fn onclose_runs_also_for_a_client_that_connects_while_its_app_ends() {
+    let preload = "hub = require'smq.hub'.create{
+            onconnect = function(tid, info, peer) _G.hascome = peer.uid == 'late-1' end,
+            onclose = function(tid, sock, peer)
+                _G.isending = true
+                while not hascome do ba.sleep(1) end
+                trace('gone', peer.uid)
+            end,
+        }";
+    let app = App::new().file(".preload", preload).file("version.lsp", VERSION).file("hub.lsp", LATE);
+    let server = Server::start_with(app, &["--dev"], &[]);
+    let mut client = Client::open(&server, Via::Raw, "/hub.lsp");
+    client.login("client-1", "", "");
+    let mut late = late(&server);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            late.read_init();
+            late.login("late-1", "", "");
+            late.expect_closed();
+        });
+        replace_preload(&server, "");
+    });
+    client.expect_closed();
+    server.expect_output("gone\tclient-1");
+    server.expect_output("gone\tlate-1");
 }
 
 /// A `.preload` whose scripts count what they do in `_G`, under the name of their version.

@@ -175,11 +175,17 @@ impl Hubs {
         hubs.insert(number, state.clone());
     }
 
-    /// Closes the clients of an app's hubs, as `hub:shutdown()` does, and waits until their `onclose` has returned.
+    /// Closes the clients of an app's hubs, as `hub:shutdown()` does, and waits until their `onclose` has returned;
+    /// likewise for clients that connect meanwhile.
     pub async fn shut_down(&self, life: &Life) {
-        let clients: Vec<_> = self.of(life).iter().flat_map(|state| state.shut_down(None)).collect();
-        for client in clients {
-            client.ended().await;
+        loop {
+            let clients: Vec<_> = self.of(life).iter().flat_map(|state| state.shut_down(None)).collect();
+            if clients.is_empty() {
+                return;
+            }
+            for client in clients {
+                client.ended().await;
+            }
         }
     }
 
