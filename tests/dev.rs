@@ -548,6 +548,31 @@ fn a_directory_in_that_of_another_app_is_replaced() {
 }
 
 #[test]
+fn an_app_that_ends_while_it_lets_a_client_in_to_the_hub_of_another_app_is_freed() {
+    let other = App::new()
+        .file(
+            ".preload",
+            "_G.hub = require'smq.hub'.create{
+                authenticate = function() while not isknown do ba.sleep(1) end return 0 end,
+            }",
+        )
+        .file("know.lsp", "<?lsp app.isknown = true ?>")
+        .file(
+            "count.lsp",
+            "<?lsp collectgarbage() local n = 0 for _ in pairs(known) do n = n + 1 end response:write(n) ?>",
+        );
+    let preload = "_G.known = _G.known or setmetatable({}, {__mode = 'k'}) known[_ENV] = true";
+    let server = with_other(preload, &other);
+    fs::write(server.app().path().join("hub.lsp"), "<?lsp hub:connect(request, app) ?>").expect("the folder is ours");
+    let mut client = Client::open(&server, Via::Raw, "/hub.lsp");
+    client.send(&connect(b"client-1", b"", b""));
+    replace_preload(&server, preload);
+    server.get("/other/know.lsp");
+    client.expect_accepted();
+    eventually(&server, "/other/count.lsp", "1");
+}
+
+#[test]
 fn a_job_belongs_to_the_app_that_gives_it_to_a_thread() {
     let other = App::new().file(
         ".preload",

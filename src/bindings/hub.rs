@@ -59,6 +59,8 @@ pub struct Hubs {
 
 /// A hub as scripts know it: the broker, and all that belongs to Lua.
 pub struct HubState {
+    /// See [`Hubs::get`].
+    number: u64,
     broker: Hub,
     lua: Lua,
     thread: LuaThread,
@@ -219,6 +221,7 @@ impl HubState {
             limits: Default::default(),
         });
         let state = Rc::new(Self {
+            number,
             broker,
             lua: world.lua.clone(),
             thread: world.thread.clone(),

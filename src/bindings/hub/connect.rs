@@ -50,10 +50,14 @@ impl HubState {
         }
         let upgrade = Upgrade { hub: self.broker.clone(), greeting, token, address };
         let (tell, is_over) = oneshot::channel();
-        let thread = self.thread.clone();
+        let (thread, hub) = (self.thread.clone(), self.number);
         let over = move || {
-            // The page may have ended meanwhile, or the Lua thread.
-            let _ = thread.send(move |_| {
+            // The Lua thread may have ended meanwhile.
+            let _ = thread.send(move |world| {
+                // The page may have ended, too, with its app; the hub may be another app's.
+                if let Some(state) = world.hubs.get(hub) {
+                    state.connecting.borrow_mut().remove(&token);
+                }
                 let _ = tell.send(());
             });
         };
