@@ -4,6 +4,9 @@
 -- so resume and wrap hand `pending` on and go on with the inner coroutine when the loop comes back.
 -- Errors raised by Rust functions are userdata; whoever catches one gets `plain(err)`, a string, instead. An error that
 -- must not be caught, which `plain` tells by a second result, is thrown again.
+--
+-- A coroutine that waits is left to the script that made it wait. If another resumed or closed it, that script would
+-- not be woken any more.
 local pending, plain = ...
 local pcall, xpcall, error, type = pcall, xpcall, error, type
 local create, resume, yield, status, close =
@@ -41,14 +44,43 @@ function _G.xpcall(f, handler, ...)
    end, ...))
 end
 
+-- The coroutines that scripts have made, and whether they wait. All others are the event loop's.
+local waits = setmetatable({}, { __mode = "k" })
+
+local function make(f)
+   local co = create(f)
+   waits[co] = false
+   return co
+end
+
 local function settle(co, ok, ...)
-   if ok and (...) == pending then return settle(co, resume(co, yield(pending))) end
+   if ok and (...) == pending then
+      if waits[co] == false then waits[co] = true end
+      return settle(co, resume(co, yield(pending)))
+   end
+   if waits[co] then waits[co] = false end
    return ok, ...
+end
+
+local function go_on(co, ...)
+   if waits[co] then return false, "cannot resume a coroutine that waits" end
+   return settle(co, resume(co, ...))
+end
+
+function coroutine.create(f)
+   check(1, "function", "create", f)
+   return make(f)
 end
 
 function coroutine.resume(co, ...)
    check(1, "thread", "resume", co)
-   return caught(settle(co, resume(co, ...)))
+   return caught(go_on(co, ...))
+end
+
+function coroutine.close(co)
+   check(1, "thread", "close", co)
+   if status(co) == "suspended" and waits[co] ~= false then error("cannot close a coroutine that waits", 2) end
+   return caught(close(co))
 end
 
 local function unwrap(co, ok, ...)
@@ -59,8 +91,8 @@ end
 
 function coroutine.wrap(f)
    check(1, "function", "wrap", f)
-   local co = create(f)
+   local co = make(f)
    return function(...)
-      return unwrap(co, settle(co, resume(co, ...)))
+      return unwrap(co, go_on(co, ...))
    end
 end

@@ -33,6 +33,34 @@ test("wrong arguments are named", function()
    assert(raises(thread.run, thread, 5):find("'function' to 'thread:run' (function expected, got 5)", 1, true))
 end)
 
+test("a coroutine that waits is left to the script that made it wait", function()
+   local has_begun, answers, job, is_done
+   local co = coroutine.create(function() has_begun = true ba.sleep(20) return "done" end)
+   ba.thread.run(function() answers = { coroutine.resume(co) } end)
+   ba.thread.run(function() job = coroutine.running() ba.sleep(20) is_done = true end)
+   eventually(function() return has_begun and job end)
+   same({ coroutine.resume(co) }, { false, "cannot resume a coroutine that waits" })
+   for _, waiting in ipairs{ co, job } do
+      local problem = raises(coroutine.close, waiting)
+      assert(problem:find("cannot close a coroutine that waits", 1, true), problem)
+   end
+   collectgarbage()
+   eventually(function() return answers and is_done end)
+   same(answers, { true, "done" })
+   same(coroutine.close(co), true)
+end)
+
+test("a coroutine that has yielded can be closed", function()
+   local is_closed
+   local co = coroutine.create(function()
+      local _ <close> = setmetatable({}, { __close = function() is_closed = true end })
+      coroutine.yield()
+   end)
+   coroutine.resume(co)
+   same(coroutine.close(co), true)
+   assert(is_closed)
+end)
+
 test("calls and coroutines that return nothing return nothing", function()
    local nothing = function() end
    same(select("#", pcall(nothing)), 1)
