@@ -21,7 +21,7 @@ use super::args::Args;
 use super::modules;
 use super::options::Options;
 use crate::dial;
-use exchange::{Exchange, Failure, Kept};
+use exchange::{Exchange, Failure};
 use request::{Defaults, Request};
 
 /// The most bytes that `read"*a"` returns, unless the client has a `maxsize`.
@@ -38,25 +38,18 @@ pub fn install(lua: &Lua) -> Result<()> {
 /// A client. It makes one request at a time, and keeps the connection for the next one.
 struct Client {
     defaults: Defaults,
-    /// Locked while a coroutine waits for the server.
-    state: Mutex<State>,
+    /// The last request, whose response may yet be read, and whose connection the next one may use. Locked while a coroutine
+    /// waits for the server.
+    exchange: Mutex<Option<Exchange>>,
     /// Notifies the coroutines that wait when the client is closed.
     closed: Rc<Notify>,
-}
-
-#[derive(Default)]
-struct State {
-    /// The last request, whose response may yet be read.
-    exchange: Option<Exchange>,
-    /// A connection for the next request.
-    kept: Option<Kept>,
 }
 
 /// `httpc.create([{trusted=, ca=, timeout=, user=, password=, header=, maxsize=, redirect=, compressed=}])`
 fn create(lua: &Lua, args: MultiValue) -> Result<Client> {
     let args = Args::new(lua, "httpc.create", args);
     let defaults = Defaults::read(&Options::optional(&args, 1, "options")?)?;
-    Ok(Client { defaults, state: Mutex::default(), closed: Rc::default() })
+    Ok(Client { defaults, exchange: Mutex::default(), closed: Rc::default() })
 }
 
 impl UserData for Client {
@@ -69,7 +62,7 @@ impl UserData for Client {
         methods.add_async_method("read", |lua, this, args| until_closed(lua, this, args, read));
         methods.add_async_method("close", |_, this: UserDataRef<Self>, _: MultiValue| async move {
             this.closed.notify_waiters();
-            *this.state.lock().await = State::default();
+            *this.exchange.lock().await = None;
             Ok(true)
         });
         methods.add_meta_method(MetaMethod::ToString, |_, _, _: MultiValue| Ok("http client"));
@@ -102,19 +95,19 @@ fn failed(lua: &Lua, failure: &Failure) -> Result<MultiValue> {
 async fn request(lua: Lua, this: UserDataRef<Client>, args: MultiValue) -> Result<MultiValue> {
     let args = Args::new(&lua, "http:request", args);
     let request = Request::read(&Options::required(&args, 1, "options")?, &this.defaults)?;
-    let mut state = this.state.lock().await;
-    let kept = match state.exchange.take() {
+    let mut last = this.exchange.lock().await;
+    let kept = match last.take() {
         Some(mut exchange) => exchange.take_kept().await,
-        None => state.kept.take(),
+        None => None,
     };
     match Exchange::start(request, kept).await {
         Ok(exchange) => {
-            state.exchange = Some(exchange);
+            *last = Some(exchange);
             true.into_lua_multi(&lua)
         }
         Err(failure) => {
             let failure = Rc::new(failure);
-            state.exchange = Some(Exchange::not_made(failure.clone()));
+            *last = Some(Exchange::not_made(failure.clone()));
             failed(&lua, &failure)
         }
     }
@@ -123,8 +116,8 @@ async fn request(lua: Lua, this: UserDataRef<Client>, args: MultiValue) -> Resul
 /// `http:write(data)`: true, or nil, a word and a sentence.
 async fn write(lua: Lua, this: UserDataRef<Client>, args: MultiValue) -> Result<MultiValue> {
     let data = Args::new(&lua, "http:write", args).string(1, "data")?;
-    let mut state = this.state.lock().await;
-    match current(&mut state, "http:write")?.write(data).await {
+    let mut last = this.exchange.lock().await;
+    match current(&mut last, "http:write")?.write(data).await {
         Ok(()) => true.into_lua_multi(&lua),
         Err(failure) => failed(&lua, &failure),
     }
@@ -132,8 +125,8 @@ async fn write(lua: Lua, this: UserDataRef<Client>, args: MultiValue) -> Result<
 
 /// `http:status()`: waits for the response; its status code, or nil, a word and a sentence.
 async fn status(lua: Lua, this: UserDataRef<Client>, _: MultiValue) -> Result<MultiValue> {
-    let mut state = this.state.lock().await;
-    match current(&mut state, "http:status")?.head().await {
+    let mut last = this.exchange.lock().await;
+    match current(&mut last, "http:status")?.head().await {
         Ok(head) => head.status.as_u16().into_lua_multi(&lua),
         Err(failure) => failed(&lua, &failure),
     }
@@ -143,8 +136,8 @@ async fn status(lua: Lua, this: UserDataRef<Client>, _: MultiValue) -> Result<Mu
 /// last.
 async fn header(lua: Lua, this: UserDataRef<Client>, args: MultiValue) -> Result<MultiValue> {
     let name = Args::new(&lua, "http:header", args).optional_text(1, "name")?;
-    let mut state = this.state.lock().await;
-    let head = match current(&mut state, "http:header")?.head().await {
+    let mut last = this.exchange.lock().await;
+    let head = match current(&mut last, "http:header")?.head().await {
         Ok(head) => head,
         Err(failure) => return failed(&lua, &failure),
     };
@@ -165,8 +158,8 @@ async fn header(lua: Lua, this: UserDataRef<Client>, args: MultiValue) -> Result
 
 /// `http:headerpairs()`: an iterator over all names and values, repeated names included.
 async fn headerpairs(lua: Lua, this: UserDataRef<Client>, _: MultiValue) -> Result<MultiValue> {
-    let mut state = this.state.lock().await;
-    let mut pairs = match current(&mut state, "http:headerpairs")?.head().await {
+    let mut last = this.exchange.lock().await;
+    let mut pairs = match current(&mut last, "http:headerpairs")?.head().await {
         Ok(head) => head.headers.clone().into_iter(),
         Err(failure) => return failed(&lua, &failure),
     };
@@ -198,8 +191,8 @@ async fn read(lua: Lua, this: UserDataRef<Client>, args: MultiValue) -> Result<M
         // The range fits into a usize.
         _ => (args.integer_in(1, "size", 1..=1 << 30)? as usize, false),
     };
-    let mut state = this.state.lock().await;
-    let data = match current(&mut state, "http:read")?.read(least, !args.is_absent(1)).await {
+    let mut last = this.exchange.lock().await;
+    let data = match current(&mut last, "http:read")?.read(least, !args.is_absent(1)).await {
         Ok(data) => data,
         Err(failure) => return failed(&lua, &failure),
     };
@@ -225,12 +218,12 @@ pub async fn take_websocket(
     };
     let client = value.as_userdata().and_then(|data| data.borrow::<Client>().ok());
     let Some(client) = client else { return Err(args.mismatch(position, "http", "HTTP client", &given)) };
-    let mut state = client.state.lock().await;
-    Ok(current(&mut state, "ba.socket.http2sock")?.take_websocket().await)
+    let mut last = client.exchange.lock().await;
+    Ok(current(&mut last, "ba.socket.http2sock")?.take_websocket().await)
 }
 
 /// The last request. An error, which begins with `function`, if there was none.
-fn current<'state>(state: &'state mut State, function: &str) -> Result<&'state mut Exchange> {
+fn current<'last>(last: &'last mut Option<Exchange>, function: &str) -> Result<&'last mut Exchange> {
     let none = || mlua::Error::runtime(format!("{function}: there is no request; call http:request first"));
-    state.exchange.as_mut().ok_or_else(none)
+    last.as_mut().ok_or_else(none)
 }
