@@ -63,3 +63,55 @@ impl WaitingRoom {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn with_callbacks(count: usize) -> WaitingRoom {
+        let room = WaitingRoom::default();
+        (0..count).for_each(|_| room.enter());
+        room
+    }
+
+    /// How long somebody waits for room who begins now.
+    async fn wait(room: &WaitingRoom) -> Duration {
+        let began = Instant::now();
+        timeout(10 * PATIENCE, room.room()).await.expect("there is room at last");
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_as_many_callbacks_wait_as_may_the_next_one_begins_as_soon_as_one_returns() {
+        assert_eq!(wait(&with_callbacks(MAX_WAITING - 1)).await, Duration::ZERO);
+        let room = with_callbacks(MAX_WAITING);
+        let soon = PATIENCE / 2;
+        let returning = async {
+            tokio::time::sleep(soon).await;
+            room.leave();
+        };
+        assert_eq!(tokio::join!(wait(&room), returning).0, soon);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_none_returns_for_a_while_more_may_begin_until_one_does() {
+        let room = with_callbacks(MAX_WAITING);
+        assert_eq!(wait(&room).await, PATIENCE);
+        room.enter();
+        assert_eq!(wait(&room).await, Duration::ZERO, "and more at once");
+        room.leave();
+        assert!(room.is_full(), "they move again, so the others wait");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn there_is_a_number_of_callbacks_that_is_never_exceeded() {
+        let room = with_callbacks(MAX_STUCK - 1);
+        wait(&room).await;
+        assert!(!room.is_full() && !room.is_overcrowded());
+        room.enter();
+        assert!(room.is_full() && room.is_overcrowded());
+        assert!(timeout(10 * PATIENCE, room.room()).await.is_err());
+    }
+}
