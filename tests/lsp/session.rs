@@ -34,11 +34,11 @@ async fn without_a_session_there_is_false() {
 async fn a_session_that_was_ended_has_expired() {
     let code = "local s = request:session(true) local id = s:id() s.x = 1 s:terminate() \
                 print(pcall(function() return s.x end)) print(pcall(function() s.x = 1 end)) print(pcall(s.id, s)) \
-                print(ba.session(id), request:session())";
+                print(pcall(s.terminate, s)) print(ba.session(id), request:session(), request:session(true) == s)";
     let text = run(code).await;
     let lines: Vec<_> = text.lines().collect();
-    assert!(lines[..3].iter().all(|line| *line == "false\tindex.lsp:1: session expired"), "{text}");
-    assert_eq!(lines[3], "nil\tfalse");
+    assert!(lines[..4].iter().all(|line| *line == "false\tindex.lsp:1: session expired"), "{text}");
+    assert_eq!(lines[4], "nil\tfalse\tfalse");
 }
 
 #[tokio::test]

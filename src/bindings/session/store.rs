@@ -372,6 +372,36 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_unconfirmed_session_may_be_told_to_end_even_sooner() {
+        with_sessions(10, async |lua, sessions| {
+            let session = sessions.create(&lua, false).expect("memory").expect("room");
+            session.set_inactive(UNCONFIRMED / 2);
+            advance(UNCONFIRMED / 2).await;
+            assert!(sessions.find(session.id().as_bytes()).is_none());
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn programs_that_log_in_with_each_request_keep_no_room_until_one_sends_its_cookie_back() {
+        with_sessions(2, async |lua, sessions| {
+            let log_in = || {
+                let session = sessions.create(&lua, false).expect("memory").expect("room");
+                session.log_in(eve());
+                session
+            };
+            let (left, kept) = (log_in(), log_in());
+            sessions.find(kept.id().as_bytes()).expect("it has just begun");
+            let nobodys = create(&lua, &sessions);
+            assert!(left.has_ended() && !kept.has_ended());
+            create(&lua, &sessions);
+            assert!(nobodys.has_ended() && !kept.has_ended(), "it is in use");
+            assert_eq!(sessions.0.newcomers.borrow().len(), 1);
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_sessions_of_a_user_are_those_that_live_and_nobody_elses() {
         with_sessions(10, async |lua, sessions| {
             let (users, others) = (create(&lua, &sessions), create(&lua, &sessions));
