@@ -41,17 +41,17 @@ pub fn is_archive(path: &Path) -> io::Result<bool> {
 impl Unpacked {
     /// Unpacks a zip file. An error if it holds a path that leads out of the folder, a link, or an encrypted file.
     pub fn new(path: &Path) -> Result<Self> {
-        Self::unpack(path).with_context(|| format!("cannot unpack {}", path.display()))
+        Self::unpack(path, MAX_SIZE).with_context(|| format!("cannot unpack {}", path.display()))
     }
 
-    fn unpack(path: &Path) -> Result<Self> {
+    /// The files may have `room` bytes in all.
+    fn unpack(path: &Path, mut room: u64) -> Result<Self> {
         let file = File::open(path)?;
         // So that what browsers have cached stays valid as long as the zip file is the same.
         let modified = file.metadata()?.modified()?;
         let mut archive = ZipArchive::new(file)?;
         ensure!(archive.len() <= MAX_FILES, "it holds more than {MAX_FILES} files");
         let unpacked = Self::empty()?;
-        let mut room = MAX_SIZE;
         for index in 0..archive.len() {
             let mut entry = archive.by_index(index)?;
             let name = entry.name()?.into_owned();
@@ -211,6 +211,35 @@ mod tests {
         bytes[directory + 24..][..4].copy_from_slice(&2000_u32.to_le_bytes());
         fs::write(file.path(), bytes).unwrap();
         assert!(reason(&file).ends_with("its entry a.txt: has 1000 bytes, and 2000 are declared"), "{}", reason(&file));
+    }
+
+    #[test]
+    fn all_entries_together_have_to_fit() {
+        let file = archive(|zip| {
+            for name in ["a.txt", "b.txt"] {
+                zip.start_file(name, SimpleFileOptions::default()).unwrap();
+                zip.write_all(b"hello").unwrap();
+            }
+        });
+        assert!(Unpacked::unpack(file.path(), 10).is_ok());
+        let refused = Unpacked::unpack(file.path(), 9).err().expect("it is refused");
+        assert!(format!("{refused:#}").starts_with("its entry b.txt: makes the app larger than "), "{refused:#}");
+    }
+
+    #[test]
+    fn what_was_unpacked_is_as_old_as_its_archive_so_that_caches_outlive_a_restart() {
+        let file = archive(|zip| {
+            zip.start_file("a.txt", SimpleFileOptions::default()).unwrap();
+            zip.write_all(&[b'x'; 1000]).unwrap();
+        });
+        let modified = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        file.as_file().set_modified(modified).unwrap();
+        let unpacked = Unpacked::new(file.path()).unwrap();
+        let plain = unpacked.root().join("a.txt");
+        let gzip = unpacked.gzip_of(&plain).expect("it is compressed");
+        for path in [plain, gzip] {
+            assert_eq!(path.metadata().unwrap().modified().unwrap(), modified, "{}", path.display());
+        }
     }
 
     #[test]
