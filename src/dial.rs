@@ -84,12 +84,16 @@ impl Target {
         Ok(Connection { stream, peer, local, is_tls })
     }
 
-    /// Tries the addresses of the host one after the other. Each has an equal share of the time, so that one that does not
-    /// answer at all leaves time for the next.
     async fn dial(&self) -> Result<TcpStream, Failure> {
         let name = |error| Failure::Name { host: self.host.clone(), error };
-        let mut failure = name(io::Error::other("unknown"));
         let addresses: Vec<_> = lookup_host((self.host.as_str(), self.port)).await.map_err(name)?.collect();
+        self.dial_one_of(&addresses).await
+    }
+
+    /// Tries the addresses of the host one after the other. Each has an equal share of the time, so that one that does not
+    /// answer at all leaves time for the next.
+    async fn dial_one_of(&self, addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
+        let mut failure = Failure::Name { host: self.host.clone(), error: io::Error::other("unknown") };
         let share = self.timeout / addresses.len().max(1) as u32;
         for (index, address) in addresses.iter().enumerate() {
             let connected = match index + 1 == addresses.len() {
@@ -123,5 +127,50 @@ impl Target {
             Ok(stream) => Ok(Box::new(stream)),
             Err(error) => Err(failure(error.to_string())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use socket2::{Domain, SockRef, Socket, Type};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const LOCALHOST: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+    fn target() -> Target {
+        Target { host: "localhost".into(), port: 0, tls: None, timeout: Duration::from_secs(20) }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_is_followed_by_the_next() {
+        let refuses = TcpListener::bind(LOCALHOST).unwrap().local_addr().unwrap();
+        let listener = TcpListener::bind(LOCALHOST).unwrap();
+        let answers = listener.local_addr().unwrap();
+        let stream = target().dial_one_of(&[refuses, answers]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), answers);
+        assert!(stream.nodelay().unwrap() && SockRef::from(&stream).keepalive().unwrap());
+        let failure = target().dial_one_of(&[refuses]).await.expect_err("nobody is there");
+        assert_eq!(failure.code(), "cannotconnect");
+    }
+
+    /// Linux drops what comes when a listener's queue is full.
+    #[cfg(target_os = "linux")]
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_does_not_answer_at_all_leaves_half_the_time_for_the_other() {
+        let silent = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        silent.bind(&LOCALHOST.into()).unwrap();
+        silent.listen(0).unwrap();
+        let is_silent = silent.local_addr().unwrap().as_socket().unwrap();
+        let _fills_the_queue = std::net::TcpStream::connect(is_silent).unwrap();
+        let listener = TcpListener::bind(LOCALHOST).unwrap();
+        let addresses = [is_silent, listener.local_addr().unwrap()];
+        let (target, began) = (target(), Instant::now());
+        let dialed = timeout(target.timeout, target.dial_one_of(&addresses)).await;
+        assert!(dialed.is_ok_and(|dialed| dialed.is_ok()));
+        assert_eq!(began.elapsed(), target.timeout / 2);
     }
 }

@@ -162,3 +162,19 @@ impl AsyncWrite for Socket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_come_ten_times_as_often_as_the_first_one_unless_told_otherwise_and_never_in_quick_succession() {
+        let interval = |idle, interval: Option<u64>| {
+            Keepalive::new(Duration::from_secs(idle), interval.map(Duration::from_secs)).interval.as_secs()
+        };
+        assert_eq!(interval(230, None), 23);
+        assert_eq!(interval(20, None), 3);
+        assert_eq!(interval(230, Some(5)), 5);
+        assert_eq!(interval(230, Some(1)), 3);
+    }
+}
