@@ -471,6 +471,7 @@ fn a_request_that_is_too_large_is_refused_and_the_refusal_arrives() {
     for size in [8 * 1024, 20_000, 200_000] {
         let target = format!("/{}", "a".repeat(size));
         assert_eq!(server.get(&target).status, 414, "a URI of {size} bytes");
+        assert_eq!(server.get(&target.replacen("/", "/?", 1)).status, 414, "a query of {size} bytes");
     }
     for size in [40_000, 200_000] {
         assert_eq!(server.ask("GET", "/", &[("X", &"a".repeat(size))]).status, 431, "a header of {size} bytes");
@@ -732,6 +733,16 @@ fn a_page_that_does_not_read_its_body_still_answers() {
         client.write_all(head.as_bytes()).unwrap();
         assert_eq!(Reply::read(&mut client).body, "early", "{framing}");
     }
+}
+
+#[test]
+fn nothing_is_taken_for_a_request_behind_a_body_whose_end_the_page_did_not_look_for() {
+    let (server, _folder) = Server::of(&[("early.lsp", "early")]);
+    let reply = server.say(
+        "POST /early.lsp HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n\
+         3\r\nabc\r\n0\r\n\r\nGET /early.lsp HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    );
+    assert_eq!((reply.header("connection"), reply.body.as_str()), ("close", "early"));
 }
 
 #[test]

@@ -234,6 +234,7 @@ mod tests {
     use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
     use tokio::sync::oneshot;
+    use tokio::time::{Duration, Instant};
 
     use super::super::SentHeaders;
     use super::*;
@@ -386,6 +387,49 @@ mod tests {
             client.write_all(&long).await.unwrap();
             assert!(read_all(&mut client).await.starts_with("HTTP/1.1 413 "), "{headers}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_client_goes_on_sending_does_not_keep_the_refusal_from_it() {
+        let (mut client, _got) = connect().await;
+        let head = format!(
+            "POST /take HTTP/1.1\r\nHost: a\r\nContent-Length: {SIZE}\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\n"
+        );
+        client.write_all(head.as_bytes()).await.unwrap();
+        client.write_all(&[b'x'; SIZE]).await.expect("the server reads");
+        assert!(read_all(&mut client).await.starts_with("HTTP/1.1 413 "));
+    }
+
+    /// How long a client is served that does as `act` says and then neither sends nor closes anything.
+    async fn served(tls: Option<TlsAcceptor>, act: impl AsyncFnOnce(&mut TcpStream)) -> Duration {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let seat = Seats::new(1, 0, 1).take(peer.ip()).ok().unwrap();
+        let (_stop, stopping) = watch::channel(false);
+        let fake = Arc::new(Fake { taken: Mutex::new(None) });
+        let began = Instant::now();
+        let (_, ()) = tokio::join!(serve(stream, peer, seat, tls, fake, stopping), act(&mut client));
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_client_is_not_waited_for_for_ever() {
+        let nothing = async |_: &mut TcpStream| ();
+        assert_eq!(served(None, nothing).await.as_secs(), (HEAD_TIME + LINGER_TIME).as_secs());
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let config = config.with_cert_resolver(Arc::new(rustls::server::ResolvesServerCertUsingSni::new()));
+        assert_eq!(served(Some(Arc::new(config).into()), nothing).await.as_secs(), HANDSHAKE_TIME.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_close_behind_its_last_response_is_left() {
+        let ask = async |client: &mut TcpStream| {
+            client.write_all(b"CONNECT a:1 HTTP/1.0\r\n\r\n").await.unwrap();
+            assert!(read_all(client).await.contains(" 501 "));
+        };
+        assert_eq!(served(None, ask).await.as_secs(), LINGER_TIME.as_secs());
     }
 
     #[tokio::test]
