@@ -79,10 +79,37 @@ fn a_text_message_has_to_be_text() {
 
 #[test]
 fn a_request_that_is_no_websocket_becomes_a_plain_socket() {
-    let server = socket_server("s:write('hello ') s:write(s:read()) s:write(' ' .. tostring(s:websocket()))");
+    let server =
+        socket_server("s:write('hello ', true) s:write(s:read(), true) s:write(' ' .. tostring(s:websocket()))");
     let mut client = raw(&server);
-    client.write_all(b"you").expect("the server reads");
-    assert_eq!(read_to_end(&mut client), "hello you false");
+    client.write_all(b"you\xff").expect("the server reads");
+    assert_eq!(read_to_end(&mut client), "hello you\u{fffd} false");
+}
+
+#[test]
+fn a_socket_tells_the_addresses_of_both_ends() {
+    let server = socket_server(
+        "local function port(...) return (select(2, ...)) end
+         local own = ba.socket.connect('127.0.0.1', port(s:sockname()))
+         s:write(table.concat({port(s:peername()), port(s:sockname()), port(own:peername()),
+             tostring(port(own:sockname()) == port(own:peername())), tostring(s:issecure())}, ' '))",
+    );
+    let (http, https) = (server.http().port(), server.https().port());
+    let mut plain = raw(&server);
+    let Stream::Plain(socket) = &plain else { panic!("no TLS was asked for") };
+    let client = socket.local_addr().expect("it is open").port();
+    assert_eq!(read_to_end(&mut plain), format!("{client} {http} {http} false false"));
+    let mut secure = server.dial_tls();
+    secure.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("the server reads");
+    let told = read_to_end(&mut secure);
+    assert!(told.ends_with(&format!(" {https} {https} false true")), "{told}");
+}
+
+#[test]
+fn a_socket_of_a_variable_to_be_closed_is_closed_where_that_ends() {
+    let server = socket_server("do local s <close> = s end trace(tostring(s), s:write'x')");
+    assert_eq!(read_to_end(&mut raw(&server)), "");
+    server.expect_output("nil\tsocketclosed");
 }
 
 #[test]
@@ -241,6 +268,10 @@ fn a_certificate_that_nobody_vouches_for_is_refused_unless_the_script_says_so() 
     let port = server.https().port().to_string();
     assert_eq!(server.post_form("/", &[("port", &port)]).body, "false\tsslhandshake\n");
     assert_eq!(server.post_form("/", &[("port", &port), ("anybody", "1")]).body, "true\tnil\n");
+    for (options, expected) in [("trusted = true", "sslhandshake"), ("secure = false, trusted = true", "nil")] {
+        let code = format!("return tostring((select(2, ba.socket.connect('localhost', {port}, {{ {options} }}))))");
+        assert_eq!(run(&code), expected, "{options}");
+    }
 }
 
 /// What a page writes that has opened a WebSocket `s` to `target` and runs this code.

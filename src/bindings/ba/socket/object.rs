@@ -272,6 +272,34 @@ mod tests {
         assert_eq!(socket.write(b"late".to_vec(), false).await, Err(Unwritten::Closed));
     }
 
+    #[tokio::test]
+    async fn a_coroutine_that_reads_learns_at_once_that_another_has_closed_the_socket() {
+        // What is written does not fit, so the connection is still there.
+        let (_client, server) = duplex(2);
+        let (reader, writer, pump) = queues(Form::Raw);
+        tokio::spawn(pump.run(server, Vec::new(), Bytes::new()));
+        let description = Description { peer: None, local: None, is_tls: false, form: Form::Raw };
+        let socket = Socket::new(reader, writer, description);
+        socket.write(b"unread".to_vec(), false).await.unwrap();
+        let (read, ()) = tokio::join!(socket.read(None), async { socket.close() });
+        assert!(matches!(read, Ok(Outcome::Closed)));
+        assert!(matches!(socket.read(None).await, Ok(Outcome::Closed)));
+        assert_eq!(socket.write(b"late".to_vec(), false).await, Err(Unwritten::Closed));
+    }
+
+    #[tokio::test]
+    async fn what_has_arrived_is_not_read_from_a_socket_that_the_script_has_closed() {
+        let (mut client, server) = duplex(1024);
+        let (reader, writer, pump) = queues(Form::Raw);
+        tokio::spawn(pump.run(server, Vec::new(), Bytes::from_static(b"first")));
+        let description = Description { peer: None, local: None, is_tls: false, form: Form::Raw };
+        let socket = Socket::new(reader, writer, description);
+        client.write_all(b"second").await.unwrap();
+        assert!(matches!(socket.read(None).await, Ok(Outcome::Data(..))));
+        socket.close();
+        assert!(matches!(socket.read(None).await, Ok(Outcome::Closed)));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_plain_socket_whose_other_end_sends_no_more_can_be_written_until_the_script_closes_it() {
         let (mut client, server) = duplex(1024);
