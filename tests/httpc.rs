@@ -384,6 +384,8 @@ fn a_compressed_response_is_asked_for_and_unpacked_when_the_script_says_so() {
     let code = "http:request{url = url, compressed = true}
         local first, rest = http:read(7), http:read'*a' return first, #rest, http:read()";
     assert_eq!(run(&says_gzip(&packed, packed.len()), code), "hello h\t599993\tnil");
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: GZip\r\nContent-Length: {}\r\n\r\n", packed.len());
+    assert_eq!(run(&says([head.as_bytes(), &packed].concat()), code), "hello h\t599993\tnil", "in any letter case");
     let plain = "http:request{url = url} return #http:read'*a'";
     assert_eq!(run(&says_gzip(&packed, packed.len()), plain), packed.len().to_string());
     let code = "http:request{url = url, compressed = true, method = 'HEAD'} return http:status(), http:read'*a' == ''";

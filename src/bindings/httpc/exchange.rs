@@ -319,7 +319,8 @@ impl Answered {
     fn new(mut response: Response<Incoming>, unpacks: bool) -> Self {
         let upgrade = (response.status() == StatusCode::SWITCHING_PROTOCOLS).then(|| upgrade::on(&mut response));
         let (head, rest) = response.into_parts();
-        let is_packed = unpacks && head.headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");
+        let encoding = head.headers.get(CONTENT_ENCODING);
+        let is_packed = unpacks && encoding.is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"gzip"));
         let unpacker = is_packed.then(Unpacker::new);
         Self { head, rest, has_ended: false, input: BytesMut::new(), unpacker, upgrade }
     }

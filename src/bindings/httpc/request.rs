@@ -211,7 +211,7 @@ pub fn target(url: &[u8], trust: &Trust, timeout: Duration) -> Result<(Target, U
         return Err(Mistake::Character(place + 1));
     }
     let uri = Uri::try_from(url).map_err(Mistake::Syntax)?;
-    let tls = match uri.scheme_str() {
+    let tls = match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
         Some("http" | "ws") => None,
         Some("https" | "wss") => Some(trust.clone()),
         _ => return Err(Mistake::Kind),
@@ -273,5 +273,20 @@ mod tests {
         assert_eq!(named("a", 443, None), "a:443");
         assert_eq!(named("a", 443, Some(Trust::System)), "a");
         assert_eq!(named("::1", 8080, None), "[::1]:8080");
+    }
+
+    #[test]
+    fn a_url_tells_host_port_and_whether_there_is_tls() {
+        for (url, expected) in [
+            ("http://a", ("a", 80, false)),
+            ("https://a/", ("a", 443, true)),
+            ("HTTPS://a:/", ("a", 443, true)),
+            ("ws://a:81/b", ("a", 81, false)),
+            ("WSS://a", ("a", 443, true)),
+            ("http://[::1]:8080/", ("::1", 8080, false)),
+        ] {
+            let (target, _) = target(url.as_bytes(), &Trust::System, TIMEOUT).ok().expect("a URL");
+            assert_eq!((target.host.as_str(), target.port, target.tls.is_some()), expected, "{url}");
+        }
     }
 }
