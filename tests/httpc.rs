@@ -106,6 +106,18 @@ fn credentials_of_the_client_or_the_request_are_sent() {
 }
 
 #[test]
+fn what_a_request_says_counts_more_than_what_its_client_says() {
+    let (head, _) = sent(
+        "http = require'httpc'.create{header = {['User-Agent'] = 'me', X = 'client', Y = 'client'}}
+         http:request{url = url, header = {x = 'request'}}",
+    );
+    assert!(head.contains("\r\nuser-agent: me\r\n") && head.contains("\r\ny: client\r\n"), "{head}");
+    assert!(head.contains("\r\nx: request\r\n") && !head.contains("x: client"), "{head}");
+    let code = "http = require'http'.create{redirect = false} http:request{url = url} return http:status()";
+    assert_eq!(run(&says(redirect("302 Found", "/x")), code), "302");
+}
+
+#[test]
 fn a_body_is_sent_whole_or_written_in_pieces() {
     let (head, body) = sent("http:request{url = url, method = 'POST', data = 'whole'}");
     assert!(head.contains("\r\ncontent-length: 5\r\n"), "{head}");
@@ -117,6 +129,9 @@ fn a_body_is_sent_whole_or_written_in_pieces() {
     let (head, body) = sent("http:request{url = url, method = 'POST'} http:write'one' http:write'two'");
     assert!(head.contains("\r\ntransfer-encoding: chunked\r\n"), "{head}");
     assert_eq!(String::from_utf8_lossy(&body), "3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n");
+    let (head, body) = sent("http:request{url = url, method = 'DELETE', size = 3} http:write'why'");
+    assert!(head.contains("\r\ncontent-length: 3\r\n"), "{head}");
+    assert_eq!(body, b"why");
     let (head, _) = sent("http:request{url = url, method = 'POST', data = ''}");
     assert!(head.contains("\r\ncontent-length: 0\r\n"), "{head}");
 }
@@ -159,7 +174,7 @@ fn a_connection_that_the_server_has_closed_while_the_script_ran_is_not_used_agai
     let page = "<?lsp local http = require'http'.create()
         http:request{url = request:data'url'} response:write(http:status(), ' ')
         io:open('read', 'w'):close() while not io:stat'closed' do end
-        http:request{url = request:data'url'} response:write(tostring(http:status())) ?>";
+        http:request{url = request:data'url', method = 'POST', data = 'not sent twice'} response:write(tostring(http:status())) ?>";
     let app = App::new().file("index.lsp", page);
     let (read, closed) = (app.path().join("read"), app.path().join("closed"));
     thread::spawn(move || {
@@ -193,8 +208,71 @@ fn what_may_be_repeated_is_sent_anew_if_the_server_closes_the_kept_connection_up
           http:request{url = url, method = method, data = method ~= 'GET' and 'x' or nil}
           response:write(tostring(http:status()), ' ')
        end
-       return (select(2, http:status()))";
-    assert_eq!(run(&url, code), "200 200 200 nil socketclosed");
+       local _, why = http:status()
+       http:request{url = url} response:write(http:status(), ' ')
+       http:request{url = url, method = 'PUT', size = 1} http:write'x'
+       return why, select(2, http:status()) == why";
+    assert_eq!(run(&url, code), "200 200 200 nil 200 socketclosed\ttrue");
+}
+
+/// A server that answers each request with the number of its connection, from 1, and this body, and hangs up on TLS; its URL,
+/// and the heads of the requests.
+fn counts_connections(body: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> (String, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    let (body, (tell, told)) = (std::sync::Arc::new(body), mpsc::channel());
+    thread::spawn(move || {
+        for (index, stream) in listener.incoming().enumerate() {
+            let (mut stream, body, tell) = (stream.expect("a client"), body.clone(), tell.clone());
+            thread::spawn(move || {
+                let mut first = [0];
+                while stream.peek(&mut first).is_ok_and(|count| count > 0 && first != [0x16]) {
+                    let _ = tell.send(read_head(&mut stream));
+                    let _ = write!(stream, "HTTP/1.1 200 OK\r\nConnection-Number: {}\r\n", index + 1);
+                    body(&mut stream);
+                }
+            });
+        }
+    });
+    (url, told)
+}
+
+#[test]
+fn the_rest_of_a_response_is_not_waited_for_if_it_is_long_or_late() {
+    let code =
+        "for i = 1, 2 do http:request{url = url} response:write(http:header'connection-number', ' ') end return ''";
+    for (length, sent, expected) in [(60_000, 60_000, "1 1 "), (200_000, 200_000, "1 2 "), (2, 1, "1 2 ")] {
+        let (url, _told) = counts_connections(move |stream| {
+            let _ = write!(stream, "Content-Length: {length}\r\n\r\n{}", "x".repeat(sent));
+        });
+        assert_eq!(run(&url, code), expected, "{sent} of {length} bytes");
+    }
+}
+
+#[test]
+fn a_connection_is_kept_for_the_same_host_alone() {
+    let (url, told) = counts_connections(|stream| {
+        let _ = stream.write_all(b"Content-Length: 0\r\n\r\n");
+    });
+    let code = "http:request{url = url} response:write(http:header'connection-number', ' ')
+        url = url:gsub('127.0.0.1', 'localhost')
+        http:request{url = url} response:write(http:header'connection-number', ' ')
+        return (select(2, http:request{url = url:gsub('http', 'https'), user = 'secret'}))";
+    assert_eq!(run(&url, code), "1 2 sslhandshake");
+    assert!(told.try_iter().all(|head| !head.contains("authorization")), "nothing secret goes over a plain connection");
+}
+
+#[test]
+fn a_client_that_is_closed_lets_go_of_its_request_and_connection() {
+    let (tell, told) = mpsc::channel();
+    let url = stranger(move |stream, _| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").expect("the client reads");
+        tell.send(stream.read(&mut [0]).expect("it ends in order")).expect("the test waits");
+    });
+    let code = "http:request{url = url} http:status() http:close() kept = http
+        return (select(2, pcall(http.status, http)))";
+    assert_eq!(run(&url, code), "code:2: http:status: there is no request; call http:request first");
+    assert_eq!(told.recv_timeout(PATIENCE).expect("the connection has ended"), 0);
 }
 
 #[test]
@@ -273,6 +351,15 @@ fn an_endless_answer_is_refused_and_not_stored() {
     });
     let code = "http = require'http'.create{maxsize = 100000} http:request{url = url} return select(2, http:read'*a')";
     assert_eq!(run(&url, code), "toolarge\tthe response has more than 100000 bytes");
+    let code = code.replace("maxsize = 100000", "");
+    let url = stranger(|stream, _| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("the client reads");
+        while stream.write_all(&[b'x'; 65536]).is_ok() {}
+    });
+    assert_eq!(run(&url, &code), "toolarge\tthe response has more than 16777216 bytes");
+    let url = says("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+    let code = "http = require'http'.create{maxsize = 5} http:request{url = url} return http:read'*a'";
+    assert_eq!(run(&url, code), "hello");
 }
 
 #[test]
@@ -281,6 +368,14 @@ fn a_body_that_is_complete_takes_no_more() {
     let url = format!("http://{}/hello.txt", server.http());
     let code = "http:request{url = url} return (select(2, http:write'x'))";
     assert_eq!(run_with(&server, &url, code), "bodycomplete");
+}
+
+#[test]
+fn a_server_that_does_not_take_the_body_is_told_in_a_word() {
+    let code = "http = require'http'.create{timeout = 100} http:request{url = url, method = 'POST'}
+        local piece, done, why = ('x'):rep(1000000)
+        for i = 1, 1000 do done, why = http:write(piece) if not done then break end end return why";
+    assert_eq!(run(&stranger(|_, _| thread::park()), code), "timeout");
 }
 
 #[test]

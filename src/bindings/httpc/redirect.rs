@@ -67,3 +67,33 @@ impl Trail {
         Some((target, Uri::try_from(path).ok()?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hyper::{HeaderMap, Response};
+
+    use super::*;
+
+    /// The names of the headers of a request to `https://a/` that go along when that redirects to `location`.
+    fn passed_on(location: &str) -> Vec<String> {
+        let headers = ["host", "authorization", "cookie", "proxy-authorization", "x"];
+        let headers: HeaderMap =
+            headers.into_iter().map(|name| (name.parse().unwrap(), "a".parse().unwrap())).collect();
+        let (target, path) = request::target(b"https://a/", &Trust::System, Duration::ZERO).ok().expect("a URL");
+        let (method, body, follow) = (Method::GET, Body::Whole(Vec::new()), Some(Trust::System));
+        let request = Request { method, target, path, headers, body, follow, unpacks: false };
+        let response = Response::builder().status(StatusCode::FOUND).header(LOCATION, location).body(()).unwrap();
+        let next = Trail::of(&request).unwrap().next(&response.into_parts().0).unwrap().expect("a redirect");
+        next.headers.keys().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_is_secret_goes_to_no_other_host_or_port_and_over_no_plain_connection() {
+        assert_eq!(passed_on("https://a:443/b"), ["host", "authorization", "cookie", "proxy-authorization", "x"]);
+        for location in ["https://b/", "https://a:444/", "http://a:443/"] {
+            assert_eq!(passed_on(location), ["host", "x"], "{location}");
+        }
+    }
+}
