@@ -376,6 +376,12 @@ fn a_server_that_does_not_take_the_body_is_told_in_a_word() {
         local piece, done, why = ('x'):rep(1000000)
         for i = 1, 1000 do done, why = http:write(piece) if not done then break end end return why";
     assert_eq!(run(&stranger(|_, _| thread::park()), code), "timeout");
+    let ends = |stream: &mut TcpStream, _| {
+        stream.shutdown(std::net::Shutdown::Write).expect("it is open");
+        thread::park();
+    };
+    let patient = code.replace("timeout = 100", "timeout = 600000");
+    assert_eq!(run(&stranger(ends), &patient), "socketclosed");
 }
 
 #[test]

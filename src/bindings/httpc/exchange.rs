@@ -3,10 +3,10 @@
 //! A server may close a kept connection at any time, also while a request is on its way. So a request on such a
 //! connection is sent once more on a new one, if it does no harm that the server may see it twice ([`is_repeatable`]).
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -199,11 +199,27 @@ impl Exchange {
         if data.is_empty() {
             return whole;
         }
-        match timeout(self.timeout, body.pieces.send(Ok(data.into()))).await {
-            Ok(Ok(())) => whole,
+        let sent = {
+            let mut sending = pin!(timeout(self.timeout, body.pieces.send(Ok(data.into()))));
+            match &mut self.stage {
+                Stage::Asked(answer) => tokio::select! {
+                    biased;
+                    sent = &mut sending => Some(sent),
+                    answer = answer => {
+                        let is_answered = answer.is_ok();
+                        self.stage = Stage::Asked(Box::pin(ready(answer)));
+                        // hyper keeps the body when the connection is gone.
+                        if is_answered { Some(sending.await) } else { None }
+                    }
+                },
+                _ => Some(sending.await),
+            }
+        };
+        match sent {
+            Some(Ok(Ok(()))) => whole,
             // The server does not read the body any more. If it has sent a response, that tells why.
-            Ok(Err(_)) => self.head().await.and(Err(Failure::NoBody)),
-            Err(_) => Err(Failure::Timeout),
+            Some(Ok(Err(_))) | None => self.head().await.and(Err(Failure::NoBody)),
+            Some(Err(_)) => Err(Failure::Timeout),
         }
     }
 
