@@ -113,6 +113,13 @@ fn a_socket_of_a_variable_to_be_closed_is_closed_where_that_ends() {
 }
 
 #[test]
+fn an_option_of_event_that_does_not_exist_is_named() {
+    let server = socket_server("local ok, why = pcall(s.event, s, print, 'x') s:write(why)");
+    let text = read_to_end(&mut raw(&server));
+    assert!(text.ends_with("bad argument #2 'option' to 'socket:event' (\"s\" expected, got x)"), "{text}");
+}
+
+#[test]
 fn the_function_gets_the_socket_and_what_was_passed() {
     let server = socket_server("s:write(table.concat({select('#', ...), ...}, ','))");
     assert_eq!(read_to_end(&mut raw(&server)), "2,1,two");
