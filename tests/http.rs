@@ -441,6 +441,7 @@ fn http_1_1_needs_one_host_and_http_1_0_none() {
         assert_eq!(server.say(&format!("GET /d/a.txt HTTP/1.1\r\nHost: {host}\r\n\r\n")).status, 400, "{host}");
     }
     assert_eq!(server.say("GET /d/a.txt HTTP/1.0\r\n\r\n").body, "hello");
+    assert_eq!(server.say("GET /d/a.txt HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n").body, "hello", "an empty one");
     let own = format!("http://{}/d/", server.address);
     assert_eq!(server.say("GET /d HTTP/1.0\r\n\r\n").header("location"), own);
 }
