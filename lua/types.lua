@@ -385,7 +385,7 @@ function Io:resourcetype() end
 ---@class smq.File
 local File = {}
 
----Up to `n` bytes, nil at the end; with `"l"` a line, with `"L"` one with its end; or with `"a"` all that is left.
+---Up to `what` bytes, nil at the end; with `"l"` a line, with `"L"` one with its end; with `"a"`, or nothing, all that is left.
 ---@param what? integer|"a"|"*a"|"l"|"*l"|"L"|"*L"
 ---@return string? data, string? why
 function File:read(what) end
@@ -522,10 +522,11 @@ function DateTime:ticks() end
 ---@return string
 function DateTime:tostring(offset) end
 
----An unsigned 32-bit random number, or an integer from `lower` to `upper`.
----@param lower? integer
----@param upper? integer
+---A random integer from `lower` to `upper`, without them an unsigned one of 32 bits.
+---@param lower integer
+---@param upper integer
 ---@return integer
+---@overload fun(): integer
 function ba.rnd(lower, upper) end
 
 ---A random number of `n` bytes, 1 to 8.
@@ -717,7 +718,8 @@ function Dir:setauth(authenticator, authorizer) end
 
 ba.socket = {}
 
----Connects by TCP, with `secure` by TLS.
+---Connects by TCP, with `secure`, `trusted = true` or `ca` (in PEM form) by TLS. Then the server's certificate is checked, unless
+---`trusted` is false. `timeout` is in milliseconds, 10000 unless given.
 ---@param host string
 ---@param port integer
 ---@param op? {secure?: boolean, trusted?: boolean, ca?: string, timeout?: integer}
@@ -834,21 +836,42 @@ mako.udb = nil
 ---@class smq.hubmodule
 local hubmodule = {}
 
+---A client, as callbacks and `peers` show it. Other fields are free for scripts; these are to be read only.
+---@class smq.Peer
+---@field tid integer the client's own number, its etid
+---@field uid string what tells it from all others, as it says
+---@field info string the text that it connected with
+---@field sock smq.HubSocket
+---@field topics? table<integer, smq.HubSocket> the numbers of the topics that it is subscribed to; nil without any
+
+---What is known of a client that wants in: what it says, and from the request that became its connection.
+---@class smq.ConnectInfo
+---@field uid string as in `smq.Peer`
+---@field info string as in `smq.Peer`
+---@field seed integer the random number that the client was sent, for credentials that hash a password with it
+---@field sock smq.HubSocket
+---@field arg any what was given to `connect`
+---@field url string the path of the URL
+---@field data table<string, string> the query's fields
+---@field header table<string, string>
+---@field uname? string who is logged in
+---@field session smq.Session|false
+
 ---@class smq.HubOptions
----@field authenticate? fun(credentials: string, info: table): integer?, string? 0 accepts; a code and a reason refuse
----@field permittop? fun(topic: string, issub: boolean, peer: table): boolean?
----@field permitsubtop? fun(subtopic: string, peer: table): boolean?
----@field onconnect? fun(tid: integer, info: table, peer: table)
----@field onclose? fun(tid: integer, sock: smq.HubSocket, peer: table, err: integer|string)
----@field onpublish? fun(data: string, ptid: integer, tid: integer, subtid: integer, peer: table): boolean? falsy drops
----@field ondrop? fun(data: string, ptid: integer, tid: integer, subtid: integer, peer: table)
+---@field authenticate? fun(credentials: string, info: smq.ConnectInfo): integer?, string? 0 accepts; a code and a reason refuse
+---@field permittop? fun(topic: string, issub: boolean, peer: smq.Peer): boolean?
+---@field permitsubtop? fun(subtopic: string, peer: smq.Peer): boolean?
+---@field onconnect? fun(tid: integer, info: smq.ConnectInfo, peer: smq.Peer)
+---@field onclose? fun(tid: integer, sock: smq.HubSocket, peer: smq.Peer, err: integer|string)
+---@field onpublish? fun(data: string, ptid: integer, tid: integer, subtid: integer, peer: smq.Peer): boolean? falsy drops
+---@field ondrop? fun(data: string, ptid: integer, tid: integer, subtid: integer, peer: smq.Peer)
 ---@field onmsg? fun(data: string, ptid: integer, tid: integer, subtid: integer)
 ---@field log? fun(sock: smq.HubSocket?, text: string)
 ---@field rndtid? boolean a random etid for the server instead of 1
 ---@field readtmo? integer milliseconds to wait for Connect; 4000
----@field keepidle? integer seconds; 230
----@field keepintv? integer seconds
----@field queuesize? integer
+---@field keepidle? integer seconds of silence before the first TCP keepalive probe; 230
+---@field keepintv? integer seconds between probes, at least 3; a tenth of `keepidle`
+---@field queuesize? integer what `Hub:queuesize` gives, and nothing else; 200
 
 ---@param op? smq.HubOptions
 ---@return smq.Hub
@@ -940,15 +963,15 @@ function Hub:topics() end
 ---@return fun(): integer, string
 function Hub:subtopics() end
 
----@return fun(): smq.HubSocket, table
+---@return fun(): smq.HubSocket, smq.Peer
 function Hub:peers() end
 
 ---@param sock smq.HubSocket
----@return table?
+---@return smq.Peer?
 function Hub:sock2peer(sock) end
 
 ---@param etid integer
----@return table?
+---@return smq.Peer?
 function Hub:etid2peer(etid) end
 
 ---@return integer free, integer used
@@ -1064,13 +1087,13 @@ function Client:close() end
 
 ---What holds for all requests of an HTTP client.
 ---@class smq.HttpOptions
----@field trusted? boolean whether the server's certificate is checked
+---@field trusted? boolean whether the server's certificate is checked; true unless given
 ---@field ca? string certificates to trust, in PEM form
----@field timeout? integer milliseconds
+---@field timeout? integer milliseconds for the connection, and for each wait from then on; 20000
 ---@field user? string
 ---@field password? string
 ---@field header? table<string, string>
----@field maxsize? integer bytes that `read"*a"` gives at most
+---@field maxsize? integer bytes that `read"*a"` gives at most; 16 MiB
 ---@field redirect? boolean whether redirects of GET and HEAD are followed, up to ten in a row; true unless given
 ---@field compressed? boolean whether to ask for gzip, and unpack it; the headers stay those of the packed response
 
@@ -1235,7 +1258,7 @@ function serpent.load(text, options) end
 
 -- ---- In test scripts (smq test) ----
 
----A test: it passes when `body` raises no error. It may wait.
+---A test: it passes when `body` raises no error. It may wait; all tests of a file together may take a minute.
 ---@param name string a sentence
 ---@param body function
 function test(name, body) end

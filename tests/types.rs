@@ -121,6 +121,20 @@ fn every_option_and_method_of_the_smq_client_is_documented() {
 }
 
 #[test]
+fn every_field_of_peers_and_of_who_wants_in_is_documented() {
+    let peer = (include_str!("../src/bindings/hub/peers.rs"), "table.raw_set(\"", "smq.Peer");
+    let newcomer = (include_str!("../src/bindings/hub/connect.rs"), "info.set(\"", "smq.ConnectInfo");
+    for (source, call, class) in [peer, newcomer] {
+        let documented = between(TYPES, &format!("---@class {class}\n"), "\n\n");
+        let documented =
+            documented.lines().filter_map(|line| line.strip_prefix("---@field ")?.split(['?', ' ']).next());
+        let set = source.split(call).skip(1).filter_map(|rest| rest.split('"').next());
+        let missing: Vec<_> = set.collect::<BTreeSet<_>>().difference(&documented.collect()).copied().collect();
+        assert!(missing.is_empty(), "lua/types.lua lacks {missing:?} of {class}");
+    }
+}
+
+#[test]
 fn the_annotations_are_lua() {
     let lua = mlua::Lua::new();
     lua.load(TYPES).set_name("@types.lua").exec().expect("types.lua runs without an effect");
