@@ -124,6 +124,11 @@ impl Server {
 
     /// Loads the apps one after the other. One that fails is reported and left out.
     pub async fn load(&mut self) {
+        if self.places.is_empty() {
+            tracing::warn!(
+                "no app is named: add its folder or zip file to the command line, or `apps` to the configuration"
+            );
+        }
         for place in &mut self.places {
             if self.config.is_dev {
                 place.look();
@@ -194,7 +199,11 @@ fn check_app(app: &AppSpec) -> Result<()> {
     let path = app.path.display();
     let is_app = app.path.metadata().and_then(|found| Ok(found.is_dir() || archive::is_archive(&app.path)?));
     match is_app {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => bail!("the app folder {path} does not exist"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let is_half_named = app.name.is_empty() && path.to_string().contains(':');
+            let hint = if is_half_named { "; an app with a name is written NAME::PATH" } else { "" };
+            bail!("the app folder {path} does not exist{hint}")
+        }
         Err(error) => bail!("the app {path} cannot be read: {error}"),
         Ok(false) => bail!("the app {path} is neither a folder nor a zip file"),
         Ok(true) => Ok(()),

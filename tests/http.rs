@@ -820,6 +820,7 @@ fn mistakes_get_a_clear_line() {
     let www = folder(&[("file", "")]);
     let path = |name: &str| www.path().join(name);
     assert!(fails(smq().arg(path("nosuch")), 1).contains("nosuch does not exist"));
+    assert!(fails(smq().arg("shop:shop.zip"), 1).contains("an app with a name is written NAME::PATH"));
     assert!(fails(smq().arg(path("file")), 1).contains("file is neither a folder nor a zip file"));
     assert!(fails(smq().arg("/proc/self/mem"), 1).contains("/proc/self/mem cannot be read: "));
     assert!(fails(smq().arg("--rtl").arg(path("file")), 1).contains("file is none"));
@@ -831,6 +832,17 @@ fn mistakes_get_a_clear_line() {
     assert!(fails(smq().args(["--tls-port", "0"]), 1).contains("--cert"));
     assert!(fails(smq().args(["-c", "nosuch.conf"]), 1).contains("cannot read the configuration nosuch.conf"));
     assert!(fails(smq().args(["--host", "192.0.2.1"]), 1).contains("not an address of this machine"));
+}
+
+#[test]
+fn a_server_without_an_app_says_how_to_name_one() {
+    let mut process = smq().args(["--port", "0"]).stdout(Stdio::piped()).spawn().unwrap();
+    // The log comes before the first word on standard output, the address of the welcome page.
+    let has_begun = process.stdout.as_mut().unwrap().read(&mut [0]).unwrap() > 0;
+    let _ = process.kill();
+    let said = String::from_utf8(process.wait_with_output().unwrap().stderr).unwrap();
+    assert!(has_begun, "{said}");
+    assert!(said.contains("no app is named: add its folder or zip file to the command line, or `apps` to"), "{said}");
 }
 
 #[test]
