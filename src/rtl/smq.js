@@ -677,9 +677,8 @@
       };
       sock.onmessage = unlessOld((event) => this._packet(event.data));
       sock.onclose = unlessOld((event) => this._lost(event.reason || this._trouble()));
-      // Nothing to do: the event does not tell scripts what went wrong, and a close event follows. But in Node an error
-      // event without a listener ends the process.
-      sock.onerror = () => {};
+      // In Node with undici 6 no close event follows an attempt that failed.
+      sock.onerror = unlessOld(() => this._lost(this._trouble()));
       this._sock = sock;
     }
 

@@ -897,6 +897,15 @@ it("uses TLS on a page that came by it, and keeps the page's port", async () => 
   equal((await smqIn({ location: new URL("https://there:443/") })).wsURL(), "wss://there/");
 });
 
+it("hears of an attempt that failed also where no close event follows the error", async () => {
+  const { made, WebSocket } = strangers();
+  const smq = client({ WebSocket });
+  let closed;
+  smq.onclose = (...what) => (closed = what);
+  made[0].onerror();
+  equal(closed, ["could not connect", true]);
+});
+
 it("says what it misses where there is no page and no WebSocket", async () => {
   const smq = await smqIn({});
   equal(smq.websocket(), false);
