@@ -1,12 +1,13 @@
 //! The handshake: Init, Connect, authentication, Connack.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{Upgrade, while_sending};
 use crate::broker::hooks::{Newcomer, Verdict};
@@ -21,6 +22,14 @@ use crate::transport::wire::{First, PlainWriter, Wire};
 
 /// How often a client that waits for its turn, or for the end of an older one, is checked: it may have left meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long the timer of [`keep_a_timer`] runs.
+const SOON: Duration = Duration::from_millis(100);
+
+thread_local! {
+    /// Whether it runs.
+    static HAS_TIMER: Cell<bool> = const { Cell::new(false) };
+}
 
 impl Upgrade {
     /// Makes a registered client of a socket. `None` if no client comes of it; then the socket is closed.
@@ -61,6 +70,7 @@ impl Upgrade {
         let seed = rand::random();
         let limit = self.hub.handshake_timeout();
         timeout(limit, self.greet(wire, seed)).await.map_err(|_| Refusal::Lost)?.map_err(|_| Refusal::Lost)?;
+        keep_a_timer();
         let connect = timeout(limit, read_connect(wire)).await;
         let connect = connect.unwrap_or(Err(Refusal::Connack(ReturnCode::UNAVAILABLE, Vec::new())))?;
         let newcomer = Newcomer {
@@ -176,6 +186,18 @@ impl Refusal {
         }
         wire.add_close_frame();
         wire.close().await;
+    }
+}
+
+/// Sees to it that a timer is due before the time limits of the handshakes that follow soon. A timer that becomes the next one
+/// due costs tokio a system call, since the event loop has to learn of it. Without other timers most handshakes would set such
+/// a one.
+fn keep_a_timer() {
+    if !HAS_TIMER.replace(true) {
+        tokio::spawn(async {
+            sleep(SOON).await;
+            HAS_TIMER.set(false);
+        });
     }
 }
 

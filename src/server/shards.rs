@@ -2,15 +2,10 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
-use tokio::time::sleep;
-
-/// How long the timer of [`keep_a_timer`] runs: shorter than the default limits of what each client does.
-const SOON: Duration = Duration::from_secs(3);
 
 /// The threads that serve connections.
 pub(super) struct Shards {
@@ -59,7 +54,6 @@ impl Shard {
         let handle = runtime.handle().clone();
         let (close, mut closing) = watch::channel(false);
         let run = move || {
-            runtime.spawn(keep_a_timer());
             // An error means that the sender is gone, and so is the server.
             let _ = runtime.block_on(closing.wait_for(|closing| *closing));
             // Does not wait for files that are being read in other threads.
@@ -67,13 +61,5 @@ impl Shard {
         };
         let thread = thread::Builder::new().name(format!("shard-{index}")).spawn(run)?;
         Ok(Self { runtime: handle, close, thread })
-    }
-}
-
-/// Keeps a timer that is due before the time limits of clients. A timer that becomes the next one due costs tokio a system
-/// call, since the event loop has to learn of it; without this one, most handshakes would set such a timer.
-async fn keep_a_timer() {
-    loop {
-        sleep(SOON).await;
     }
 }
