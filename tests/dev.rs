@@ -306,14 +306,8 @@ fn late(server: &Server) -> Client {
     Client::raw(stream)
 }
 
-#[test]
-fn a_client_that_comes_while_its_app_ends_is_not_refused_since_it_would_not_come_back() {
-    // It begins to connect when the others have been closed, and is asked about until there is nobody left to answer.
-    let preload = "hub = require'smq.hub'.create{
-            authenticate = function(_, info) while info.uid == 'late-1' do ba.sleep(1) end return 0 end,
-            onclose = function() _G.isending = true while true do ba.sleep(1) end end,
-            onpublish = function() return true end,
-        }";
+/// Replaces an app while `client-1` is connected to it, and another client comes, which acts after Init. Both are closed.
+fn end_app_while_one_connects(preload: &str, act: impl FnOnce(&mut Client) + Send) -> Server {
     let app = App::new().file(".preload", preload).file("version.lsp", VERSION).file("hub.lsp", LATE);
     let server = Server::start_with(app, &["--dev"], &[]);
     let mut client = Client::open(&server, Via::Raw, "/hub.lsp");
@@ -322,12 +316,24 @@ fn a_client_that_comes_while_its_app_ends_is_not_refused_since_it_would_not_come
     thread::scope(|scope| {
         scope.spawn(|| {
             late.read_init();
-            late.send(&connect(b"late-1", b"", b""));
+            act(&mut late);
             late.expect_closed();
         });
         replace_preload(&server, "");
     });
     client.expect_closed();
+    server
+}
+
+#[test]
+fn a_client_that_comes_while_its_app_ends_is_not_refused_since_it_would_not_come_back() {
+    // It begins to connect when the others have been closed, and is asked about until there is nobody left to answer.
+    let preload = "hub = require'smq.hub'.create{
+            authenticate = function(_, info) while info.uid == 'late-1' do ba.sleep(1) end return 0 end,
+            onclose = function() _G.isending = true while true do ba.sleep(1) end end,
+            onpublish = function() return true end,
+        }";
+    end_app_while_one_connects(preload, |late| late.send(&connect(b"late-1", b"", b"")));
 }
 
 #[test]
@@ -340,20 +346,7 @@ fn onclose_runs_also_for_a_client_that_connects_while_its_app_ends() {
                 trace('gone', peer.uid)
             end,
         }";
-    let app = App::new().file(".preload", preload).file("version.lsp", VERSION).file("hub.lsp", LATE);
-    let server = Server::start_with(app, &["--dev"], &[]);
-    let mut client = Client::open(&server, Via::Raw, "/hub.lsp");
-    client.login("client-1", "", "");
-    let mut late = late(&server);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            late.read_init();
-            late.login("late-1", "", "");
-            late.expect_closed();
-        });
-        replace_preload(&server, "");
-    });
-    client.expect_closed();
+    let server = end_app_while_one_connects(preload, |late| late.login("late-1", "", ""));
     server.expect_output("gone\tclient-1");
     server.expect_output("gone\tlate-1");
 }
