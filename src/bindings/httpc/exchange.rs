@@ -199,28 +199,28 @@ impl Exchange {
         if data.is_empty() {
             return whole;
         }
-        let sent = {
-            let mut sending = pin!(timeout(self.timeout, body.pieces.send(Ok(data.into()))));
-            match &mut self.stage {
-                Stage::Asked(answer) => tokio::select! {
-                    biased;
-                    sent = &mut sending => Some(sent),
-                    answer = answer => {
-                        let is_answered = answer.is_ok();
-                        self.stage = Stage::Asked(Box::pin(ready(answer)));
-                        // hyper keeps the body when the connection is gone.
-                        if is_answered { Some(sending.await) } else { None }
-                    }
-                },
-                _ => Some(sending.await),
-            }
-        };
-        match sent {
-            Some(Ok(Ok(()))) => whole,
-            // The server does not read the body any more. If it has sent a response, that tells why.
-            Some(Ok(Err(_))) | None => self.head().await.and(Err(Failure::NoBody)),
-            Some(Err(_)) => Err(Failure::Timeout),
+        match timeout(self.timeout, self.send(data.into())).await {
+            Ok(true) => whole,
+            // If the server has sent a response, that tells why.
+            Ok(false) => self.head().await.and(Err(Failure::NoBody)),
+            Err(_) => Err(Failure::Timeout),
         }
+    }
+
+    /// Sends a piece of the request's body; false if the server does not read it any more.
+    async fn send(&mut self, piece: Bytes) -> bool {
+        let Some(body) = &self.body else { return false };
+        let mut sending = pin!(body.pieces.send(Ok(piece)));
+        let Stage::Asked(answer) = &mut self.stage else { return sending.await.is_ok() };
+        let answer = tokio::select! {
+            biased;
+            sent = &mut sending => return sent.is_ok(),
+            answer = answer => answer,
+        };
+        // hyper keeps the body when the connection is gone.
+        let is_lost = answer.is_err();
+        self.stage = Stage::Asked(Box::pin(ready(answer)));
+        !is_lost && sending.await.is_ok()
     }
 
     /// Waits for the head of the response. Ends the request's body.
