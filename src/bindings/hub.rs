@@ -9,6 +9,7 @@
 //! | `callbacks` | the script's functions; runs those for connecting, closing and logging |
 //! | `packets` | runs the callbacks that permit or observe a client's packets |
 //! | `messages` | runs the callbacks for messages to the server itself (the server is a peer, too) |
+//! | `nesting` | how deep callbacks may run within each other |
 //! | `waiting_room` | how many callbacks may wait, as tasks of their own |
 //! | `peers` | peer tables and sockets, as scripts see them |
 //!
@@ -19,6 +20,7 @@ mod callbacks;
 mod connect;
 mod messages;
 mod methods;
+mod nesting;
 mod options;
 mod owner;
 mod packets;
@@ -30,7 +32,6 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::task::Poll;
-use std::time::Instant;
 
 use mlua::{Lua, MultiValue, Result, Table, Value};
 use tokio::sync::Mutex;
@@ -44,6 +45,7 @@ use crate::broker::{Hub, Options};
 use crate::lua::life::Life;
 use crate::lua::{LuaThread, World};
 use callbacks::{Callbacks, Observer, TopicCallbacks};
+use nesting::Nesting;
 use options::HubOptions;
 use peers::PeerTables;
 use waiting_room::WaitingRoom;
@@ -78,8 +80,7 @@ pub struct HubState {
     /// What scripts were told to be the queue size; nothing depends on it.
     queue_size: u32,
     runners: Runners,
-    /// How deep the callbacks that are running are nested: a callback that publishes may cause others within its call.
-    depth: Cell<u32>,
+    nesting: Nesting,
     /// Whether the callback of an observer is running, up to where it waits.
     tells_change: Cell<bool>,
     /// Messages to the server whose callbacks have yet to run.
@@ -87,8 +88,6 @@ pub struct HubState {
     /// Locked while the inbox is emptied, see [`HubState::take_turn`].
     turn: Mutex<()>,
     waiting_room: WaitingRoom,
-    /// When the outermost of the nested callbacks began.
-    nested_since: Cell<Instant>,
     tallies: Tallies,
     /// Whether the script's handle was garbage-collected.
     is_forgotten: Cell<bool>,
@@ -237,12 +236,11 @@ impl HubState {
                 packets: callback::Runners::new(&world.lua),
                 messages: callback::Runners::new(&world.lua),
             },
-            depth: Cell::new(0),
+            nesting: Nesting::default(),
             tells_change: Cell::new(false),
             inbox: Rc::default(),
             turn: Mutex::default(),
             waiting_room: WaitingRoom::default(),
-            nested_since: Cell::new(Instant::now()),
             tallies: Tallies::default(),
             is_forgotten: Cell::new(false),
             life: Life::current(),

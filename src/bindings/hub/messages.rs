@@ -12,7 +12,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use mlua::{Result, Value};
@@ -30,11 +30,6 @@ use crate::transport::raw;
 
 /// Bytes that may be queued for the server where changes are told one by one: taking one moves the rest.
 const MAX_MOVED: usize = 64 << 10;
-/// How deep callbacks that publish may be nested.
-const MAX_DEPTH: u32 = 21;
-/// How long one message may go on to cause others. The depth alone is no limit: if each callback publishes twice, there
-/// are two million calls at the greatest depth.
-const MAX_NESTED: Duration = Duration::from_secs(1);
 
 /// Packets to the server whose callbacks have yet to run, as raw frames. Several coroutines may take from it.
 pub struct Inbox {
@@ -58,7 +53,7 @@ impl HubState {
     /// there are few messages, this is done the first time it is polled.
     pub(super) async fn take_turn(self: &Rc<Self>) {
         // Within a callback the lock is held by the turn that the callback belongs to.
-        let _turn = if self.depth.get() == 0 { Some(self.turn.lock().await) } else { None };
+        let _turn = if self.nesting.is_within_callback() { None } else { Some(self.turn.lock().await) };
         self.empty_inbox().await;
         let server = self.broker.server();
         let queued = server.outbound.take();
@@ -74,9 +69,7 @@ impl HubState {
         while !self.inbox.is_empty() {
             self.waiting_room.room().await;
             self.inbox.since.set(Instant::now());
-            let depth = self.depth.replace(self.depth.get().max(1));
-            self.tell(&self.inbox, true);
-            self.depth.set(depth);
+            self.nesting.queued(|| self.tell(&self.inbox, true));
             if self.inbox.is_due_to_rest() {
                 tokio::task::yield_now().await;
             }
@@ -113,7 +106,7 @@ impl HubState {
         let since = Instant::now();
         while self.inbox.is_empty()
             && !self.tells_change.get()
-            && !self.is_too_deep()
+            && !self.nesting.is_too_deep()
             && !self.waiting_room.is_full()
             && outbound.held() <= MAX_MOVED
             && let Some(change) = outbound.take_first(is_change)
@@ -139,30 +132,11 @@ impl HubState {
         self.deeper(|| self.tell(&inbox, false));
     }
 
-    /// Runs nested callbacks. `None`, and a line in the log, if they are nested too deep or have been going on for too
-    /// long.
+    /// Runs nested callbacks. `None`, and a line in the log, if they are nested too deep.
     pub(super) fn deeper<T>(self: &Rc<Self>, callbacks: impl FnOnce() -> T) -> Option<T> {
-        let depth = self.depth.get();
-        if depth <= 1 {
-            self.nested_since.set(Instant::now());
-        }
-        if self.is_too_deep() {
-            self.log_often(&self.tallies.nested, || {
-                let bounds = format!("{MAX_DEPTH} deep, or for more than {MAX_NESTED:?}");
-                format!("a message was dropped: callbacks that publish cause each other, {bounds}")
-            });
-            return None;
-        }
-        self.depth.set(depth + 1);
-        let result = callbacks();
-        self.depth.set(depth);
-        Some(result)
-    }
-
-    /// Whether no callbacks may be nested in those that are running.
-    fn is_too_deep(&self) -> bool {
-        let depth = self.depth.get();
-        depth >= MAX_DEPTH || depth > 1 && self.nested_since.get().elapsed() > MAX_NESTED
+        let result = self.nesting.deeper(callbacks);
+        let log = |refusal| self.log_often(&self.tallies.nested, || format!("a message was dropped: {refusal}"));
+        result.map_err(log).ok()
     }
 
     /// Runs the callbacks for the messages of an inbox. A callback that waits goes on as a task of its own. With
