@@ -1,10 +1,15 @@
-//! `lua/types.lua` documents every function that scripts can call.
+//! `lua/types` documents every function that scripts can call.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
-const TYPES: &str = include_str!("../lua/types.lua");
+/// All files of the folder.
+static TYPES: LazyLock<String> = LazyLock::new(|| {
+    let files = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("lua/types")).expect("a folder");
+    files.map(|file| fs::read_to_string(file.expect("readable").path()).expect("text")).collect()
+});
 
 /// The names that the bindings register with mlua below a folder or in a file, private ones excepted.
 fn registered(path: &str) -> BTreeSet<String> {
@@ -44,7 +49,7 @@ fn documented(prefix: &str) -> BTreeSet<String> {
 fn expect_documented(registered: &BTreeSet<String>, prefixes: &[&str]) {
     let documented: BTreeSet<String> = prefixes.iter().flat_map(|prefix| documented(prefix)).collect();
     let missing: Vec<_> = registered.difference(&documented).collect();
-    assert!(missing.is_empty(), "lua/types.lua lacks {missing:?} of {prefixes:?}");
+    assert!(missing.is_empty(), "lua/types lacks {missing:?} of {prefixes:?}");
 }
 
 #[test]
@@ -98,6 +103,7 @@ fn every_function_of_the_tables_is_documented() {
     expect_documented(&in_server("require'http'"), &["httpmodule."]);
     expect_documented(&in_server("require'smq.client'"), &["clientmodule."]);
     expect_documented(&in_server("require'smq.hub'"), &["hubmodule."]);
+    expect_documented(&in_server("require'smq.broker'"), &["brokermodule."]);
     expect_documented(&in_server("require'rwfile'"), &["rwfile."]);
     expect_documented(&in_server("require'serpent'"), &["serpent."]);
 }
@@ -110,11 +116,11 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
 #[test]
 fn every_option_and_method_of_the_smq_client_is_documented() {
     let source = include_str!("../lua/client/client.lua");
-    let documented_options = between(TYPES, "---@class smq.ClientOptions\n", "\n\n");
+    let documented_options = between(&TYPES, "---@class smq.ClientOptions\n", "\n\n");
     for option in between(source, "local OPTIONS <const> = {", "}").split(',') {
         let name = option.split('=').next().unwrap_or_default().trim();
         let field = format!("---@field {name}? ");
-        assert!(name.is_empty() || documented_options.contains(&field), "lua/types.lua lacks {name}");
+        assert!(name.is_empty() || documented_options.contains(&field), "lua/types lacks {name}");
     }
     let methods = source.lines().filter_map(|line| line.strip_prefix("function Client:")?.split('(').next());
     expect_documented(&methods.map(str::to_owned).collect(), &["Client:"]);
@@ -125,17 +131,38 @@ fn every_field_of_peers_and_of_who_wants_in_is_documented() {
     let peer = (include_str!("../src/bindings/hub/peers.rs"), "table.raw_set(\"", "smq.Peer");
     let newcomer = (include_str!("../src/bindings/hub/connect.rs"), "info.set(\"", "smq.ConnectInfo");
     for (source, call, class) in [peer, newcomer] {
-        let documented = between(TYPES, &format!("---@class {class}\n"), "\n\n");
+        let documented = between(&TYPES, &format!("---@class {class}\n"), "\n\n");
         let documented =
             documented.lines().filter_map(|line| line.strip_prefix("---@field ")?.split(['?', ' ']).next());
         let set = source.split(call).skip(1).filter_map(|rest| rest.split('"').next());
         let missing: Vec<_> = set.collect::<BTreeSet<_>>().difference(&documented.collect()).copied().collect();
-        assert!(missing.is_empty(), "lua/types.lua lacks {missing:?} of {class}");
+        assert!(missing.is_empty(), "lua/types lacks {missing:?} of {class}");
+    }
+}
+
+/// The module that a file says it is about.
+fn module(types: &str) -> Option<&str> {
+    types.strip_prefix("---@meta ")?.lines().next()
+}
+
+#[test]
+fn every_module_has_a_file_that_editors_find_by_its_name() {
+    let modules =
+        include_str!("../docs/porting.md").lines().find_map(|line| line.strip_prefix("- `require\"smq.hub\"`"));
+    let modules = modules.expect("porting.md names the modules").split(';').next().unwrap_or_default();
+    for name in modules.split('`').skip(1).step_by(2).chain(["smq.hub"]) {
+        assert!(TYPES.contains(&format!("---@meta {name}\n")), "lua/types lacks {name}");
     }
 }
 
 #[test]
-fn the_annotations_are_lua() {
-    let lua = mlua::Lua::new();
-    lua.load(TYPES).set_name("@types.lua").exec().expect("types.lua runs without an effect");
+fn the_annotations_are_lua_and_those_of_a_module_return_it() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("lua/types");
+    for file in fs::read_dir(folder).expect("a folder") {
+        let (path, lua) = (file.expect("readable").path(), mlua::Lua::new());
+        let types = fs::read_to_string(&path).expect("text");
+        lua.load("mako = { conf = {} } function require() return {} end").exec().expect("Lua");
+        let returned: mlua::Value = lua.load(&types).eval().unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        assert_eq!(returned.is_table(), module(&types).is_some(), "{path:?}");
+    }
 }

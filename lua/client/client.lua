@@ -529,7 +529,7 @@ end
 
 local M = {}
 
--- create(url [, op]): starts to connect. The callbacks are fields to be set right after; lua/types.lua has them all.
+-- create(url [, op]): starts to connect. The callbacks are fields to be set right after; lua/types/client.lua has them all.
 function M.create(url, op)
    local parsed = check_url(url)
    op = op == nil and {} or op

@@ -1,4 +1,4 @@
--- What test scripts have at hand, documented in lua/types.lua. Called with the script's name, the server's URL, and functions
+-- What test scripts have at hand, documented in lua/types/test.lua. Called with the script's name, the server's URL, and functions
 -- that hear of each test's begin and end; gives the script's globals.
 local script, url, begin, ended, request = ...
 

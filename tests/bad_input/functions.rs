@@ -1,12 +1,16 @@
-//! Every function that `lua/types.lua` documents is called with what it does not expect (`sweep.lua` says what that is).
+//! Every function that `lua/types` documents is called with what it does not expect (`sweep.lua` says what that is).
 
 use crate::support::*;
 
-/// The functions that scripts of an app can call; those behind this line are for test scripts.
+/// The functions that scripts of an app can call.
 fn names() -> Vec<String> {
-    let types = include_str!("../../lua/types.lua");
-    let (for_apps, _) = types.split_once("-- ---- In test scripts").expect("the section is there");
-    let lines = for_apps.lines().filter_map(|line| line.strip_prefix("function "));
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("lua/types");
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).expect("a folder").map(|file| file.expect("readable").path()).collect();
+    files.retain(|path| !path.ends_with("test.lua"));
+    files.sort();
+    let types: String = files.iter().map(|path| std::fs::read_to_string(path).expect("text")).collect();
+    let lines = types.lines().filter_map(|line| line.strip_prefix("function "));
     let names: Vec<_> = lines.filter_map(|line| Some(line.split_once('(')?.0.to_owned())).collect();
     assert!(names.len() > 200, "{}", names.len());
     names

@@ -115,8 +115,8 @@ function make.HubSocket(env)
 end
 
 local modules = {
-   hubmodule = "smq.hub", clientmodule = "smq.client", httpcmodule = "httpc", httpmodule = "http", rwfile = "rwfile",
-   serpent = "serpent",
+   hubmodule = "smq.hub", brokermodule = "smq.broker", clientmodule = "smq.client", httpcmodule = "httpc", httpmodule = "http",
+   rwfile = "rwfile", serpent = "serpent",
 }
 
 -- Objects that cost a connection or a process are made once for all calls, and anew when they have ended.

@@ -1,0 +1,3 @@
+---@meta httpm
+
+return require"http"

@@ -1,0 +1,3 @@
+---@meta loadconf
+
+return mako.conf
