@@ -74,10 +74,18 @@ fn a_file_is_read_from_a_server_over_http_and_https() {
 }
 
 #[test]
-fn a_certificate_that_nobody_vouches_for_is_refused() {
+fn a_certificate_that_nobody_vouches_for_is_refused_unless_the_script_says_so() {
     let server = server();
     let url = format!("https://localhost:{}/hello.txt", server.https().port());
     assert_eq!(run_with(&server, &url, "return select(2, http:request{url = url}) == 'sslhandshake'"), "true");
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
+    for (trusted, expected) in [("true", "nil sslhandshake"), ("false", "true nil")] {
+        let code = format!(
+            "http = require'httpc'.create{{trusted = {trusted}, ca = [[{other}]]}}
+             local done, why = http:request{{url = url}} return done, ' ', why"
+        );
+        assert_eq!(run_with(&server, &url, &code).replace('\t', ""), expected, "trusted = {trusted}");
+    }
 }
 
 #[test]

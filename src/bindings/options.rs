@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use mlua::{Error, Function, Result, Table, Value};
 
 use super::args::{Args, is_truthy, kind, plain_text};
+use crate::tls::client::Trust;
 
 /// The options in one argument of a call.
 pub struct Options<'args> {
@@ -62,6 +63,15 @@ impl<'args> Options<'args> {
             Value::Boolean(flag) => Ok(Some(flag)),
             other => Err(self.mismatch(field, "boolean", &other)),
         }
+    }
+
+    /// By what to trust the other end of a TLS connection: what `trusted` and `ca` say.
+    pub fn trust(&self) -> Result<Trust> {
+        Ok(match (self.flag("trusted")?, self.text("ca")?) {
+            (Some(false), _) => Trust::Anybody,
+            (_, Some(pem)) => Trust::Pem(pem),
+            (_, None) => Trust::System,
+        })
     }
 
     /// As Lua sees it: everything but nil and false is true.

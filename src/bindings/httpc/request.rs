@@ -63,11 +63,7 @@ impl Defaults {
         add_headers(options, &mut headers)?;
         add_credentials(options, &mut headers)?;
         Ok(Self {
-            trust: match (options.text("ca")?, options.flag("trusted")?) {
-                (Some(pem), _) => Trust::Pem(pem),
-                (None, Some(false)) => Trust::Anybody,
-                (None, _) => Trust::System,
-            },
+            trust: options.trust()?,
             timeout: options.count("timeout")?.map_or(TIMEOUT, Duration::from_millis),
             max_size: options.count("maxsize")?.map(|size| size as usize),
             headers,

@@ -8,7 +8,6 @@ use super::object::Socket;
 use crate::bindings::args::Args;
 use crate::bindings::options::Options;
 use crate::dial::Target;
-use crate::tls::client::Trust;
 use crate::transport::queued::Form;
 
 /// How long connecting may take, by default.
@@ -25,7 +24,7 @@ pub async fn connect(lua: Lua, args: MultiValue) -> Result<MultiValue> {
         host: args.text(1, "host")?,
         // The range fits into a u16.
         port: args.integer_in(2, "port", 1..=65535)? as u16,
-        tls: trust(&options)?,
+        tls: if asks_for_tls(&options)? { Some(options.trust()?) } else { None },
         timeout: options.count("timeout")?.map_or(TIMEOUT, Duration::from_millis),
     };
     match target.connect().await {
@@ -34,13 +33,7 @@ pub async fn connect(lua: Lua, args: MultiValue) -> Result<MultiValue> {
     }
 }
 
-/// By what to trust the server; `None` without TLS.
-fn trust(options: &Options) -> Result<Option<Trust>> {
-    Ok(match (options.flag("trusted")?, options.text("ca")?, options.flag("secure")?) {
-        (_, _, Some(false)) => None,
-        (Some(false), _, _) => Some(Trust::Anybody),
-        (_, Some(pem), _) => Some(Trust::Pem(pem)),
-        (Some(true), None, _) | (_, _, Some(true)) => Some(Trust::System),
-        (None, None, None) => None,
-    })
+fn asks_for_tls(options: &Options) -> Result<bool> {
+    let is_implied = options.flag("trusted")?.is_some() || options.text("ca")?.is_some();
+    Ok(options.flag("secure")?.unwrap_or(is_implied))
 }
