@@ -1,7 +1,7 @@
 //! `trace`, `tracep`, the console's `print`, and the harmless part of Lua's `debug` library.
 
 use mlua::debug::Debug;
-use mlua::{Lua, MultiValue, Result, Value, Variadic};
+use mlua::{Function, Lua, MultiValue, Result, Value, Variadic};
 
 use super::args::{Args, is_truthy};
 use super::console;
@@ -85,18 +85,41 @@ fn level(args: &Args, position: usize) -> Result<usize> {
     args.integer_in(position, "level", 0..=i64::from(i32::MAX)).map(|level| level as usize)
 }
 
-/// `debug.getinfo(level)`: name, source and lines of a running function; nil above the stack's end.
+/// `debug.getinfo(level)` and `debug.getinfo(f)`: what is known of a running function, or of any; nil above the stack's end.
+/// All fields but `func` are there, whichever are asked for: with functions from the stack a script could call what belongs
+/// to the server.
 fn getinfo(lua: &Lua, args: MultiValue) -> Result<Option<mlua::Table>> {
-    let level = level(&Args::new(lua, "debug.getinfo", args), 1)?;
-    let info = lua.create_table()?;
-    let fill = |frame: &Debug| -> Result<()> {
-        let source = frame.source();
-        info.set("currentline", frame.current_line().map_or(-1, |line| line as i64))?;
-        info.set("name", frame.names().name.map(|name| name.into_owned()))?;
-        info.set("source", source.source.as_deref())?;
-        info.set("short_src", source.short_src.as_deref())?;
-        info.set("linedefined", source.line_defined)?;
-        info.set("what", source.what)
+    let args = Args::new(lua, "debug.getinfo", args);
+    if let Value::Function(function) = args.value(1) {
+        return describe(lua, &function).map(Some);
+    }
+    let running = |frame: &Debug| -> Result<mlua::Table> {
+        let (info, names) = (describe(lua, &frame.function())?, frame.names());
+        info.set("currentline", line_number(frame.current_line()))?;
+        info.set("name", names.name.as_deref())?;
+        info.set("namewhat", names.name_what.unwrap_or_default())?;
+        Ok(info)
     };
-    lua.inspect_stack(level, fill).transpose().map(|found| found.map(|()| info))
+    lua.inspect_stack(level(&args, 1)?, running).transpose()
+}
+
+/// What is known of a function that is not running.
+fn describe(lua: &Lua, function: &Function) -> Result<mlua::Table> {
+    let (info, known) = (lua.create_table()?, function.info());
+    info.set("source", known.source)?;
+    info.set("short_src", known.short_src)?;
+    info.set("what", known.what)?;
+    info.set("currentline", -1)?;
+    info.set("linedefined", line_number(known.line_defined))?;
+    info.set("lastlinedefined", line_number(known.last_line_defined))?;
+    info.set("namewhat", "")?;
+    info.set("nups", known.num_upvalues)?;
+    info.set("nparams", known.num_params)?;
+    info.set("isvararg", known.is_vararg)?;
+    Ok(info)
+}
+
+/// -1 where there is none, as in Lua.
+fn line_number(line: Option<usize>) -> i64 {
+    line.map_or(-1, |line| line as i64)
 }

@@ -1020,6 +1020,18 @@ async fn an_error_of_a_timer_or_job_in_preload_is_shown_with_its_place() {
 }
 
 #[tokio::test]
+async fn debug_tells_of_functions_and_of_those_that_run() {
+    let code = "local function f(a, b, ...) local info = debug.getinfo(1, 'Sl') return info end
+                local running, known, c = f(), debug.getinfo(f, 'S'), debug.getinfo(math.abs)
+                print(running.currentline, running.name, running.namewhat, running.linedefined, running.func)
+                print(known.currentline, known.what, known.source, known.linedefined, known.lastlinedefined, known.nparams,
+                   known.isvararg)
+                print(c.what, c.linedefined, debug.getinfo(100))";
+    let expected = "1\tf\tlocal\t1\tnil\n-1\tLua\t@index.lsp\t1\t1\t2\ttrue\nC\t-1\tnil\n";
+    assert_eq!(run(code).await, expected);
+}
+
+#[tokio::test]
 async fn a_traceback_keeps_its_message_and_wrong_arguments_of_debug_are_named() {
     let code = "local co = coroutine.create(print) \
                 print((debug.traceback('here'):gsub('\\n.*', ''))) print((debug.traceback(co, 'there'):gsub('\\n.*', ''))) \
@@ -1027,7 +1039,7 @@ async fn a_traceback_keeps_its_message_and_wrong_arguments_of_debug_are_named() 
     assert_eq!(run(code).await, "here\nthere\nstring\ttrue\n");
     for (call, problem) in [
         ("debug.getinfo", "#1 'level' to 'debug.getinfo' (integer expected, got no value)"),
-        ("debug.getinfo, print", "#1 'level' to 'debug.getinfo' (integer expected, got function)"),
+        ("debug.getinfo, 'x'", "#1 'level' to 'debug.getinfo' (integer expected, got string)"),
         ("debug.getinfo, -1", "#1 'level' to 'debug.getinfo' (0..2147483647 expected, got -1)"),
         ("debug.traceback, 'x', {}", "#2 'level' to 'debug.traceback' (integer expected, got table)"),
     ] {
