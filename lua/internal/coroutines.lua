@@ -3,11 +3,13 @@
 -- A Rust function that has to wait yields `pending` to the event loop. A coroutine of the script's own sits in between,
 -- so resume and wrap hand `pending` on and go on with the inner coroutine when the loop comes back.
 -- Errors raised by Rust functions are userdata; whoever catches one gets `plain(err)`, a string, instead. An error that
--- must not be caught, which `plain` tells by a second result, is thrown again.
+-- must not be caught, which `plain` tells by a second result, is thrown again. `plain` also explains the text of the error
+-- that Lua raises when `pending` cannot be yielded.
 --
 -- A coroutine that waits is left to the script that made it wait. If another resumed or closed it, that script would
 -- not be woken any more.
 local pending, plain = ...
+local INNER_WAIT <const> = "attempt to yield across a C-call boundary"
 local pcall, xpcall, error, type = pcall, xpcall, error, type
 local create, resume, yield, status, close =
    coroutine.create, coroutine.resume, coroutine.yield, coroutine.status, coroutine.close
@@ -18,8 +20,12 @@ local function check(position, expected, name, value)
    error(("bad argument #%d to '%s' (%s expected, got %s)"):format(position, name, expected, type(value)), 3)
 end
 
+local function needs_plain(err)
+   return type(err) == "userdata" or err == INNER_WAIT
+end
+
 local function caught(ok, ...)
-   if not ok and type((...)) == "userdata" then
+   if not ok and needs_plain((...)) then
       local text, is_final = plain((...))
       if is_final then error((...), 0) end
       return false, text
@@ -34,7 +40,7 @@ end
 function _G.xpcall(f, handler, ...)
    check(2, "function", "xpcall", handler)
    return caught(xpcall(f, function(err, ...)
-      if type(err) == "userdata" then
+      if needs_plain(err) then
          local text, is_final = plain(err)
          -- The handler would run where nothing can stop it.
          if is_final then return err end

@@ -13,6 +13,10 @@ use super::coroutine::is_page_ended;
 /// What Lua says, without a place, when a script waits within a C function.
 const INNER_WAIT: &str = "attempt to yield across a C-call boundary";
 
+/// What it means.
+const INNER_WAIT_EXPLAINED: &str = "a function that waits, such as ba.sleep or coroutine.yield, was called by one that is not \
+                                    written in Lua, such as string.gsub or table.sort; call it before or after that";
+
 /// How a script's error reads: one line, and where it happened.
 pub struct Described {
     /// The message, beginning with `file:line:` when that is known.
@@ -121,12 +125,20 @@ pub fn describe(error: &Error) -> Described {
     if !is_of_lua && !begins_with_a_place(&described.message) {
         described.message.insert_str(0, &place);
     } else if described.message == INNER_WAIT {
-        described.message = format!(
-            "{place}a function that waits, such as ba.sleep or coroutine.yield, was called by one that is not written in \
-             Lua, such as string.gsub or table.sort; call it before or after that"
-        );
+        described.message = format!("{place}{INNER_WAIT_EXPLAINED}");
     }
     described
+}
+
+/// An error's text as a script catches it. That the script has waited within a C function is explained here, too, with the
+/// place of the call that is running.
+pub fn caught_text(lua: &Lua, text: mlua::LuaString) -> mlua::Result<mlua::LuaString> {
+    if text != INNER_WAIT {
+        return Ok(text);
+    }
+    let traceback = frames_of_scripts(&lua.traceback(None, 0)?.to_string_lossy());
+    let place = place(&traceback).map(|place| format!("{place}: ")).unwrap_or_default();
+    lua.create_string(format!("{place}{INNER_WAIT_EXPLAINED}"))
 }
 
 /// A traceback in which what mlua runs by means of Lua code of its own, such as functions that wait, is one frame like any

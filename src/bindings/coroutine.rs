@@ -62,6 +62,7 @@ pub fn install(lua: &Lua) -> Result<()> {
         Value::Error(error) if is_over_budget(&error) => Ok((Value::Error(error), true)),
         Value::Error(error) if is_page_ended(&error) => Ok((Value::Nil, false)),
         Value::Error(error) => Ok((Value::String(lua.create_string(console::describe(&error).message)?), false)),
+        Value::String(text) => Ok((Value::String(console::caught_text(lua, text)?), false)),
         other => Ok((other, false)),
     })?;
     let prelude = lua.load(include_str!("../../lua/internal/coroutines.lua")).set_name("=[smq]");
