@@ -447,6 +447,23 @@ fn ondrop_sees_the_servers_own_messages() {
 }
 
 #[test]
+fn what_only_a_client_that_is_ending_could_get_goes_to_ondrop() {
+    for ending in ["", "hub:shutdown('bye', etid)"] {
+        let hub = Hub::with(
+            "ondrop = function(data) event('drop', data) end,
+             onclose = function(etid) hub:publish('to it', etid) hub:publish('to its topic', 'topic') end",
+        );
+        let mut client = hub.raw("uid-123456");
+        client.subscribe("topic");
+        match ending {
+            "" => client.send(&disconnect("")),
+            shutdown => drop(hub.lua(&shutdown.replace("etid", &client.etid.to_string()))),
+        }
+        hub.expect_events(json!([["drop", "to it"], ["drop", "to its topic"]]));
+    }
+}
+
+#[test]
 fn a_publish_from_onpublish_goes_out_before_the_message() {
     let hub = Hub::with(
         "onpublish = function(data, ptid, tid, subtid, peer) if ptid ~= 1 then hub:publish('first', tid) end return true end",

@@ -9,7 +9,8 @@ use crate::protocol::{Target, Tid};
 use crate::transport::Framing;
 
 impl Hub {
-    /// Routes whole Publish frames of the arena, all of them to `target`. True if there is a receiver.
+    /// Routes whole Publish frames of the arena, all of them to `target`. True if there is a receiver. One whose end has
+    /// begun is none, though it can still be found until the owner has been told.
     pub fn route(&self, outbox: &mut Outbox, target: Target, frames: Span) -> bool {
         outbox.settle();
         let route = self.0.routes.read().get(&target.0).cloned();
@@ -52,5 +53,5 @@ fn deliver(outbox: &mut Outbox, receivers: &[Arc<Peer>], frames: Span) -> bool {
         };
         outbox.note(peer, span);
     }
-    !receivers.is_empty()
+    receivers.iter().any(|peer| peer.is_alive())
 }
