@@ -83,3 +83,19 @@ test("forgotten hubs can be collected", function()
    collectgarbage()
    collectgarbage()
 end)
+
+test("the finalizer of an object may set the global callback, whenever it runs", function()
+   local hub, begun, done = smqhub.create(), 0, 0
+   local function litter()
+      setmetatable({}, {__gc = function()
+         begun = begun + 1
+         hub:onmsg(litter)
+         done = done + 1
+      end})
+   end
+   hub:onmsg(litter)
+   local data = ("x"):rep(60000)
+   for _ = 1, 100 do hub:publish(data, "self") end
+   assert(begun > 0)
+   same(done, begun)
+end)

@@ -194,11 +194,15 @@ impl HubState {
         };
         let (function, data) = match heard {
             Some(heard) => heard,
-            // A callback may have unsubscribed while the message was on its way.
-            None => match &*self.onmsg.borrow() {
-                Some(global) if self.broker.reaches_server(target) => (global.clone(), text()?),
-                _ => return Ok(None),
-            },
+            None => {
+                // Not borrowed while Lua makes the text: that may run a finalizer which sets another.
+                let global = self.onmsg.borrow().clone();
+                match global {
+                    // A callback may have unsubscribed while the message was on its way.
+                    Some(global) if self.broker.reaches_server(target) => (global, text()?),
+                    _ => return Ok(None),
+                }
+            }
         };
         Ok(Some(Call { callback: Some(function), ..Call::about(publish, data) }))
     }
