@@ -49,8 +49,11 @@ impl Messages {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
+    use super::super::frame::Frame;
     use super::super::tests::client_frame as frame;
-    use super::super::{BINARY, CLOSE, FINAL, PING, TEXT};
+    use super::super::{BINARY, CLOSE, FINAL, MASKED, PING, PONG, TEXT};
     use super::*;
 
     fn read(input: &[u8]) -> (Result<Option<Message>, Closed>, Vec<u8>) {
@@ -123,5 +126,34 @@ mod tests {
                 assert_eq!(own, Err(Closed(Status::PROTOCOL_ERROR)));
             }
         }
+    }
+
+    #[test]
+    fn what_a_client_answers_is_masked_like_all_it_sends() {
+        for (asked, answer) in [
+            (&b"\x89\x02hi"[..], frame(FINAL | PONG, b"hi")),
+            (b"\x88\x02\x0f\xa1", frame(FINAL | CLOSE, b"\x0f\xa1")),
+            (b"\x88\0", frame(FINAL | CLOSE, b"")),
+            (b"\x83\0", frame(FINAL | CLOSE, b"\x03\xea")),
+        ] {
+            let mut answers = Vec::new();
+            let _ = Messages::new(Role::Client, 10).next(&mut BytesMut::from(asked), &mut answers);
+            let unmasked =
+                |frame: &[u8]| Frame::parse::<MASKED>(frame, 10).ok().flatten().map(|frame| frame.unmasked());
+            assert_eq!((&answers[..2], unmasked(&answers)), (&answer[..2], unmasked(&answer)));
+        }
+    }
+
+    #[test]
+    fn a_client_uses_another_mask_for_each_frame() {
+        let masks: HashSet<Vec<u8>> = (0..9)
+            .map(|_| {
+                let mut sent = Vec::new();
+                Role::Client.encode(TEXT, b"", &mut sent);
+                sent[2..].to_vec()
+            })
+            .collect();
+        // That even two are the same is possible, and does not happen.
+        assert_eq!(masks.len(), 9);
     }
 }

@@ -160,6 +160,13 @@ mod tests {
     }
 
     #[test]
+    fn a_message_in_fragments_may_be_as_long_as_a_whole_one() {
+        let fragmented = [client_frame(BINARY, &[8; MAX_MESSAGE - 1]), client_frame(FINAL, b"x")].concat();
+        let (decoded, packets, answers) = decode(&fragmented);
+        assert_eq!((decoded.stop, packets.len(), answers.len()), (None, 2 + MAX_MESSAGE, 0));
+    }
+
+    #[test]
     fn a_message_that_fits_no_packet_is_refused_with_1003() {
         let whole = client_frame(FINAL | BINARY, &[8; MAX_MESSAGE + 1]);
         let fragmented = [client_frame(BINARY, &[8; MAX_MESSAGE]), client_frame(FINAL, b"x")].concat();
