@@ -89,11 +89,35 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn cpu_times_are_found_whatever_the_process_is_called() {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 100 0 0 0 12 30 0 0 20 0 1 0";
         assert_eq!(cpu_ticks(stat), Some(42));
+    }
+
+    #[test]
+    fn what_was_used_is_told_of_the_broker_and_of_this_process() {
+        let mut broker = Command::new("sleep").arg("60").spawn().unwrap();
+        let meter = Meter::new(Some(broker.id())).unwrap();
+        // As if it had been taken before the broker used 7 s and this process 3 s.
+        let mut start = meter.sample().unwrap();
+        start.at -= Duration::from_secs(10);
+        start.broker_cpu = start.broker_cpu.map(|seconds| seconds - 7.0);
+        start.own_cpu = start.own_cpu.map(|seconds| seconds - 3.0);
+        let usage = meter.usage_since(&start).unwrap();
+        assert!((10.0..15.0).contains(&usage.elapsed));
+        assert!((7.0..7.5).contains(&usage.broker_cpu.unwrap()) && (3.0..6.0).contains(&usage.own_cpu.unwrap()));
+        let memory = meter.broker_memory().unwrap().unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", broker.id())).unwrap();
+        broker.kill().unwrap();
+        broker.wait().unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        assert!(line.ends_with(&format!(" {} kB", memory / 1024)) && memory.is_multiple_of(1024), "{memory}, {line}");
+        assert!(meter.sample().is_err(), "a broker that has ended is no result");
     }
 }

@@ -148,8 +148,10 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::bench::phases::latencies;
+    use crate::bench::phases::{latencies, record};
 
     fn report() -> Report {
         let mut report = Report::default();
@@ -158,13 +160,16 @@ mod tests {
         report.number("rate", "rate", 1.5);
         report.number("share", "share", f64::NAN);
         report.number("growth", "growth", -1_392.64);
+        report.number("p50", "p50", 87.654);
+        report.number("p99", "p99", 12_345.67);
         report
     }
 
     #[test]
     fn the_json_form_is_one_line_with_all_figures() {
         let json: serde_json::Value = serde_json::from_str(&report().to_json()).unwrap();
-        let expected = serde_json::json!({"url": "a \"b\"\n", "delivered": 1_234_567, "rate": 1.5, "share": null, "growth": -1392.64});
+        let expected = serde_json::json!({"url": "a \"b\"\n", "delivered": 1_234_567, "rate": 1.5, "share": null, "growth": -1392.64,
+            "p50": 87.654, "p99": 12_345.67});
         assert_eq!(json, expected);
         assert!(!report().to_json().contains('\n'));
     }
@@ -178,8 +183,47 @@ mod tests {
     }
 
     #[test]
+    fn percentiles_are_in_microseconds() {
+        let mut times = latencies();
+        (1..=10_000).for_each(|number| record(&mut times, Duration::from_micros(number)));
+        let mut report = Report::default();
+        report.latencies(&times);
+        let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+        for (key, expected) in
+            [("p50_us", 5000.0), ("p90_us", 9000.0), ("p99_us", 9900.0), ("p999_us", 9990.0), ("max_us", 10_000.0)]
+        {
+            let error = json[key].as_f64().unwrap() / expected - 1.0;
+            assert!(error.abs() < 0.0005, "{key}: {json}");
+        }
+    }
+
+    #[test]
+    fn a_time_of_seconds_is_no_smaller_in_the_report() {
+        let mut times = latencies();
+        record(&mut times, Duration::from_secs(50));
+        let mut report = Report::default();
+        report.latencies(&times);
+        let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+        assert!((json["max_us"].as_f64().unwrap() / 50e6 - 1.0).abs() < 0.001, "{json}");
+    }
+
+    #[test]
+    fn the_brokers_cpu_time_is_shared_out_and_what_is_not_known_is_left_out() {
+        let json = |broker_cpu| {
+            let mut report = Report::default();
+            report.usage(&Usage { elapsed: 5.0, broker_cpu, own_cpu: Some(3.0) }, "each_ns", "each, ns", 1000);
+            serde_json::from_str::<serde_json::Value>(&report.to_json()).unwrap()
+        };
+        let own = serde_json::json!({"generator_cpu_s": 3.0, "elapsed_s": 5.0});
+        assert_eq!(json(None), own);
+        let both = serde_json::json!({"each_ns": 2e6, "broker_cpu_s": 2.0, "generator_cpu_s": 3.0, "elapsed_s": 5.0});
+        assert_eq!(json(Some(2.0)), both);
+    }
+
+    #[test]
     fn the_table_is_aligned_and_groups_the_digits_of_large_numbers() {
         let table = report().to_table();
-        assert!(table.contains("delivered  1 234 567\nrate       1.50\nshare      -\ngrowth     -1 393\n"), "{table}");
+        let figures = "delivered  1 234 567\nrate       1.50\nshare      -\ngrowth     -1 393\np50        87.7\np99        12 346\n";
+        assert!(table.ends_with(figures), "{table}");
     }
 }

@@ -192,7 +192,7 @@ impl Server {
         panic!("the server has not ended:\n{}", self.output());
     }
 
-    fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.process.lock().expect("no test panics here").id()
     }
 }
