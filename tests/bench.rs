@@ -153,8 +153,8 @@ fn the_figures_of_connections_agree_with_each_other() {
     assert_eq!((&idle["connections"], &idle["topics"]), (&100.into(), &3.into()));
     expect_about(&idle, "elapsed_s", 100.0 / idle["connections_per_s"].as_f64().unwrap());
     expect_shares(&idle, 100.0, "broker_cpu_ns_per_connection");
-    let each = idle["rss_bytes_per_connection"].as_f64().unwrap();
-    assert!((500.0..200_000.0).contains(&each), "{idle}");
+    // The server may give memory back meanwhile that its start needed.
+    assert!(idle["rss_bytes_per_connection"].as_f64().is_some_and(|bytes| bytes.abs() < 200_000.0), "{idle}");
 }
 
 /// Passes on what comes to the topic `relay`, but not one message of ten, and another one twice.

@@ -112,12 +112,23 @@ mod tests {
         let usage = meter.usage_since(&start).unwrap();
         assert!((10.0..15.0).contains(&usage.elapsed));
         assert!((7.0..7.5).contains(&usage.broker_cpu.unwrap()) && (3.0..6.0).contains(&usage.own_cpu.unwrap()));
-        let memory = meter.broker_memory().unwrap().unwrap();
-        let status = fs::read_to_string(format!("/proc/{}/status", broker.id())).unwrap();
         broker.kill().unwrap();
         broker.wait().unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        assert!(line.ends_with(&format!(" {} kB", memory / 1024)) && memory.is_multiple_of(1024), "{memory}, {line}");
         assert!(meter.sample().is_err(), "a broker that has ended is no result");
+    }
+
+    /// What the system says.
+    fn resident() -> String {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        status.lines().find(|line| line.starts_with("VmRSS:")).unwrap().to_owned()
+    }
+
+    #[test]
+    fn memory_is_told_in_bytes() {
+        let meter = Meter::new(Some(std::process::id())).unwrap();
+        // Tests that run beside this one change it.
+        let mut told = std::iter::repeat_with(|| (resident(), meter.broker_memory().unwrap().unwrap(), resident()));
+        let (line, memory, _) = told.find(|(before, _, after)| before == after).unwrap();
+        assert!(line.ends_with(&format!(" {} kB", memory / 1024)) && memory.is_multiple_of(1024), "{memory}, {line}");
     }
 }
