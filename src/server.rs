@@ -30,7 +30,7 @@ use crate::traces::Traces;
 use listeners::Listeners;
 use reload::Scripts;
 use shards::Shards;
-pub use signals::Signals;
+pub use signals::{Signals, ignores_hangup};
 
 /// File descriptors kept for other things than connections: files that are sent, listeners, what scripts open.
 const SPARE_FILES: u64 = 64;

@@ -978,16 +978,11 @@ fn a_page_that_writes_less_than_it_announced_is_cut_behind_what_it_wrote() {
     assert_eq!(body.len(), 20_000);
 }
 
-/// Whether these tests were started with `nohup`. Then the servers that they start outlive a SIGHUP, too.
-fn is_nohup() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    ignored.is_some_and(|ignored| u64::from_str_radix(ignored.trim(), 16).unwrap() & 1 != 0)
-}
-
 #[test]
 fn signals_end_the_server_soon_whatever_clients_do() {
-    for signal in ["-TERM", "-INT"].into_iter().chain((!is_nohup()).then_some("-HUP")) {
+    // Servers that tests under `nohup` start outlive a SIGHUP.
+    let hangup = (!smq::server::ignores_hangup()).then_some("-HUP");
+    for signal in ["-TERM", "-INT"].into_iter().chain(hangup) {
         let (mut server, _folder) = Server::of(&[("a.txt", "hello")]);
         let silent: Vec<_> = (0..200).map(|_| server.connect()).collect();
         let mut half_heard = server.connect();

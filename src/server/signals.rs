@@ -36,7 +36,7 @@ impl Signals {
 }
 
 /// Whether whoever started this process made it ignore SIGHUP, as `nohup` does. Where the system does not tell, no.
-fn ignores_hangup() -> bool {
+pub fn ignores_hangup() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     // The lowest bit is that of the signal with the number 1.

@@ -473,7 +473,9 @@ fn clients_that_reconnect_all_the_time_leave_nothing_behind() {
 
 #[test]
 fn the_server_says_good_bye_when_it_stops() {
-    for signal in ["TERM", "INT"] {
+    // Servers that tests under `nohup` start outlive a SIGHUP.
+    let hangup = (!smq::server::ignores_hangup()).then_some("HUP");
+    for signal in ["TERM", "INT"].into_iter().chain(hangup) {
         let app = App::new()
             .file(".preload", "hub = require'smq.hub'.create() function onunload() hub:shutdown('good night') end")
             .file("x.lsp", "<?lsp app.hub:connect(request) ?>");
