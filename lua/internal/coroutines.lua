@@ -3,13 +3,12 @@
 -- A Rust function that has to wait yields `pending` to the event loop. A coroutine of the script's own sits in between,
 -- so resume and wrap hand `pending` on and go on with the inner coroutine when the loop comes back.
 -- Errors raised by Rust functions are userdata; whoever catches one gets `plain(err)`, a string, instead. An error that
--- must not be caught, which `plain` tells by a second result, is thrown again. `plain` also explains the text of the error
--- that Lua raises when `pending` cannot be yielded.
+-- must not be caught, which `plain` tells by a second result, is thrown again. `plain` also explains `inner_wait`,
+-- the text of the error that Lua raises when `pending` cannot be yielded.
 --
 -- A coroutine that waits is left to the script that made it wait. If another resumed or closed it, that script would
 -- not be woken any more.
-local pending, plain = ...
-local INNER_WAIT <const> = "attempt to yield across a C-call boundary"
+local pending, plain, inner_wait = ...
 local pcall, xpcall, error, type = pcall, xpcall, error, type
 local create, resume, yield, status, close =
    coroutine.create, coroutine.resume, coroutine.yield, coroutine.status, coroutine.close
@@ -21,7 +20,7 @@ local function check(position, expected, name, value)
 end
 
 local function needs_plain(err)
-   return type(err) == "userdata" or err == INNER_WAIT
+   return type(err) == "userdata" or err == inner_wait
 end
 
 local function caught(ok, ...)

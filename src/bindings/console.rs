@@ -11,7 +11,7 @@ use super::args::plain_text;
 use super::coroutine::is_page_ended;
 
 /// What Lua says, without a place, when a script waits within a C function.
-const INNER_WAIT: &str = "attempt to yield across a C-call boundary";
+pub const INNER_WAIT: &str = "attempt to yield across a C-call boundary";
 
 /// What it means.
 const INNER_WAIT_EXPLAINED: &str = "a function that waits, such as ba.sleep or coroutine.yield, was called by one that is not \
@@ -121,7 +121,7 @@ pub fn describe(error: &Error) -> Described {
     // Lua's own errors carry their traceback in the text, and their place in front.
     let is_of_lua = !described.traceback.is_empty();
     described.traceback = frames_of_scripts(if is_of_lua { &described.traceback } else { frames });
-    let place = place(&described.traceback).map(|place| format!("{place}: ")).unwrap_or_default();
+    let place = place_in_front(&described.traceback);
     if !is_of_lua && !begins_with_a_place(&described.message) {
         described.message.insert_str(0, &place);
     } else if described.message == INNER_WAIT {
@@ -137,8 +137,7 @@ pub fn caught_text(lua: &Lua, text: mlua::LuaString) -> mlua::Result<mlua::LuaSt
         return Ok(text);
     }
     let traceback = frames_of_scripts(&lua.traceback(None, 0)?.to_string_lossy());
-    let place = place(&traceback).map(|place| format!("{place}: ")).unwrap_or_default();
-    lua.create_string(format!("{place}{INNER_WAIT_EXPLAINED}"))
+    lua.create_string(place_in_front(&traceback) + INNER_WAIT_EXPLAINED)
 }
 
 /// A traceback in which what mlua runs by means of Lua code of its own, such as functions that wait, is one frame like any
@@ -156,6 +155,11 @@ fn frames_of_scripts(traceback: &str) -> String {
     }
     while frames.pop_if(|frame| frame.starts_with("\t[smq]:")).is_some() {}
     frames.join("\n")
+}
+
+/// What a message begins with that lacks its place; empty if no frame belongs to a script.
+fn place_in_front(traceback: &str) -> String {
+    place(traceback).map(|place| format!("{place}: ")).unwrap_or_default()
 }
 
 /// The `file:line` of the first frame that belongs to a script. Built-in code is in brackets or has no line.

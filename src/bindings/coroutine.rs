@@ -66,5 +66,5 @@ pub fn install(lua: &Lua) -> Result<()> {
         other => Ok((other, false)),
     })?;
     let prelude = lua.load(include_str!("../../lua/internal/coroutines.lua")).set_name("=[smq]");
-    prelude.call((Lua::poll_pending(), plain))
+    prelude.call((Lua::poll_pending(), plain, console::INNER_WAIT))
 }
