@@ -91,10 +91,10 @@ fn level(args: &Args, position: usize) -> Result<usize> {
 fn getinfo(lua: &Lua, args: MultiValue) -> Result<Option<mlua::Table>> {
     let args = Args::new(lua, "debug.getinfo", args);
     if let Value::Function(function) = args.value(1) {
-        return describe(lua, &function).map(Some);
+        return function_info(lua, &function).map(Some);
     }
     let running = |frame: &Debug| -> Result<mlua::Table> {
-        let (info, names) = (describe(lua, &frame.function())?, frame.names());
+        let (info, names) = (function_info(lua, &frame.function())?, frame.names());
         info.set("currentline", line_number(frame.current_line()))?;
         info.set("name", names.name.as_deref())?;
         info.set("namewhat", names.name_what.unwrap_or_default())?;
@@ -103,8 +103,8 @@ fn getinfo(lua: &Lua, args: MultiValue) -> Result<Option<mlua::Table>> {
     lua.inspect_stack(level(&args, 1)?, running).transpose()
 }
 
-/// What is known of a function that is not running.
-fn describe(lua: &Lua, function: &Function) -> Result<mlua::Table> {
+/// What is known of a function, whether it runs or not.
+fn function_info(lua: &Lua, function: &Function) -> Result<mlua::Table> {
     let (info, known) = (lua.create_table()?, function.info());
     info.set("source", known.source)?;
     info.set("short_src", known.short_src)?;
