@@ -6,6 +6,7 @@
 
 mod handshake;
 
+use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -57,14 +58,15 @@ impl Greeting {
     }
 
     /// The response's head; empty if there is none.
-    pub fn response(&self) -> String {
+    pub fn response(&self) -> Cow<'static, str> {
         match self {
-            Self::None => String::new(),
+            Self::None => "".into(),
             Self::Http => "HTTP/1.1 200 OK\r\nSmqBroker: true\r\n\r\n".into(),
             Self::WebSocket { accept } => format!(
                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                  Sec-WebSocket-Accept: {accept}\r\n\r\n"
-            ),
+            )
+            .into(),
         }
     }
 }

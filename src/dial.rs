@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use crate::socket::Keepalive;
+use crate::socket::{Keepalive, canonical};
 use crate::tls::client::{Trust, connector};
 
 /// A byte stream in both directions.
@@ -76,7 +76,8 @@ impl Target {
     async fn open(&self) -> Result<Connection, Failure> {
         let stream = self.dial().await?;
         let failure = |error| Failure::Connect { target: format!("{}:{}", self.host, self.port), error };
-        let (peer, local) = (stream.peer_addr().map_err(failure)?, stream.local_addr().map_err(failure)?);
+        let peer = canonical(stream.peer_addr().map_err(failure)?);
+        let local = canonical(stream.local_addr().map_err(failure)?);
         let (stream, is_tls): (Box<dyn Duplex>, _) = match &self.tls {
             None => (Box::new(stream), false),
             Some(trust) => (self.secure(stream, trust.clone()).await?, true),

@@ -1,6 +1,7 @@
 //! A client's socket, plain or TLS, in a form that makes no difference to whoever uses it; and options of sockets.
 
 use std::io;
+use std::net::SocketAddr;
 #[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
@@ -89,6 +90,12 @@ impl Default for Keepalive {
     fn default() -> Self {
         Self::new(Duration::from_secs(230), None)
     }
+}
+
+/// An address as it is shown and counted: an IPv4 address as such, also if the socket is one for IPv6 and has it in that form.
+pub fn canonical(mut address: SocketAddr) -> SocketAddr {
+    address.set_ip(address.ip().to_canonical());
+    address
 }
 
 /// Makes the kernel hand over a new connection only when its client has sent something. Every client of this server speaks

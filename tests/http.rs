@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Lines, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -403,6 +403,25 @@ fn a_connection_serves_several_requests() {
     let reply =
         server.say("GET /a.txt HTTP/1.1\r\nHost: a\r\n\r\nGET /b.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     assert!(reply.body.starts_with("firstHTTP/1.1 200 OK") && reply.body.ends_with("second"), "{}", reply.body);
+}
+
+#[test]
+fn a_page_is_told_both_ends_of_a_connection_whatever_the_listener_is_bound_to() {
+    let page = "<?lsp print(request:sockname()) print(request:peername()) print(request:domain()) ?>";
+    let folder = folder(&[("ends.lsp", page)]);
+    // A listener for IPv6 has IPv4 addresses in a form of its own. Not every machine has IPv6.
+    let with_ipv6 = TcpListener::bind("[::]:0").is_ok().then_some(("::", "127.0.0.1"));
+    let bound = [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("0.0.0.0", "127.0.0.2")];
+    for (host, local) in bound.into_iter().chain(with_ipv6) {
+        let mut server = Server::start(smq().args(["--host", host]).arg(folder.path()));
+        let port = server.address.port();
+        server.address = SocketAddr::new(local.parse().unwrap(), port);
+        let mut client = server.connect();
+        let own = client.local_addr().unwrap();
+        client.write_all(b"GET /ends.lsp HTTP/1.0\r\n\r\n").unwrap();
+        let told = format!("{local}\t{port}\tfalse\n{}\t{}\tfalse\n{local}\n", own.ip(), own.port());
+        assert_eq!(Reply::read(&mut client).body, told, "--host {host}");
+    }
 }
 
 #[test]

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
-use super::answers;
 use super::connection::{Handler, serve};
+use super::{Ends, answers};
 use crate::seats::{Full, Seats};
 
 /// How long to wait when a connection cannot be accepted, such as when the process has no file descriptor left.
@@ -52,8 +52,8 @@ impl<H: Handler> Door<H> {
         Arc::new(Self { handler, tls, seats, stopping, shards, refusals })
     }
 
-    /// Accepts until the server stops. For the first shard.
-    pub async fn accept(self: Arc<Self>, listener: TcpListener) {
+    /// Accepts until the server stops. `address` is the listener's own. For the first shard.
+    pub async fn accept(self: Arc<Self>, listener: TcpListener, address: SocketAddr) {
         let mut stopping = self.stopping.clone();
         loop {
             let accepted = tokio::select! {
@@ -61,13 +61,17 @@ impl<H: Handler> Door<H> {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.admit(stream, peer),
+                Ok((stream, peer)) => {
+                    let local = local_address(&stream, address);
+                    self.admit(stream, Ends::new(peer, local, self.tls.is_some()));
+                }
                 Err(error) => pause_after(error).await,
             }
         }
     }
 
-    fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+    fn admit(&self, stream: TcpStream, ends: Ends) {
+        let peer = ends.peer;
         let seat = match self.seats.take(peer.ip()) {
             Ok(seat) => seat,
             Err(full) => return self.refuse(stream, peer, full),
@@ -75,7 +79,7 @@ impl<H: Handler> Door<H> {
         let shard = seat.shard();
         let (tls, handler, stopping) = (self.tls.clone(), self.handler.clone(), self.stopping.clone());
         // Boxed, since tokio copies a task as a whole several times when it starts and ends.
-        let serve = move |stream| Box::pin(serve(stream, peer, seat, tls, handler, stopping));
+        let serve = move |stream| Box::pin(serve(stream, ends, seat, tls, handler, stopping));
         match self.shards.get(shard) {
             Some(other) if shard != 0 => {
                 let stream = stream.into_std();
@@ -101,6 +105,12 @@ impl<H: Handler> Door<H> {
             *refusals = Refusals { since_report: 0, next_report: Instant::now() + REPORT_EVERY };
         }
     }
+}
+
+/// The address to which a client of the listener at `listener` has connected. Only a listener for all addresses has to ask the
+/// system.
+fn local_address(stream: &TcpStream, listener: SocketAddr) -> SocketAddr {
+    if listener.ip().is_unspecified() { stream.local_addr().unwrap_or(listener) } else { listener }
 }
 
 /// Logs how a connection ended.

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::limits::{BODY_TIME, MAX_BODY_SIZE, MAX_READY_BODY_SIZE};
 use super::{PageRequest, SentHeaders, Upload};
+use crate::socket::canonical;
 
 const URLENCODED: &[u8] = b"application/x-www-form-urlencoded";
 
@@ -23,6 +24,13 @@ pub struct Ends {
     pub local: SocketAddr,
     /// Whether the connection is encrypted.
     pub is_tls: bool,
+}
+
+impl Ends {
+    /// The ends of a connection with these addresses, as the system tells them.
+    pub fn new(peer: SocketAddr, local: SocketAddr, is_tls: bool) -> Self {
+        Self { peer: canonical(peer), local: canonical(local), is_tls }
+    }
 }
 
 /// A request whose body has not been read.

@@ -8,7 +8,6 @@
 use std::convert::Infallible;
 use std::future::{Future, pending, poll_fn};
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -47,7 +46,7 @@ pub trait Handler: Send + Sync + 'static {
 /// no further one is read. The seat stays with the socket, also when a page takes it.
 pub async fn serve<H: Handler>(
     stream: TcpStream,
-    peer: SocketAddr,
+    ends: Ends,
     seat: Seat,
     tls: Option<TlsAcceptor>,
     handler: Arc<H>,
@@ -59,7 +58,6 @@ pub async fn serve<H: Handler>(
         Some(tls) => Stream::Tls(Box::new(Box::pin(timeout(HANDSHAKE_TIME, tls.accept(stream))).await??)),
     };
     let socket = Socket { stream, seat };
-    let ends = Ends { peer, local: socket.tcp().local_addr()?, is_tls: socket.is_tls() };
     let exchange = Arc::new(Mutex::new(Exchange::default()));
     let (socket, early, outcome) = converse(socket, handler, ends, exchange.clone(), stopping).await;
     match outcome {
@@ -293,8 +291,9 @@ mod tests {
         let (taken, got) = oneshot::channel();
         let fake = Arc::new(Fake { taken: Mutex::new(Some(taken)) });
         let (stream, peer) = listener.accept().await.unwrap();
+        let ends = Ends::new(peer, stream.local_addr().unwrap(), false);
         let seat = seats.take(peer.ip()).ok().unwrap();
-        tokio::spawn(serve(stream, peer, seat, None, fake, stopping));
+        tokio::spawn(serve(stream, ends, seat, None, fake, stopping));
         (client, got)
     }
 
@@ -405,11 +404,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
+        let ends = Ends::new(peer, stream.local_addr().unwrap(), tls.is_some());
         let seat = Seats::new(1, 0, 1).take(peer.ip()).ok().unwrap();
         let (_stop, stopping) = watch::channel(false);
         let fake = Arc::new(Fake { taken: Mutex::new(None) });
         let began = Instant::now();
-        let (_, ()) = tokio::join!(serve(stream, peer, seat, tls, fake, stopping), act(&mut client));
+        let (_, ()) = tokio::join!(serve(stream, ends, seat, tls, fake, stopping), act(&mut client));
         began.elapsed()
     }
 

@@ -62,9 +62,9 @@ impl Listeners {
             let certificate = certificate.clone();
             tokio::spawn(async move { certificate.keep_current().await });
         }
-        for (listener, door) in doors {
-            let listener = tokio::net::TcpListener::from_std(listener.listener.try_clone()?)?;
-            tokio::spawn(door.accept(listener));
+        for (Listener { listener, address }, door) in doors {
+            let listener = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
+            tokio::spawn(door.accept(listener, *address));
         }
         Ok(())
     }

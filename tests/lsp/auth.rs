@@ -152,7 +152,8 @@ async fn failures_are_counted_by_address_and_for_ipv6_by_network() {
         ("2001:db9:1:1::1", 1),
     ] {
         let mut wrong = post("/index.lsp", "ba_username=eve&ba_password=wrong");
-        wrong.ends.peer = std::net::SocketAddr::new(peer.parse().expect("an address"), 40000);
+        let peer_address = std::net::SocketAddr::new(peer.parse().expect("an address"), 40000);
+        wrong.ends = Ends::new(peer_address, wrong.ends.local, false);
         assert_eq!(fetch(&site, wrong).await, (200, format!("login:form:eve:{count}:false")), "{peer}");
     }
 }

@@ -74,11 +74,11 @@ fn request(method: Method, uri: &str, headers: &[(&str, &str)], body: &str) -> P
             .collect(),
         body: Bytes::from(body.to_owned()),
         upload: None,
-        ends: Ends {
-            peer: "192.0.2.7:40000".parse().expect("an address"),
-            local: "192.0.2.1:80".parse().expect("an address"),
-            is_tls: false,
-        },
+        ends: Ends::new(
+            "192.0.2.7:40000".parse().expect("an address"),
+            "192.0.2.1:80".parse().expect("an address"),
+            false,
+        ),
     }
 }
 

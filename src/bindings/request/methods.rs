@@ -189,14 +189,10 @@ fn datapairs(lua: &Lua, this: &Request, _: MultiValue) -> Result<Function> {
     })
 }
 
-/// An address as scripts get it: IP address, port, whether it is IPv6; nil if there is none. An IPv4 address in IPv6
-/// form, as a listener for both has it, is shown as IPv4.
+/// An address as scripts get it: IP address, port, whether it is IPv6; nil if there is none.
 pub fn address(lua: &Lua, address: Option<SocketAddr>) -> Result<MultiValue> {
     match address {
-        Some(address) => {
-            let ip = address.ip().to_canonical();
-            (ip.to_string(), address.port(), ip.is_ipv6()).into_lua_multi(lua)
-        }
+        Some(address) => (address.ip().to_string(), address.port(), address.is_ipv6()).into_lua_multi(lua),
         None => Value::Nil.into_lua_multi(lua),
     }
 }

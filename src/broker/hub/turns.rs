@@ -1,6 +1,8 @@
 //! The order in which clients with the same uid are registered: that of their coming, so that the last one stays.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::mem;
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, MutexGuard};
@@ -46,10 +48,10 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut turns = self.hub.0.turns.lock();
-        let Some(line) = turns.get_mut(&self.uid) else { return };
-        line.places -= 1;
-        if line.places == 0 {
-            turns.remove(&self.uid);
+        let Entry::Occupied(mut line) = turns.entry(mem::take(&mut self.uid)) else { return };
+        line.get_mut().places -= 1;
+        if line.get().places == 0 {
+            line.remove();
         }
     }
 }

@@ -44,7 +44,7 @@ fn req2sock(lua: &Lua, args: MultiValue) -> Result<MultiValue> {
     let form = if greeting == Greeting::None { Form::Raw } else { Form::WebSocket(Role::Server) };
     let (reader, writer, pump) = queued::queues(form);
     let takeover = move |socket: socket::Socket, early| {
-        tokio::spawn(pump.run(socket, greeting.response().into_bytes(), early));
+        tokio::spawn(pump.run(socket, greeting.response().into_owned().into_bytes(), early));
     };
     let description =
         Description { peer: request.peer_addr(), local: request.local_addr(), is_tls: request.is_tls(), form };
