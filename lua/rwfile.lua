@@ -60,6 +60,9 @@ end
 function rwfile.json(io, name, tab)
    check("rwfile.json", io)
    if tab ~= nil then
+      if type(tab) ~= "table" then
+         error(("bad argument #3 'table' to 'rwfile.json' (table expected, got %s)"):format(type(tab)), 2)
+      end
       return write(io, name, ba.json.encode(tab))
    end
    local text, reason = read(io, name)

@@ -341,7 +341,9 @@ async fn the_headers_of_a_directory_replace_the_default_ones() {
 
 #[tokio::test]
 async fn headers_of_a_directory_must_be_headers() {
-    for headers in ["nil", "{[{}] = 1}", "{a = {}}", "{['a b'] = 1}", "{a = 'x\\ny'}", "{['Content-Length'] = 1}"] {
+    for headers in
+        ["nil", "{[{}] = 1}", "{'X-A: 1'}", "{a = {}}", "{['a b'] = 1}", "{a = 'x\\ny'}", "{['Content-Length'] = 1}"]
+    {
         let text = run(&format!("print(pcall(app.dir.header, app.dir, {headers}))")).await;
         assert!(text.contains("bad argument #1 'headers' to 'dir:header' ("), "{headers}: {text}");
     }

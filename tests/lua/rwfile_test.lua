@@ -100,3 +100,10 @@ test("data that cannot be written leaves the file as it is", function()
    same(io.opened, 0)
    same(rwfile.file(io, "a.txt", 5), true)
 end)
+
+test("only a table is written as json", function()
+   local io = new_io { ["a.json"] = "{}" }
+   local problem = raises(rwfile.json, io, "a.json", "text")
+   assert(problem:find("bad argument #3 'table' to 'rwfile.json' (table expected, got string)", 1, true), problem)
+   same(io.files["a.json"], "{}")
+end)

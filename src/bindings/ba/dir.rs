@@ -94,11 +94,11 @@ fn header(lua: &Lua, this: &Dir, args: MultiValue) -> Result<bool> {
     let mut headers = HeaderMap::new();
     for pair in args.table(1, "headers")?.pairs::<Value, Value>() {
         let (name, value) = pair?;
-        let text = |value: &Value| plain_text(lua, value);
-        let (Some(name), Some(value)) = (text(&name), text(&value)) else {
-            return Err(args.refuse(1, "headers", "names and values must be strings"));
+        // A number would be the place in a list.
+        let (Value::String(name), Some(value)) = (&name, plain_text(lua, &value)) else {
+            return Err(args.refuse(1, "headers", "names and values must be strings, as in {['X-Name'] = 'value'}"));
         };
-        let (name, value) = read_header(&args, &name, &value)?;
+        let (name, value) = read_header(&args, &name.as_bytes(), &value)?;
         headers.insert(name, value);
     }
     this.0.set_headers(headers);
