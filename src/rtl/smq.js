@@ -964,7 +964,8 @@
 
   function absoluteURL(url) {
     if (url === undefined || url === null) return wsURL();
-    const text = String(url);
+    // The URL of a page may have a fragment, with which a WebSocket cannot be made.
+    const text = String(url).replace(/#.*/s, "");
     return /^[a-z]+:\/\//i.test(text) ? text.replace(/^http/i, "ws") : wsURL(text);
   }
 

@@ -824,6 +824,14 @@ it("goes to the URL that it is given, or to the page's own", async () => {
   );
 });
 
+it("connects to a URL with a fragment, as that of a page may have one", async () => {
+  for (const url of ["/smq/#part", "smq/#part", `${location.origin}/smq/#part`, new URL("/smq/#part", location)]) {
+    const smq = SMQ.Client(url);
+    clients.push(smq);
+    await called(smq, "onconnect");
+  }
+});
+
 it("waits longer before each attempt with backoff, unless onclose says how long, or that it is the end", async () => {
   const { made, WebSocket } = strangers();
   const smq = client({ WebSocket, backoff: { min: 10, max: 70 } });
