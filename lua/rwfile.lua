@@ -9,11 +9,21 @@
 
 local rwfile = {}
 
-local function check(method, io)
+local function is_io(value)
    -- Called protected, since some userdata raises an error when it is indexed.
-   local fine, can_open = pcall(function() return io.open ~= nil end)
-   if not (fine and can_open) or type(io) == "string" then
-      error(("bad argument #1 'io' to '%s' (io object expected, got %s)"):format(method, type(io)), 3)
+   local fine, can_open = pcall(function() return value.open ~= nil end)
+   return fine and can_open and type(value) ~= "string"
+end
+
+local function is_text(value)
+   return type(value) == "string" or type(value) == "number"
+end
+
+-- Raises an error in the script that has called `method`, unless the argument fits.
+local function check(fits, method, number, name, expected, value)
+   if not fits then
+      local text = "bad argument #%d '%s' to '%s' (%s expected, got %s)"
+      error(text:format(number, name, method, expected, type(value)), 3)
    end
 end
 
@@ -46,23 +56,21 @@ local function write(io, name, data)
 end
 
 function rwfile.file(io, name, data)
-   check("rwfile.file", io)
-   if data ~= nil then
-      -- Checked first, since opening the file for writing empties it.
-      if type(data) ~= "string" and type(data) ~= "number" then
-         error(("bad argument #3 'data' to 'rwfile.file' (string expected, got %s)"):format(type(data)), 2)
-      end
-      return write(io, name, data)
+   check(is_io(io), "rwfile.file", 1, "io", "io object", io)
+   check(is_text(name), "rwfile.file", 2, "name", "string", name)
+   if data == nil then
+      return read(io, name)
    end
-   return read(io, name)
+   -- Checked first, since opening the file for writing empties it.
+   check(is_text(data), "rwfile.file", 3, "data", "string", data)
+   return write(io, name, data)
 end
 
 function rwfile.json(io, name, tab)
-   check("rwfile.json", io)
+   check(is_io(io), "rwfile.json", 1, "io", "io object", io)
+   check(is_text(name), "rwfile.json", 2, "name", "string", name)
    if tab ~= nil then
-      if type(tab) ~= "table" then
-         error(("bad argument #3 'table' to 'rwfile.json' (table expected, got %s)"):format(type(tab)), 2)
-      end
+      check(type(tab) == "table", "rwfile.json", 3, "table", "table", tab)
       return write(io, name, ba.json.encode(tab))
    end
    local text, reason = read(io, name)

@@ -107,3 +107,13 @@ test("only a table is written as json", function()
    assert(problem:find("bad argument #3 'table' to 'rwfile.json' (table expected, got string)", 1, true), problem)
    same(io.files["a.json"], "{}")
 end)
+
+test("a file without a name is refused", function()
+   for method, call in pairs { ["rwfile.file"] = rwfile.file, ["rwfile.json"] = rwfile.json } do
+      for _, bad in ipairs { {}, false } do
+         local problem = raises(call, new_io(), bad)
+         assert(problem:find("bad argument #2 'name' to '" .. method .. "' (string expected, got " .. type(bad), 1, true), problem)
+      end
+      assert(raises(call, new_io()):find("'name' to '" .. method .. "' (string expected, got nil)", 1, true))
+   end
+end)
