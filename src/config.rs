@@ -50,6 +50,8 @@ pub enum Command {
 pub struct TestArgs {
     /// Folder with the test scripts, which may be in subfolders; served as the app unless --app names another
     pub dir: PathBuf,
+    /// Run only the scripts whose path contains this
+    pub filter: Option<String>,
     /// `[[NAME]:[PRIO]:]PATH`: an app to test; may be given several times
     #[arg(long = "app", value_name = "APP")]
     pub apps: Vec<AppSpec>,

@@ -1,4 +1,4 @@
-//! `smq test DIR`: runs Lua test scripts against a server that is started for them.
+//! `smq test DIR [FILTER]`: runs Lua test scripts against a server that is started for them.
 //!
 //! The scripts run in the same process, but on a Lua thread of their own, so that they reach the app only as its
 //! clients do. What scripts can call is in `lua/internal/testing.lua`.
@@ -50,9 +50,11 @@ impl Outcome {
 
 /// Runs all tests and prints what failed. False if anything did. An error if the tests could not be run to their end.
 pub fn run(args: TestArgs) -> Result<bool> {
-    let scripts = scripts(&args.dir)?;
-    if scripts.is_empty() {
-        bail!("no test scripts in {}: their names end with {ENDING}", args.dir.display());
+    let mut scripts = scripts(&args.dir)?;
+    ensure!(!scripts.is_empty(), "no test scripts in {}: their names end with {ENDING}", args.dir.display());
+    if let Some(filter) = &args.filter {
+        scripts.retain(|script| script.to_string_lossy().contains(filter));
+        ensure!(!scripts.is_empty(), "no path of a test script in {} contains {filter:?}", args.dir.display());
     }
     Builder::new_current_thread().enable_all().build()?.block_on(run_all(args, scripts))
 }
@@ -98,6 +100,11 @@ async fn load_and_run(server: &mut Server, settings: Settings, scripts: Vec<Path
 
 /// All test scripts below the folder, ordered by path. Links to folders are not followed.
 fn scripts(folder: &Path) -> Result<Vec<PathBuf>> {
+    ensure!(
+        !folder.is_file(),
+        "{0} is a file: one script is run with its folder before it: smq test DIR {0}",
+        folder.display()
+    );
     let mut found = Vec::new();
     let entries = fs::read_dir(folder).with_context(|| format!("cannot read the folder {}", folder.display()))?;
     for entry in entries {

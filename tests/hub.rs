@@ -9,8 +9,8 @@ use std::process::{Command, Output, Stdio};
 
 use support::App;
 
-fn smq_test(folder: &Path, flags: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_smq")).arg("test").args(flags).arg(folder).output();
+fn smq_test(folder: &Path, args: &[&str]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_smq")).arg("test").arg(folder).args(args).output();
     output.expect("cargo has built the binary")
 }
 
@@ -19,8 +19,8 @@ fn run(app: &App) -> (Option<i32>, String, String) {
     run_with(app, &[])
 }
 
-fn run_with(app: &App, flags: &[&str]) -> (Option<i32>, String, String) {
-    let output = smq_test(app.path(), flags);
+fn run_with(app: &App, args: &[&str]) -> (Option<i32>, String, String) {
+    let output = smq_test(app.path(), args);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&app.path().display().to_string(), "APP");
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
@@ -66,6 +66,31 @@ fn tests_ask_the_app_as_its_clients_do() {
     let (code, said, log) = run(&app);
     assert!(said.ends_with("\n1 passed, 0 failed\n"), "{said}{log}");
     assert_eq!(code, Some(0));
+}
+
+#[test]
+fn only_the_scripts_asked_for_are_run() {
+    let app = App::new()
+        .file(".tests/good_test.lua", "test('good', function() end)")
+        .file(".tests/bad_test.lua", "error'it was run'");
+    let path = app.path().join(".tests/good_test.lua").display().to_string();
+    for filter in ["good", &path] {
+        let (code, said, log) = run_with(&app, &[filter]);
+        assert!(said.ends_with("\n1 passed, 0 failed\n"), "{said}{log}");
+        assert_eq!(code, Some(0));
+    }
+    let (code, _, log) = run_with(&app, &["other"]);
+    assert!(log.contains("in APP contains \"other\""), "{log}");
+    assert_eq!(code, Some(1));
+}
+
+#[test]
+fn a_script_without_its_folder_is_told_how_it_can_be_run() {
+    let app = App::new().file("a_test.lua", "test('a', function() end)");
+    let output = smq_test(&app.path().join("a_test.lua"), &[]);
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(log.contains("a_test.lua is a file") && log.contains("smq test DIR "), "{log}");
+    assert_eq!(output.status.code(), Some(1));
 }
 
 #[test]
